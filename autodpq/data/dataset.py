@@ -1,0 +1,109 @@
+"""Encoded data sets: frequency-ranked ids, labels and what is known of the source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from autodpq.errors import AutoDPQError
+from autodpq.plan import CompressionPlan, Field
+
+IntArray = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of generated data.
+
+    Attributes:
+        plan: The plan that suffices: the prototypes that the rare values were drawn from.
+        probabilities: float32 [rows], the true click probability of each row.
+    """
+
+    plan: CompressionPlan
+    probabilities: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Rows that training or evaluation reads.
+
+    Attributes:
+        ids: int32 [rows, fields], frequency ranks within each field.
+        labels: uint8 [rows], 1 is a click.
+    """
+
+    ids: npt.NDArray[np.int32]
+    labels: npt.NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class EncodedDataset:
+    """A data set as training sees it.
+
+    Attributes:
+        name: Name of the data set, or of its file.
+        field_names: The categorical fields, in the source's order.
+        ids: int32 [rows, fields], memory-mapped; within a field, ids are ranks by falling frequency (ties by value).
+        labels: uint8 [rows], 0 or 1.
+        counts: Per field, int64 [cardinality]: how often each id occurs among the counted rows, never rising.
+        time: int64 [rows] or None: what a chronological split sorts by.
+        split_column: int8 [rows] or None: 0 train, 1 validation, 2 test, as the source says.
+        fingerprint: Hexadecimal digest of the source and of the settings it was encoded with.
+        truth: What is known of generated data.
+    """
+
+    name: str
+    field_names: tuple[str, ...]
+    ids: npt.NDArray[np.int32]
+    labels: npt.NDArray[np.uint8]
+    counts: tuple[npt.NDArray[np.int64], ...]
+    time: npt.NDArray[np.int64] | None
+    split_column: npt.NDArray[np.int8] | None
+    fingerprint: str
+    truth: Truth | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def fields(self, threshold: int) -> tuple[Field, ...]:
+        """The fields, each with its head: the values that occur at least ``threshold`` times.
+
+        Raises:
+            AutoDPQError: The threshold is above every count, so that no value would be frequent.
+        """
+        fields = tuple(
+            Field(name, len(counts), int(np.searchsorted(-counts, -threshold, side="right")))
+            for name, counts in zip(self.field_names, self.counts, strict=True)
+        )
+        if not any(field.head for field in fields):
+            largest = max(int(counts[0]) for counts in self.counts)
+            raise AutoDPQError(f"threshold {threshold} is above every count of {self.name!r} (largest: {largest})")
+        return fields
+
+    def rows(self, rows: IntArray) -> Samples:
+        """The given rows, copied into memory."""
+        return Samples(np.ascontiguousarray(self.ids[rows]), np.ascontiguousarray(self.labels[rows]))
+
+    def recounted(self, rows: IntArray) -> EncodedDataset:
+        """The same data with frequencies counted over ``rows`` alone (what one deploys).
+
+        Values that do not occur among ``rows`` fall to one fallback id per field, the field's last, with count 0.
+        """
+        ids = np.empty(self.ids.shape, np.int32)
+        all_counts = []
+        for column, old in enumerate(self.counts):
+            counts = np.bincount(self.ids[rows, column], minlength=len(old))
+            order = np.argsort(-counts, kind="stable")
+            seen = int((counts > 0).sum())
+            rank = np.full(len(old), seen, np.int32)
+            rank[order[:seen]] = np.arange(seen, dtype=np.int32)
+            ids[:, column] = rank[self.ids[:, column]]
+            kept = counts[order[:seen]].astype(np.int64)
+            all_counts.append(kept if seen == len(old) else np.append(kept, 0))
+        return replace(self, ids=ids, counts=tuple(all_counts))

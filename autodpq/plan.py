@@ -1,0 +1,150 @@
+"""Compression plans: one choice per field for the field's rare rows (no torch here, so that reports load fast)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from autodpq.errors import AutoDPQError
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One categorical field. Its ids are frequency ranks: an id is rare exactly when it is at least ``head``.
+
+    Attributes:
+        name: The column's name.
+        cardinality: Number of distinct values, hence of embedding rows.
+        head: Number of frequent values.
+    """
+
+    name: str
+    cardinality: int
+    head: int
+
+    @property
+    def tail(self) -> int:
+        """Number of rare values."""
+        return self.cardinality - self.head
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """Every rare value keeps a row of its own."""
+
+    def __str__(self) -> str:
+        return "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """All rare values of the field share one row."""
+
+    def __str__(self) -> str:
+        return "others"
+
+
+@dataclass(frozen=True, slots=True)
+class DPQ:
+    """Rare values are product-quantized: D codes per value, each one of K centroids (Eq. 1).
+
+    Attributes:
+        K: Centroids per subspace, at least 2.
+        D: Subspaces; must divide the embedding dimension.
+    """
+
+    K: int
+    D: int
+
+    def __post_init__(self) -> None:
+        if self.K < 2:
+            raise AutoDPQError(f"K={self.K}: a code needs at least 2 centroids; use the choice 'others' for one")
+        if self.D < 1:
+            raise AutoDPQError(f"D={self.D}: at least one subspace is needed")
+
+    def __str__(self) -> str:
+        return f"dpq({self.K},{self.D})"
+
+
+Choice = Full | Others | DPQ
+
+_DPQ_PATTERN = re.compile(r"dpq\((\d{1,9}),(\d{1,9})\)")
+
+
+def parse_choice(text: str) -> Choice:
+    """Reads a choice as ``str`` writes it: ``full``, ``others`` or ``dpq(K,D)``.
+
+    Raises:
+        AutoDPQError: The text is none of these.
+    """
+    if text == "full":
+        return Full()
+    if text == "others":
+        return Others()
+    match = _DPQ_PATTERN.fullmatch(text.replace(" ", ""))
+    if match is None:
+        raise AutoDPQError(f"unknown choice {text!r}: expected full, others or dpq(K,D)")
+    return DPQ(int(match[1]), int(match[2]))
+
+
+class CompressionPlan(Mapping[str, Choice]):
+    """One choice per field; immutable, hashable and comparable.
+
+    Args:
+        choices: Field name to choice, every field of the data set once.
+    """
+
+    __slots__ = ("_choices",)
+
+    def __init__(self, choices: Mapping[str, Choice]) -> None:
+        self._choices = dict(choices)
+        for name, choice in self._choices.items():
+            if not isinstance(choice, Full | Others | DPQ):
+                raise AutoDPQError(f"field {name!r}: {choice!r} is no choice; expected Full(), Others() or DPQ(K, D)")
+
+    def __getitem__(self, name: str) -> Choice:
+        return self._choices[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._choices)
+
+    def __len__(self) -> int:
+        return len(self._choices)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._choices.items()))
+
+    def __repr__(self) -> str:
+        return f"CompressionPlan({self.to_json()})"
+
+    @property
+    def key(self) -> str:
+        """Twelve hexadecimal digits that name the plan, whatever the order of its fields."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+
+    def to_json(self) -> str:
+        """The plan as one canonical line of JSON, fields sorted by name."""
+        return json.dumps({name: str(self._choices[name]) for name in sorted(self._choices)}, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> CompressionPlan:
+        """Reads what :meth:`to_json` wrote.
+
+        Raises:
+            AutoDPQError: The text is no plan.
+        """
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise AutoDPQError(f"a plan is not valid JSON: {error}") from None
+        if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
+            raise AutoDPQError("a plan must be a JSON object of field name to choice")
+        return cls({name: parse_choice(value) for name, value in data.items()})
+
+
+def uniform_plan(fields: Sequence[Field], choice: Choice) -> CompressionPlan:
+    """The plan that gives ``choice`` to every field with rare values and ``Full()`` to the others."""
+    return CompressionPlan({field.name: choice if field.tail else Full() for field in fields})
