@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan, Field
@@ -56,6 +59,8 @@ class EncodedDataset:
         split_column: int8 [rows] or None: 0 train, 1 validation, 2 test, as the source says.
         fingerprint: Hexadecimal digest of the source and of the settings it was encoded with.
         truth: What is known of generated data.
+        folder: The cache folder that holds the encoded files and the vocabulary; None for data built in memory.
+        ranks: Per field, int32 [values]: from the id of the vocabulary to the id used here; None where they are equal.
     """
 
     name: str
@@ -67,6 +72,8 @@ class EncodedDataset:
     split_column: npt.NDArray[np.int8] | None
     fingerprint: str
     truth: Truth | None = None
+    folder: Path | None = None
+    ranks: tuple[npt.NDArray[np.int32], ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -75,8 +82,10 @@ class EncodedDataset:
         """The fields, each with its head: the values that occur at least ``threshold`` times.
 
         Raises:
-            AutoDPQError: The threshold is above every count, so that no value would be frequent.
+            AutoDPQError: The threshold is below 1, or above every count, so that no value would be frequent.
         """
+        if threshold < 1:
+            raise AutoDPQError(f"threshold {threshold}: a value is frequent from a count of at least 1")
         fields = tuple(
             Field(name, len(counts), int(np.searchsorted(-counts, -threshold, side="right")))
             for name, counts in zip(self.field_names, self.counts, strict=True)
@@ -94,9 +103,12 @@ class EncodedDataset:
         """The same data with frequencies counted over ``rows`` alone (what one deploys).
 
         Values that do not occur among ``rows`` fall to one fallback id per field, the field's last, with count 0.
+
+        Args:
+            rows: Row indices, none of them twice.
         """
         ids = np.empty(self.ids.shape, np.int32)
-        all_counts = []
+        all_counts, all_ranks = [], []
         for column, old in enumerate(self.counts):
             counts = np.bincount(self.ids[rows, column], minlength=len(old))
             order = np.argsort(-counts, kind="stable")
@@ -106,4 +118,28 @@ class EncodedDataset:
             ids[:, column] = rank[self.ids[:, column]]
             kept = counts[order[:seen]].astype(np.int64)
             all_counts.append(kept if seen == len(old) else np.append(kept, 0))
-        return replace(self, ids=ids, counts=tuple(all_counts))
+            all_ranks.append(rank if self.ranks is None else rank[self.ranks[column]])
+        # Which rows were counted is a setting of the encoding: another selection must not share the fingerprint.
+        counted = hashlib.sha256(np.sort(rows).astype("<i8").tobytes()).hexdigest()
+        fingerprint = hashlib.sha256(f"{self.fingerprint}:{counted}".encode()).hexdigest()
+        return replace(self, ids=ids, counts=tuple(all_counts), fingerprint=fingerprint, ranks=tuple(all_ranks))
+
+    def vocabulary(self) -> pl.DataFrame:
+        """What every id stands for: columns field, id and value (the empty value is the missing one).
+
+        After :meth:`recounted`, all values that were not counted share the field's fallback id.
+
+        Raises:
+            AutoDPQError: The data set was built in memory, or its cache folder is gone.
+        """
+        if self.folder is None:
+            raise AutoDPQError(f"data set {self.name!r} was built in memory and has no vocabulary")
+        path = self.folder / "vocabulary.parquet"
+        try:
+            frame = pl.read_parquet(path)
+        except (OSError, pl.exceptions.PolarsError):
+            raise AutoDPQError(f"{path}: the vocabulary cannot be read; load the data set again") from None
+        if self.ranks is None:
+            return frame
+        # The file lists the fields in order and each field's ids in order, so the ranks line up with its rows.
+        return frame.with_columns(pl.Series("id", np.concatenate(self.ranks)))

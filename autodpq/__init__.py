@@ -1,0 +1,55 @@
+"""The core of autodpq: all that the author of a search strategy needs.
+
+Names that stand on torch are imported when they are first used, so that reports and ledgers load fast.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from autodpq._version import __version__
+from autodpq.errors import AutoDPQError
+from autodpq.ledger import Ledger, ledger
+from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full, Others, uniform_plan
+
+if TYPE_CHECKING:
+    from autodpq.search import AutoDPQ
+    from autodpq.strategy import AskTellStrategy, Budget, SearchTask, Space, Strategy, Trial, best_trial, register
+
+_ON_TORCH = {
+    "AutoDPQ": "autodpq.search",
+    **dict.fromkeys(
+        ("AskTellStrategy", "Budget", "SearchTask", "Space", "Strategy", "Trial", "best_trial", "register"),
+        "autodpq.strategy",
+    ),
+}
+
+__all__ = [
+    "DPQ",
+    "AskTellStrategy",
+    "AutoDPQ",
+    "AutoDPQError",
+    "Budget",
+    "Choice",
+    "CompressionPlan",
+    "Field",
+    "Full",
+    "Ledger",
+    "Others",
+    "SearchTask",
+    "Space",
+    "Strategy",
+    "Trial",
+    "__version__",
+    "best_trial",
+    "ledger",
+    "register",
+    "uniform_plan",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ON_TORCH:
+        raise AttributeError(f"module 'autodpq' has no attribute {name!r}")
+    return getattr(import_module(_ON_TORCH[name]), name)

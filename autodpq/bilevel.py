@@ -1,0 +1,214 @@
+"""Algorithm 1: by turns a step of the candidates' weights and a step of the network's weights."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from autodpq.embedding import PlanEmbedding
+from autodpq.errors import AutoDPQError
+from autodpq.network import Network
+from autodpq.recipes import Recipe
+from autodpq.supernet import SupernetEmbedding
+from autodpq.training import DeviceRows, evaluate, make_optimizer, training_step
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """Settings of Algorithm 1.
+
+    Attributes:
+        epochs: Passes over the training rows.
+        alpha_learning_rate: Adam's, for the candidates' weights.
+        xi: Learning rate of the unrolled step of W; 0 is the first-order search.
+        temperature_start: tau at step 0.
+        temperature_step: What each step takes off tau.
+        temperature_end: The least tau.
+        temperature_clock: What a step of tau is: a training step, or an epoch.
+    """
+
+    epochs: int = 2
+    alpha_learning_rate: float = 1e-2
+    xi: float = 0.0
+    temperature_start: float = 1.0
+    temperature_step: float = 5e-5
+    temperature_end: float = 0.01
+    temperature_clock: Literal["step", "epoch"] = "step"
+
+    def temperature(self, step: int, epoch: int) -> float:
+        """tau = max(end, start - step size * s)."""
+        clock = step if self.temperature_clock == "step" else epoch
+        return max(self.temperature_end, self.temperature_start - self.temperature_step * clock)
+
+
+def supernet_of(network: Network) -> SupernetEmbedding:
+    """The union of candidates of a network that is searched."""
+    assert isinstance(network.embedding, SupernetEmbedding)
+    return network.embedding
+
+
+def _loss(network: Network, ids: Tensor, labels: Tensor, weights: dict[str, Tensor] | None = None) -> Tensor:
+    """Sum of the cross entropies of a batch, with other weights than the network's own where given."""
+    logits = network(ids) if weights is None else functional_call(network, weights, (ids,))
+    return nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+
+
+def alpha_gradient(
+    network: Network,
+    train: tuple[Tensor, Tensor],
+    valid: tuple[Tensor, Tensor],
+    xi: float,
+) -> Tensor:
+    """Gradient of the validation loss by alpha (Algorithm 1).
+
+    The model is in evaluation mode on the validation batch, so that samples do not act on one another; those without
+    a rare value then add nothing to the gradient, and are left out.
+
+    Args:
+        network: The network that is searched.
+        train: Row numbers [batch, fields] and labels [batch], for the unrolled step.
+        valid: Row numbers and labels of the validation batch.
+        xi: Learning rate of the unrolled step W - xi dL_train/dW; at 0 it is not taken.
+
+    Returns:
+        float [searched fields, candidates]; of the mean over the whole validation batch.
+    """
+    embedding = supernet_of(network)
+    alpha = embedding.alpha.requires_grad_(True)
+    weights: dict[str, Tensor] | None = None
+    if xi:
+        network.train()
+        trained = {name: value for name, value in network.named_parameters() if name != "embedding.alpha"}
+        # Running statistics move once per batch, in the step that is really taken.
+        statistics = {name: value.clone() for name, value in network.named_buffers()}
+        loss = _loss(network, *train, {**trained, **statistics}) / len(train[1])
+        gradients = torch.autograd.grad(loss, list(trained.values()), create_graph=True, allow_unused=True)
+        stepped = {
+            name: value if gradient is None else value - xi * gradient
+            for (name, value), gradient in zip(trained.items(), gradients, strict=True)
+        }
+        weights = {**stepped, **{name: value.clone() for name, value in network.named_buffers()}}
+    network.eval()
+    embedding.train()
+    rare = (valid[0] >= embedding.n_direct).any(1)
+    if not rare.any():
+        return torch.zeros_like(alpha)
+    loss = _loss(network, valid[0][rare], valid[1][rare], weights) / len(rare)
+    return torch.autograd.grad(loss, alpha)[0]
+
+
+def _endless(rows: DeviceRows, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Validation batches, epoch after epoch."""
+    epoch = 0
+    while True:
+        epoch += 1
+        yield from rows.batches(size, seed, epoch)
+
+
+@dataclass(frozen=True)
+class SearchEpoch:
+    """What one epoch of the search came to.
+
+    Attributes:
+        number: From 1.
+        seconds: Since the search began.
+        valid_auc: Validation AUC of the union of candidates.
+        weights: Weights of the candidates, float [searched fields, candidates].
+    """
+
+    number: int
+    seconds: float
+    valid_auc: float
+    weights: Tensor
+
+
+def search(
+    network: Network,
+    train: DeviceRows,
+    valid: DeviceRows,
+    recipe: Recipe,
+    options: SearchOptions,
+    seed: int,
+    *,
+    on_epoch: Callable[[SearchEpoch], None] | None = None,
+) -> None:
+    """Algorithm 1: by turns a step of alpha on a validation batch and a step of W on a training batch.
+
+    Args:
+        network: With a :class:`SupernetEmbedding`; searched in place.
+        train: Training rows, with ids as in the data set.
+        valid: Validation rows.
+        recipe: How W is trained.
+        options: Settings of the search.
+        seed: Seeds orders, dropout and Gumbel noise.
+        on_epoch: Called after every epoch.
+
+    Raises:
+        AutoDPQError: The options do not fit.
+    """
+    if options.epochs < 1:
+        raise AutoDPQError(f"search_epochs: {options.epochs} given, at least 1 is needed")
+    torch.manual_seed(seed)
+    network.reseed(seed)
+    begin = time.perf_counter()
+    embedding = supernet_of(network)
+    train, valid = train.flattened(network), valid.flattened(network)
+    optimizer = make_optimizer(network, recipe)
+    # The derivatives of a weighted sum by its weights rarely pass 1e-8 of Adam's usual epsilon on a large batch.
+    alpha_optimizer = torch.optim.Adam([embedding.alpha], lr=options.alpha_learning_rate, betas=(0.5, 0.999))
+    held_out = _endless(valid, recipe.batch_size, seed + 1)
+    step = 0
+    for epoch in range(1, options.epochs + 1):
+        for batch in train.batches(recipe.batch_size, seed, epoch):
+            embedding.temperature = options.temperature(step, epoch - 1)
+            embedding.alpha.grad = alpha_gradient(network, batch, next(held_out), options.xi)
+            alpha_optimizer.step()
+            embedding.alpha.requires_grad_(False)
+            network.train()
+            training_step(network, optimizer, *batch)
+            step += 1
+        if on_epoch is not None:
+            metrics = evaluate(network, valid)
+            weights = embedding.weights().detach()
+            seconds = time.perf_counter() - begin
+            on_epoch(SearchEpoch(epoch, seconds, metrics.auc, weights))
+            begin = time.perf_counter() - seconds
+
+
+@torch.no_grad()
+def decided_network(searched: Network, decided: Network) -> None:
+    """Carries what the search left over to the network of its decision, which has no BatchNorm on candidates.
+
+    The chosen candidate's normalisation and scaling are one affine map per dimension; it is folded into the centroids
+    and, where they encode too, into the raw rows, so that both stay on one scale.
+
+    Args:
+        searched: With a :class:`SupernetEmbedding`.
+        decided: With the :class:`PlanEmbedding` of a plan within the search's space; overwritten.
+    """
+    source, target = supernet_of(searched), decided.embedding
+    assert isinstance(target, PlanEmbedding) and target.quantizers is not None
+    assert source.raw is not None and target.raw is not None
+    decided.model.load_state_dict(searched.model.state_dict())
+    target.table.copy_(source.table)
+    target.raw.copy_(source.raw)
+    if target.first_order is not None and source.first_order is not None:
+        target.first_order.copy_(source.first_order)
+    for number, column in enumerate(source.quantized):
+        candidate = source.candidates[number].index(target.quantizers.candidates[number][0])
+        factor, shift = source.affine(number, candidate)
+        from_group, place, which = source.quantizers.group(number, candidate)
+        to_group, to_place, _ = target.quantizers.group(number)
+        size = target.quantizers.candidates[number][0].K
+        to_group.values[to_place, 0, :size] = factor * from_group.values[place, which, :size] + shift
+        if to_group.separate is not None:
+            to_group.keys[to_place, 0, :size] = from_group.keys[place, which, :size]
+        else:
+            rows = target.raw_rows(column)
+            target.raw[rows] = factor * target.raw[rows] + shift

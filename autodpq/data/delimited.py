@@ -1,0 +1,181 @@
+"""Delimited text, read as strings in batches, with errors that name the file and the line."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+
+from autodpq.data.source import BATCH_ROWS
+from autodpq.errors import AutoDPQError
+
+_BLOCK_BYTES = 16 << 20
+_HEADER_BYTES = 1 << 20
+_WRONG_COUNT = re.compile(r"(?:Row #(\d+): )?Expected (\d+) columns, got (\d+)")
+_BAD_TEXT = re.compile(r"In CSV column #(\d+): (?:Row #(\d+): )?.*invalid UTF8")
+
+
+@dataclass(frozen=True)
+class Delimited:
+    """A delimited text and how to read it.
+
+    Attributes:
+        where: What error messages call it.
+        content: Its path, or its bytes.
+        names: The names of all its columns.
+        separator: One byte.
+        quoted: Whether values may stand in double quotes.
+        header: Whether the first line is a header, to be skipped.
+    """
+
+    where: str
+    content: Path | bytes
+    names: Sequence[str]
+    separator: str = ","
+    quoted: bool = False
+    header: bool = True
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """The rows of some columns, all of type String, in batches.
+
+        Raises:
+            AutoDPQError: The file cannot be read, is cut short, has rows of another length or is not UTF-8.
+        """
+        waiting: list[pa.RecordBatch] = []
+        n_waiting = 0
+        try:
+            for batch in self._open(columns, use_threads=True):
+                waiting.append(batch)
+                n_waiting += batch.num_rows
+                if n_waiting >= BATCH_ROWS:
+                    yield _frame(waiting)
+                    waiting, n_waiting = [], 0
+        except pa.ArrowInvalid as error:
+            raise self._explain(error, columns) from None
+        except OSError as error:
+            raise unreadable(self.where, error) from None
+        if waiting:
+            yield _frame(waiting)
+
+    def _open(self, columns: Sequence[str], *, use_threads: bool) -> arrow_csv.CSVStreamingReader:
+        content = self.content
+        is_path = isinstance(content, Path)
+        stream = pa.input_stream(
+            str(content) if is_path else pa.BufferReader(content),
+            compression="gzip" if isinstance(content, Path) and is_gzip(content) else None,
+        )
+        return arrow_csv.open_csv(
+            stream,
+            read_options=arrow_csv.ReadOptions(
+                column_names=list(self.names),
+                skip_rows=int(self.header),
+                block_size=_BLOCK_BYTES,
+                use_threads=use_threads,
+            ),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=self.separator,
+                quote_char='"' if self.quoted else False,
+                newlines_in_values=self.quoted,
+            ),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(self.names, pa.string()), include_columns=list(columns)
+            ),
+        )
+
+    def _explain(self, error: Exception, columns: Sequence[str]) -> AutoDPQError:
+        """The error in words. Only a reading without threads knows the line, so the file is read once more."""
+        try:
+            for _ in self._open(columns, use_threads=False):
+                pass
+        except (pa.ArrowInvalid, OSError) as again:
+            error = again
+        text = str(error)
+        if "Empty CSV file" in text or "Could not skip initial" in text:
+            return AutoDPQError(f"{self.where}: the file has no rows")
+        if match := _WRONG_COUNT.search(text):
+            line = f", line {match[1]}" if match[1] else ""
+            return AutoDPQError(
+                f"{self.where}{line}: {match[3]} columns where {match[2]} are expected; correct or remove the line"
+            )
+        if match := _BAD_TEXT.search(text):
+            line = f", line {match[2]}" if match[2] else ""
+            column = columns[int(match[1])] if int(match[1]) < len(columns) else match[1]
+            return AutoDPQError(f"{self.where}{line}, column {column!r}: not UTF-8 text; save the file as UTF-8")
+        return AutoDPQError(f"{self.where}: cannot be read as delimited text: {_one_line(text)}")
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether a file is compressed, by its name."""
+    return path.suffix.lower() == ".gz"
+
+
+def read_header(path: Path) -> list[str]:
+    """The column names in the first line of a comma-separated file.
+
+    Raises:
+        AutoDPQError: The file is missing, empty, not text, has one column only, or names a column twice or not at all.
+    """
+    try:
+        with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as file:
+            line = file.readline(_HEADER_BYTES)
+    except (OSError, EOFError, zlib.error) as error:
+        raise unreadable(str(path), error) from None
+    if not line.strip():
+        raise AutoDPQError(f"{path}: the file is empty, or begins with an empty line; a header line is needed")
+    for magic, kind in ((b"PAR1", "a parquet"), (b"\x1f\x8b", "a gzip"), (b"PK\x03\x04", "a zip")):
+        if line.startswith(magic):
+            raise AutoDPQError(f"{path}: this is {kind} file, not comma-separated text; name it so")
+    try:
+        text = line.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise AutoDPQError(f"{path}, line 1: not UTF-8 text; save the file as UTF-8") from None
+    try:
+        names = next(csv.reader([text]))
+    except csv.Error as error:
+        raise AutoDPQError(f"{path}, line 1: not a header of comma-separated names: {error}") from None
+    if len(names) < 2:
+        raise AutoDPQError(f"{path}: only one column is found; values must be separated by commas")
+    check_names(names, str(path))
+    return names
+
+
+def check_names(names: Sequence[str], where: str) -> None:
+    """Refuses columns that share a name or have none.
+
+    Raises:
+        AutoDPQError: There is such a column.
+    """
+    for position, name in enumerate(names):
+        if not name.strip():
+            raise AutoDPQError(f"{where}: column {position + 1} has no name; name every column in the header")
+        if name in names[:position]:
+            raise AutoDPQError(f"{where}: two columns are called {name!r}; rename one")
+
+
+def unreadable(where: str, error: BaseException) -> AutoDPQError:
+    """Says why a file cannot be read."""
+    text = str(error)
+    if isinstance(error, EOFError) or "Truncated" in text or "end-of-stream" in text:
+        return AutoDPQError(f"{where}: the gzip file is cut short; get it again")
+    if isinstance(error, gzip.BadGzipFile | zlib.error) or "zlib" in text:
+        return AutoDPQError(f"{where}: this is no gzip file, or a damaged one; get it again")
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else _one_line(text)
+    return AutoDPQError(f"{where}: cannot be read: {reason}")
+
+
+def _frame(batches: list[pa.RecordBatch]) -> pl.DataFrame:
+    frame = pl.from_arrow(pa.Table.from_batches(batches))
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:200]

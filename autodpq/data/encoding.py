@@ -1,0 +1,159 @@
+"""Text columns to frequency-ranked ids, in one pass over the source and in bounded memory.
+
+While batches arrive, each field's values get provisional codes by first appearance; when all rows are counted, the
+codes are exchanged for ranks. So a source is read once, and no more than one batch of it is ever held as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow.compute as pc
+
+from autodpq.data.source import BATCH_ROWS, Table
+from autodpq.errors import AutoDPQError
+
+_CODES = "codes.partial"
+
+
+class FieldEncoder:
+    """Counts one field's values and gives each a provisional code by first appearance."""
+
+    def __init__(self) -> None:
+        self._known = pl.DataFrame(schema={"value": pl.String, "code": pl.Int32})
+        self._counts = np.zeros(0, np.int64)
+
+    def add(self, values: pl.Series) -> npt.NDArray[np.int32]:
+        """Counts the values of a batch.
+
+        Args:
+            values: String [rows], without nulls.
+
+        Returns:
+            int32 [rows], the provisional codes.
+        """
+        encoded = pc.dictionary_encode(values.to_arrow())
+        local = pl.DataFrame({"value": pl.Series(pl.from_arrow(encoded.dictionary), dtype=pl.String)})
+        indices = np.asarray(encoded.indices)
+        found = local.join(self._known, on="value", how="left", maintain_order="left")
+        is_new = found["code"].is_null().to_numpy()
+        codes = found["code"].fill_null(-1).to_numpy().copy()
+        size = len(self._known)
+        codes[is_new] = np.arange(size, size + int(is_new.sum()), dtype=np.int32)
+        fresh = local.filter(is_new).with_columns(pl.Series("code", codes[is_new], dtype=pl.Int32))
+        self._known = pl.concat([self._known, fresh], rechunk=True)
+        counts = np.zeros(len(self._known), np.int64)
+        counts[:size] = self._counts
+        counts[codes] += np.bincount(indices, minlength=len(codes))
+        self._counts = counts
+        result: npt.NDArray[np.int32] = codes[indices]
+        return result
+
+    def ranked(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], pl.Series]:
+        """Ranks by falling count, ties by value (in the order of its UTF-8 bytes, for numbers too).
+
+        Returns:
+            int32 [values]: from provisional code to rank; int64 [values]: the counts by rank; the values by rank.
+        """
+        order = self._known.with_columns(pl.Series("count", self._counts)).sort(
+            "count", "value", descending=[True, False]
+        )
+        by_rank = order["code"].to_numpy()
+        rank = np.empty(len(by_rank), np.int32)
+        rank[by_rank] = np.arange(len(by_rank), dtype=np.int32)
+        return rank, order["count"].to_numpy(), order["value"]
+
+
+@dataclass
+class _Columns:
+    """What a source has beside its fields, gathered batch by batch."""
+
+    parts: dict[str, list[npt.NDArray[np.generic]]] = field(default_factory=dict)
+
+    def add(self, name: str, values: npt.NDArray[np.generic] | None) -> None:
+        if values is not None:
+            self.parts.setdefault(name, []).append(values)
+
+    def joined(self) -> dict[str, npt.NDArray[np.generic]]:
+        return {name: np.concatenate(parts) for name, parts in self.parts.items()}
+
+
+def encode_table(table: Table, folder: Path, where: str) -> dict[str, npt.NDArray[np.generic]]:
+    """Encodes a source into a folder: ``ids.npy``, ``vocabulary.parquet`` and one ``.npy`` file per other column.
+
+    Args:
+        table: The opened source.
+        folder: An empty folder.
+        where: What error messages call the source.
+
+    Returns:
+        The columns beside the ids, as written: labels, counts (the fields' counts, one after another),
+        cardinalities, and time, split and probabilities where the source has them.
+
+    Raises:
+        AutoDPQError: The source has no rows, or one class only.
+    """
+    encoders = [FieldEncoder() for _ in table.field_names]
+    columns = _Columns()
+    n_rows = 0
+    codes_path = folder / _CODES
+    with codes_path.open("wb") as codes_file:
+        for batch in table.batches:
+            codes = [encoder.add(batch.values[name]) for name, encoder in zip(table.field_names, encoders, strict=True)]
+            codes_file.write(np.stack(codes, axis=1).tobytes())
+            n_rows += len(batch.labels)
+            columns.add("labels", batch.labels)
+            columns.add("time", batch.time)
+            columns.add("split", batch.split)
+            columns.add("probabilities", batch.probabilities)
+    if n_rows == 0:
+        raise AutoDPQError(f"{where}: there are no rows in it")
+    arrays = columns.joined()
+    check_classes(arrays["labels"], where)
+    ranked = [encoder.ranked() for encoder in encoders]
+    arrays["counts"] = np.concatenate([counts for _, counts, _ in ranked])
+    arrays["cardinalities"] = np.array([len(counts) for _, counts, _ in ranked], np.int64)
+    _write_ids(codes_path, folder / "ids.npy", n_rows, [rank for rank, _, _ in ranked])
+    _write_vocabulary(folder / "vocabulary.parquet", table.field_names, [values for _, _, values in ranked])
+    for name, values in arrays.items():
+        np.save(folder / f"{name}.npy", values, allow_pickle=False)
+    return arrays
+
+
+def check_classes(labels: npt.NDArray[np.generic], where: str) -> None:
+    """Refuses labels of one class: nothing can be learned from them, and AUC is undefined.
+
+    Raises:
+        AutoDPQError: All labels are equal.
+    """
+    if (labels == labels[0]).all():
+        raise AutoDPQError(f"{where}: every label is {labels[0]}; both 0 and 1 are needed")
+
+
+def _write_ids(codes_path: Path, path: Path, n_rows: int, ranks: Sequence[npt.NDArray[np.int32]]) -> None:
+    """Exchanges provisional codes for ranks, some rows at a time, and removes the codes."""
+    codes = np.memmap(codes_path, np.int32, "r", shape=(n_rows, len(ranks)))
+    ids = np.lib.format.open_memmap(path, "w+", np.dtype(np.int32), (n_rows, len(ranks)))
+    for start in range(0, n_rows, BATCH_ROWS):
+        rows = slice(start, start + BATCH_ROWS)
+        for column, rank in enumerate(ranks):
+            ids[rows, column] = rank[codes[rows, column]]
+    ids.flush()
+    del codes, ids  # closes the maps
+    codes_path.unlink()
+
+
+def _write_vocabulary(path: Path, field_names: Sequence[str], values: Sequence[pl.Series]) -> None:
+    """Writes what every id stands for, in the order of the fields and of the ids."""
+    frames = [
+        pl.select(
+            pl.lit(name).alias("field"), pl.int_range(len(column), dtype=pl.Int32).alias("id"), column.alias("value")
+        )
+        for name, column in zip(field_names, values, strict=True)
+    ]
+    pl.concat(frames).write_parquet(path)

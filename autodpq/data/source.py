@@ -1,0 +1,93 @@
+"""What a loader hands to the encoder: a source that is read once, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from autodpq.data.nearest import nearest
+from autodpq.errors import AutoDPQError
+from autodpq.plan import CompressionPlan
+
+BATCH_ROWS = 500_000
+"""Rows that are held as text at a time."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive rows of a source.
+
+    Attributes:
+        values: The fields in order, every column of type String; a missing value is the empty string.
+        labels: uint8 [rows], 0 or 1.
+        time: int64 [rows], or None where the source has no time.
+        split: int8 [rows], 0 train, 1 validation, 2 test, or None where the source has no split.
+        probabilities: float32 [rows], the true click probability of generated rows, or None.
+    """
+
+    values: pl.DataFrame
+    labels: npt.NDArray[np.uint8]
+    time: npt.NDArray[np.int64] | None = None
+    split: npt.NDArray[np.int8] | None = None
+    probabilities: npt.NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """An opened source.
+
+    Attributes:
+        field_names: The fields in order.
+        batches: The rows, to be read once.
+        plan: The plan that suffices, where the rows are generated.
+    """
+
+    field_names: tuple[str, ...]
+    batches: Iterable[Batch]
+    plan: CompressionPlan | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where rows come from, described without reading them.
+
+    Attributes:
+        name: Name of the data set.
+        where: What error messages call the source: its path, or its name.
+        digest: Digest of the source's content.
+        settings: What else decides the encoded rows; JSON values only.
+        read: Opens the source. It is called only where the cache has no encoded copy.
+    """
+
+    name: str
+    where: str
+    digest: str
+    settings: Mapping[str, object]
+    read: Callable[[], Table]
+
+
+def select_fields(
+    available: Sequence[str], fields: Sequence[str] | None, exclude: Sequence[str], where: str
+) -> tuple[str, ...]:
+    """The fields to encode, in the source's order whatever the order they are asked in.
+
+    Args:
+        available: All columns that may be fields.
+        fields: The wanted ones; None for all.
+        exclude: The ones to leave out.
+        where: What error messages call the source.
+
+    Raises:
+        AutoDPQError: A name is unknown, or no field is left.
+    """
+    for name in (*(fields or ()), *exclude):
+        if name not in available:
+            raise AutoDPQError(f"{where}: no field {name!r}{nearest(name, available)}")
+    chosen = tuple(name for name in available if (fields is None or name in fields) and name not in exclude)
+    if not chosen:
+        raise AutoDPQError(f"{where}: no field is left to encode; give other 'fields' or 'exclude'")
+    return chosen

@@ -1,0 +1,155 @@
+"""One's own data: a CSV (compressed or not) or a parquet file with a label column; every other column is a field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from autodpq.data.cache import cache_root, load_cached
+from autodpq.data.columns import ColumnReader, as_text
+from autodpq.data.dataset import EncodedDataset
+from autodpq.data.delimited import Delimited, check_names, read_header
+from autodpq.data.digest import file_digest, remembered_digest
+from autodpq.data.nearest import nearest
+from autodpq.data.options import LoadOptions
+from autodpq.data.source import BATCH_ROWS, Batch, Source, Table, select_fields
+from autodpq.errors import AutoDPQError
+
+SUFFIXES = (".csv", ".csv.gz", ".parquet")
+
+
+def table_name(path: Path) -> str:
+    """The file's name without its suffix.
+
+    Raises:
+        AutoDPQError: The suffix is none of those that can be read.
+    """
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
+            return path.name[: -len(suffix)]
+    raise AutoDPQError(f"{path}: this kind of file cannot be read; expected one of {', '.join(SUFFIXES)}")
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """Which column is what."""
+
+    label: str
+    fields: tuple[str, ...]
+    split: str | None
+    time: str | None
+
+    @property
+    def columns(self) -> list[str]:
+        named = (self.label, *self.fields, self.split, self.time)
+        return list(dict.fromkeys(name for name in named if name is not None))
+
+
+def load_table(path: Path, options: LoadOptions) -> EncodedDataset:
+    """Loads one's own file. Every distinct value of a field is a category, decimal numbers too.
+
+    Raises:
+        AutoDPQError: The file cannot be read, or a column is missing or holds what it must not.
+    """
+    name = table_name(path)
+    if path.is_dir():
+        raise AutoDPQError(f"{path}: this is a folder; give one file")
+    cache = cache_root(options.cache_dir)
+    source = Source(
+        name=name,
+        where=str(path),
+        digest=remembered_digest([path], lambda: file_digest(path), cache, "file"),
+        settings={
+            "loader": "table",
+            # A name decides how the content is read: the same bytes as .csv or .parquet are not the same table.
+            "parquet": _is_parquet(path),
+            "label": options.label,
+            "fields": options.fields,
+            "exclude": options.exclude,
+            "split_column": options.split_column,
+            "time_column": options.time_column,
+        },
+        read=lambda: _read(path, options),
+    )
+    return load_cached(source, cache)
+
+
+def _read(path: Path, options: LoadOptions) -> Table:
+    names = _parquet_names(path) if _is_parquet(path) else read_header(path)
+    roles = _roles(names, options, str(path))
+    frames = _parquet_frames(path, roles.columns) if _is_parquet(path) else _text_frames(path, names, roles.columns)
+    return Table(roles.fields, _batches(frames, roles, str(path)))
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() == ".parquet"
+
+
+def _roles(names: Sequence[str], options: LoadOptions, where: str) -> _Roles:
+    special = {"label": options.label, "split_column": options.split_column, "time_column": options.time_column}
+    for option, name in special.items():
+        if name is not None and name not in names:
+            raise AutoDPQError(f"{where}: no column {name!r}, which '{option}' names{nearest(name, names)}")
+    if options.label in (options.split_column, options.time_column):
+        raise AutoDPQError(f"{where}: column {options.label!r} is the label; it cannot be the split or the time too")
+    asked = set(options.fields or ())
+    available = [name for name in names if name not in special.values() or name in asked]
+    if options.label in asked:
+        raise AutoDPQError(f"{where}: column {options.label!r} is the label; it cannot be a field too")
+    # What is no field anyway may be excluded: people list the columns that they do not want.
+    exclude = [name for name in options.exclude if name not in special.values()]
+    fields = select_fields(available, options.fields, exclude, where)
+    return _Roles(options.label, fields, options.split_column, options.time_column)
+
+
+def _batches(frames: Iterator[pl.DataFrame], roles: _Roles, where: str) -> Iterator[Batch]:
+    reader = ColumnReader(where)
+    for frame in frames:
+        yield Batch(
+            values=pl.DataFrame([as_text(frame[name], where) for name in roles.fields]),
+            labels=reader.labels(frame[roles.label]),
+            time=None if roles.time is None else reader.time(frame[roles.time]),
+            split=None if roles.split is None else reader.split(frame[roles.split]),
+        )
+        reader.advance(len(frame))
+
+
+def _text_frames(path: Path, names: Sequence[str], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    row = 0
+    for frame in Delimited(str(path), path, names, quoted=True).batches(columns):
+        # A quote that is never closed swallows the lines after it without a parser's error.
+        for column in frame:
+            broken = column.str.contains("\n", literal=True)
+            if broken.any():
+                at = row + int(broken.arg_max() or 0) + 1
+                raise AutoDPQError(f"{path}, row {at}, column {column.name!r}: a line break; is a quote not closed?")
+        yield frame
+        row += len(frame)
+
+
+def _parquet_names(path: Path) -> list[str]:
+    names = _parquet(path).schema_arrow.names
+    check_names(names, str(path))
+    return list(names)
+
+
+def _parquet_frames(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    try:
+        for batch in _parquet(path).iter_batches(BATCH_ROWS, columns=list(columns)):
+            frame = pl.from_arrow(batch)
+            assert isinstance(frame, pl.DataFrame)
+            yield frame
+    except (pa.ArrowException, OSError, pl.exceptions.PolarsError):
+        raise AutoDPQError(f"{path}: the parquet file is damaged; write it again") from None
+
+
+def _parquet(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError):
+        raise AutoDPQError(f"{path}: this is no parquet file, or one cut short; write it again") from None

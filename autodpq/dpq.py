@@ -1,0 +1,233 @@
+"""Differentiable product quantization, DPQ-SX (Eq. 1; Chen et al., ICML 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from autodpq.errors import AutoDPQError
+from autodpq.ledger import check_divides
+from autodpq.plan import DPQ
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizerOptions:
+    """How codes are chosen. The defaults are the paper's.
+
+    Attributes:
+        temperature: tau_KD of the softmax over centroids; the smaller, the harder.
+        scores: ``inner`` (inner products) or ``euclidean`` (minus the squared distance).
+        straight_through: Forward with the best centroid alone, backward through the softmax.
+        gumbel: Add Gumbel noise to the scores while training.
+        separate_values: Decode with centroids of their own instead of the ones that encode (keys and values one Q).
+    """
+
+    temperature: float = 1e-4
+    scores: Literal["inner", "euclidean"] = "inner"
+    straight_through: bool = False
+    gumbel: bool = False
+    separate_values: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise AutoDPQError(f"temperature: {self.temperature} given, a number above 0 is needed")
+        if self.scores not in ("inner", "euclidean"):
+            raise AutoDPQError(f"scores: {self.scores!r} given, inner or euclidean is needed")
+
+
+class QuantizerGroup(nn.Module):
+    """Quantizers of one D, computed together: some candidates for each of some fields.
+
+    Those with fewer centroids than the largest K are padded; the padding never wins and gets no gradient.
+
+    Args:
+        sizes: K of each candidate of each field; all fields have equally many.
+        n_subspaces: D.
+        embedding_dim: X, a multiple of D.
+        options: How codes are chosen.
+    """
+
+    padding: Tensor
+
+    def __init__(
+        self, sizes: Sequence[Sequence[int]], n_subspaces: int, embedding_dim: int, options: QuantizerOptions
+    ) -> None:
+        super().__init__()
+        check_divides(n_subspaces, embedding_dim, "quantizer")
+        self.n_subspaces = n_subspaces
+        self.options = options
+        n_fields, n_candidates, largest = len(sizes), len(sizes[0]), max(map(max, sizes))
+        self.keys = nn.Parameter(torch.randn(n_fields, n_candidates, largest, embedding_dim) * 0.01)
+        self.separate = nn.Parameter(self.keys.detach().clone()) if options.separate_values else None
+        padding = torch.zeros(n_fields, n_candidates, 1, 1, largest)
+        for field, row in enumerate(sizes):
+            for candidate, size in enumerate(row):
+                padding[field, candidate, ..., size:] = -torch.inf
+        self.register_buffer("padding", padding, persistent=False)
+
+    @property
+    def values(self) -> Tensor:
+        """The centroids that decode, float [fields, candidates, K, X]."""
+        return self.keys if self.separate is None else self.separate
+
+    def _by_subspace(self, centroids: Tensor) -> Tensor:
+        """Centroids [fields, candidates, K, X] as [fields, candidates, D, K, X / D]."""
+        return centroids.unflatten(3, (self.n_subspaces, -1)).transpose(2, 3)
+
+    def scores(self, rows: Tensor) -> Tensor:
+        """How well each centroid fits each row, divided by the temperature.
+
+        Args:
+            rows: float [fields, n, X].
+
+        Returns:
+            float [fields, candidates, D, n, K]; minus infinity where there is no centroid.
+        """
+        keys = self._by_subspace(self.keys)
+        n_fields, n_candidates = keys.shape[:2]
+        parts = rows.unflatten(2, (self.n_subspaces, -1)).transpose(1, 2)[:, None]
+        parts = parts.expand(-1, n_candidates, -1, -1, -1).flatten(0, 2)
+        scale, bias = 1 / self.options.temperature, self.padding
+        if self.options.scores == "euclidean":
+            # -|r - q|^2 without the row's own square, which is the same for every centroid.
+            bias = bias - scale * keys.square().sum(4)[:, :, :, None]
+            scale *= 2
+        bias = bias.expand(-1, -1, self.n_subspaces, -1, -1).flatten(0, 2)
+        scores = torch.baddbmm(bias, parts, keys.flatten(0, 2).transpose(1, 2), alpha=scale)
+        return scores.unflatten(0, (n_fields, n_candidates, self.n_subspaces))
+
+    def encode(self, rows: Tensor) -> Tensor:
+        """Codes of rows, float [fields, n, X]: int64 [fields, candidates, n, D], each below its quantizer's K."""
+        return self.scores(rows).argmax(4).transpose(2, 3)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Rows of codes, float [fields, candidates, n, X]; codes are as :meth:`encode` gives them."""
+        values = self._by_subspace(self.values)
+        places = codes.transpose(2, 3)[..., None].expand(-1, -1, -1, -1, values.shape[4])
+        return values.gather(3, places).transpose(2, 3).flatten(3)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Quantized rows (Eq. 1): per subspace the centroids, weighted by a softmax of their scores.
+
+        Args:
+            rows: float [fields, n, X].
+
+        Returns:
+            float [fields, candidates, n, X].
+        """
+        scores = self.scores(rows)
+        if self.options.gumbel and self.training:
+            scores = scores - torch.empty_like(scores).exponential_().log() / self.options.temperature
+        weights = torch.softmax(scores, dim=4)
+        if self.options.straight_through:
+            hard = torch.zeros_like(weights).scatter_(4, scores.argmax(4, keepdim=True), 1.0)
+            weights = hard + weights - weights.detach()
+        parts = torch.bmm(weights.flatten(0, 2), self._by_subspace(self.values).flatten(0, 2))
+        return parts.view(*scores.shape[:4], -1).transpose(2, 3).flatten(3)
+
+
+class Quantizers(nn.Module):
+    """The quantizers of all fields: one per field for a plan, one per candidate for a search.
+
+    Args:
+        candidates: (K, D) of each candidate of each field.
+        embedding_dim: X.
+        options: How codes are chosen.
+    """
+
+    place_of: Tensor
+
+    def __init__(
+        self, candidates: Sequence[Sequence[DPQ]], embedding_dim: int, options: QuantizerOptions
+    ) -> None:
+        super().__init__()
+        self.candidates = tuple(tuple(row) for row in candidates)
+        self.groups = nn.ModuleList()
+        self.members: list[list[int]] = []
+        self._location: dict[tuple[int, int], tuple[int, int, int]] = {}
+        self.register_buffer(
+            "place_of", torch.zeros(len(candidates), max(map(len, candidates)), dtype=torch.int64), persistent=False
+        )
+        start = 0
+        for depth in sorted({choice.D for row in candidates for choice in row}):
+            numbers = [[number for number, choice in enumerate(row) if choice.D == depth] for row in self.candidates]
+            members = [field for field, row in enumerate(numbers) if row]
+            width = max(map(len, numbers))
+            # Fields with fewer candidates of this D repeat their first; nothing reads the copy.
+            padded = {field: numbers[field] + numbers[field][:1] * (width - len(numbers[field])) for field in members}
+            sizes = [[self.candidates[field][number].K for number in padded[field]] for field in members]
+            for place, field in enumerate(members):
+                for candidate, number in enumerate(numbers[field]):
+                    self._location[field, number] = (len(self.groups), place, candidate)
+                    self.place_of[field, number] = start + place * width + candidate
+            start += len(members) * width
+            self.members.append(members)
+            self.groups.append(QuantizerGroup(sizes, depth, embedding_dim, options))
+
+    def group(self, field: int, candidate: int = 0) -> tuple[QuantizerGroup, int, int]:
+        """The group of a quantizer, and its field and candidate there."""
+        number, place, column = self._location[field, candidate]
+        group = self.groups[number]
+        assert isinstance(group, QuantizerGroup)
+        return group, place, column
+
+    def centroids(self, field: int, candidate: int = 0) -> Tensor:
+        """The centroids that decode, float [K, X], a view."""
+        group, place, column = self.group(field, candidate)
+        return group.values[place, column, : self.candidates[field][candidate].K]
+
+    @torch.no_grad()
+    def set_centroids(self, centroids: Tensor, field: int, candidate: int = 0) -> None:
+        """Starts a quantizer from centroids, float [K, X]; keys and values alike."""
+        group, place, column = self.group(field, candidate)
+        for parameter in group.parameters():
+            parameter[place, column, : len(centroids)] = centroids
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Quantizes rows by every candidate of their field.
+
+        Args:
+            rows: float [fields, n, X].
+
+        Returns:
+            float [fields, candidates, n, X]; arbitrary beyond a field's own number of candidates.
+        """
+        n_fields = len(self.candidates)
+        outputs = [
+            group(rows if len(members) == n_fields else rows[members]).flatten(0, 1)
+            for group, members in zip(self.groups, self.members, strict=True)
+        ]
+        return torch.cat(outputs)[self.place_of]
+
+
+@torch.no_grad()
+def kmeans_centroids(rows: Tensor, choice: DPQ, seed: int, n_iterations: int = 10, n_rows: int = 65536) -> Tensor:
+    """Centroids by Lloyd's algorithm in every subspace.
+
+    Args:
+        rows: float [n, X].
+        choice: (K, D).
+        seed: Seeds the sample of rows and the first centroids.
+        n_iterations: Rounds of Lloyd's algorithm.
+        n_rows: At most so many rows are looked at.
+
+    Returns:
+        float [K, X]: the D subspaces side by side. With fewer rows than K, rows repeat.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(rows), generator=generator)[:n_rows].to(rows.device)
+    # [D, n, X / D]
+    points = rows[order].unflatten(1, (choice.D, -1)).transpose(0, 1).contiguous()
+    start = torch.arange(choice.K, device=rows.device) % len(order)
+    centroids = points[:, start].clone()
+    for _ in range(n_iterations):
+        nearest = torch.cdist(points, centroids).argmin(2)
+        sums = torch.zeros_like(centroids).scatter_add_(1, nearest[..., None].expand_as(points), points)
+        counts = torch.zeros(centroids.shape[:2], device=rows.device, dtype=rows.dtype)
+        counts.scatter_add_(1, nearest, torch.ones_like(nearest, dtype=rows.dtype))
+        centroids = torch.where(counts[..., None] > 0, sums / counts[..., None].clamp(min=1), centroids)
+    return centroids.transpose(0, 1).reshape(choice.K, -1)

@@ -1,0 +1,205 @@
+"""A plan made into an embedding: frequent rows as they are, rare rows by their field's choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from autodpq.dpq import QuantizerOptions, Quantizers, kmeans_centroids
+from autodpq.errors import AutoDPQError
+from autodpq.operations import gather, sum_of_weights
+from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full, Others
+
+
+class Embedding(nn.Module):
+    """The embedding rows of all fields in one table.
+
+    Row numbers: first the direct rows of every field (frequent rows; all rows under ``Full``; frequent rows and one
+    shared row under ``Others``), then the raw rows of the quantized fields' rare values. ``table`` holds the direct
+    rows and, where a field is quantized, a last row of zeros that stands for every quantized row.
+
+    Args:
+        fields: All fields, in the order of the ids' columns.
+        choices: Choice of every field.
+        embedding_dim: X.
+        first_order: Whether every row also has a first-order weight.
+    """
+
+    row_of_id: Tensor
+    first_id: Tensor
+    quantized_index: Tensor
+
+    def __init__(
+        self, fields: Sequence[Field], choices: Mapping[str, Choice], embedding_dim: int, first_order: bool
+    ) -> None:
+        super().__init__()
+        self.fields = tuple(fields)
+        self.embedding_dim = embedding_dim
+        self.choices = {field.name: choices[field.name] if field.tail else Full() for field in fields}
+        self.quantized = tuple(
+            column for column, field in enumerate(fields) if isinstance(self.choices[field.name], DPQ)
+        )
+        rows, self.n_direct, self.n_raw = _number_rows(self.fields, self.choices)
+        quantized_index = torch.full((len(fields),), -1)
+        quantized_index[list(self.quantized)] = torch.arange(len(self.quantized))
+        self.register_buffer("quantized_index", quantized_index, persistent=False)
+        starts = torch.tensor([0] + [field.cardinality for field in fields]).cumsum(0)
+        self.register_buffer("row_of_id", rows, persistent=False)
+        self.register_buffer("first_id", starts[:-1].to(torch.int32), persistent=False)
+        self.table = nn.Parameter(torch.zeros(self.n_direct + bool(self.n_raw), embedding_dim))
+        self.raw = nn.Parameter(torch.zeros(self.n_raw, embedding_dim)) if self.n_raw else None
+        self.first_order = nn.Parameter(torch.zeros(self.n_direct + self.n_raw)) if first_order else None
+
+    def flatten(self, ids: Tensor) -> Tensor:
+        """Row numbers of ids, int32 [rows, fields]; once per data set, not once per batch."""
+        # Column by column: int32 halves the memory, and take() wants int64 indices.
+        flat = torch.empty_like(ids, dtype=torch.int32)
+        for column, field in enumerate(self.fields):
+            start = int(self.first_id[column])
+            flat[:, column] = self.row_of_id[start : start + field.cardinality][ids[:, column]]
+        return flat
+
+    def quantize(self, rows: Tensor, counts: Tensor) -> Tensor:
+        """Embeddings of rare values from their raw rows.
+
+        Args:
+            rows: float [quantized fields, n, X], filled up to the largest count.
+            counts: int64 [quantized fields], how many of a field's rows are real.
+
+        Returns:
+            float [quantized fields, n, X].
+        """
+        raise NotImplementedError
+
+    def start_quantizers(self, seed: int) -> None:
+        """Starts the centroids by k-means on the raw rows; ``seed`` seeds it."""
+        raise NotImplementedError
+
+    def forward(self, flat: Tensor) -> Tensor:
+        """Embeds row numbers [batch, fields]; gives float [batch, fields, X]."""
+        if self.raw is None:
+            return gather(self.table, flat)
+        numbers = flat.flatten()
+        positions = (numbers >= self.n_direct).nonzero().squeeze(1)
+        direct = flat.clamp(max=self.n_direct)
+        if not len(positions):
+            return gather(self.table, direct, positions, self.raw[:0])
+        columns = self.quantized_index[positions % flat.shape[1]]
+        order = columns.argsort(stable=True)
+        positions, columns = positions[order], columns[order]
+        counts = torch.bincount(columns, minlength=len(self.quantized))
+        most = int(counts.max())
+        ranks = torch.arange(len(columns), device=flat.device) - (counts.cumsum(0) - counts)[columns]
+        slots = columns * most + ranks
+        # What fills a field up is its data set's first raw row; its output is dropped, so that it gets no gradient.
+        filled = flat.new_zeros(len(counts) * most)
+        filled[slots] = numbers[positions] - self.n_direct
+        rows = self.quantize(gather(self.raw, filled.view(-1, most)), counts)
+        return gather(self.table, direct, positions, rows.flatten(0, 1)[slots])
+
+    def first_order_sum(self, flat: Tensor) -> Tensor:
+        """Sums of the first-order weights, float [batch]."""
+        assert self.first_order is not None
+        return sum_of_weights(self.first_order, flat)
+
+    @torch.no_grad()
+    def start_rows(self, deviation: float) -> None:
+        """Starts from nothing: rows from a normal distribution, first-order weights of zero."""
+        self.table[: self.n_direct].normal_(std=deviation)
+        if self.raw is not None:
+            self.raw.normal_(std=deviation)
+
+    def raw_rows(self, column: int) -> slice:
+        """Which raw rows belong to a quantized column."""
+        start = sum(self.fields[other].tail for other in self.quantized if other < column)
+        return slice(start, start + self.fields[column].tail)
+
+    @torch.no_grad()
+    def load_rows(self, rows: Tensor, weights: Tensor | None) -> None:
+        """Starts from one row per value.
+
+        Args:
+            rows: float [sum of cardinalities, X], field by field, by id. A shared row starts from its values' mean.
+            weights: float [sum of cardinalities], their first-order weights.
+        """
+        numbers = self.row_of_id.to(rows.device).long()
+        counts = torch.zeros(self.n_direct + self.n_raw, device=rows.device).index_add_(
+            0, numbers, torch.ones(len(numbers), device=rows.device)
+        )
+        means = rows.new_zeros((len(counts), rows.shape[1])).index_add_(0, numbers, rows) / counts[:, None]
+        self.table[: self.n_direct] = means[: self.n_direct].to(self.table.device)
+        if self.raw is not None:
+            self.raw.copy_(means[self.n_direct :])
+        if self.first_order is not None and weights is not None:
+            self.first_order.copy_(weights.new_zeros(len(counts)).index_add_(0, numbers, weights) / counts)
+
+
+class PlanEmbedding(Embedding):
+    """The embedding of a plan.
+
+    Args:
+        fields: All fields, in the order of the ids' columns.
+        plan: One choice per field.
+        embedding_dim: X.
+        first_order: Whether every row also has a first-order weight.
+        options: How codes are chosen.
+
+    Raises:
+        AutoDPQError: The plan lacks a field, or a D does not divide X.
+    """
+
+    def __init__(
+        self,
+        fields: Sequence[Field],
+        plan: CompressionPlan,
+        embedding_dim: int,
+        first_order: bool,
+        options: QuantizerOptions,
+    ) -> None:
+        for field in fields:
+            if field.name not in plan:
+                raise AutoDPQError(f"field {field.name!r}: the plan has no choice for it")
+        super().__init__(fields, plan, embedding_dim, first_order)
+        chosen = [self.choices[fields[column].name] for column in self.quantized]
+        self.quantizers: Quantizers | None = None
+        if self.quantized:
+            dpq = [[choice] for choice in chosen if isinstance(choice, DPQ)]
+            self.quantizers = Quantizers(dpq, embedding_dim, options)
+
+    def quantize(self, rows: Tensor, counts: Tensor) -> Tensor:
+        assert self.quantizers is not None
+        quantized: Tensor = self.quantizers(rows)
+        return quantized[:, 0]
+
+    def start_quantizers(self, seed: int) -> None:
+        """Starts every field's centroids by k-means on its raw rows."""
+        if self.quantizers is None or self.raw is None:
+            return
+        for number, column in enumerate(self.quantized):
+            rows = self.raw[self.raw_rows(column)]
+            centroids = kmeans_centroids(rows, self.quantizers.candidates[number][0], seed)
+            self.quantizers.set_centroids(centroids, number)
+
+
+def _number_rows(fields: Sequence[Field], choices: Mapping[str, Choice]) -> tuple[Tensor, int, int]:
+    """The row number of every id, int32 [sum of cardinalities], and how many rows are direct and raw."""
+    parts: list[Tensor] = []
+    n_direct = 0
+    for field in fields:
+        match choices[field.name]:
+            case Full():
+                size = field.cardinality
+            case Others():
+                size = field.head + 1
+            case DPQ():
+                size = field.head
+        parts.append(n_direct + torch.arange(field.cardinality, dtype=torch.int32).clamp(max=max(size - 1, 0)))
+        n_direct += size
+    n_raw = 0
+    for part, field in zip(parts, fields, strict=True):
+        if isinstance(choices[field.name], DPQ):
+            part[field.head :] = n_direct + n_raw + torch.arange(field.tail, dtype=torch.int32)
+            n_raw += field.tail
+    return torch.cat(parts), n_direct, n_raw

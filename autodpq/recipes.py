@@ -1,0 +1,66 @@
+"""How every model of a study is trained: one recipe, the same for all strategies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from autodpq.data.nearest import nearest
+from autodpq.dpq import QuantizerOptions
+from autodpq.errors import AutoDPQError
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Sizes and training settings.
+
+    Attributes:
+        name: The recipe's name.
+        embedding_dim: X.
+        initial_deviation: Standard deviation of the normal distribution that embedding rows start from.
+        hidden: Widths of the MLP's blocks.
+        dropout: Dropout rate of the MLP's blocks.
+        embedding_dropout: Element-wise dropout rate on the embeddings of all fields.
+        learning_rate: Adam's.
+        batch_size: Samples per step.
+        l2: L2 penalty of embedding rows and first-order weights, added to their gradients.
+        patience: Training ends after so many epochs in a row without a better validation AUC.
+        max_epochs: Training ends after so many epochs in any case.
+        quantizer: How codes are chosen.
+    """
+
+    name: str
+    embedding_dim: int = 16
+    initial_deviation: float = 1e-4
+    hidden: tuple[int, ...] = (16, 16)
+    dropout: float = 0.2
+    embedding_dropout: float = 0.0
+    learning_rate: float = 1e-3
+    batch_size: int = 2048
+    l2: float = 0.0
+    patience: int = 2
+    max_epochs: int = 100
+    quantizer: QuantizerOptions = field(default_factory=QuantizerOptions)
+
+
+RECIPES = {
+    "paper": Recipe("paper"),
+    "strong": Recipe(
+        "strong",
+        initial_deviation=0.01,
+        embedding_dropout=0.4,
+        l2=1e-5,
+        patience=3,
+        quantizer=QuantizerOptions(temperature=0.1, scores="euclidean"),
+    ),
+}
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of a name.
+
+    Raises:
+        AutoDPQError: There is none; names the nearest.
+    """
+    if name not in RECIPES:
+        raise AutoDPQError(f"unknown recipe {name!r}{nearest(name, RECIPES)}")
+    return RECIPES[name]

@@ -1,0 +1,140 @@
+"""Networks of one data set, model, recipe and seed: built, started, trained, priced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from autodpq.data.dataset import Samples
+from autodpq.embedding import Embedding, PlanEmbedding
+from autodpq.ledger import Ledger, ledger
+from autodpq.models.base import CTRModel
+from autodpq.network import Network
+from autodpq.plan import Choice, CompressionPlan, Field, Full, uniform_plan
+from autodpq.recipes import Recipe
+from autodpq.supernet import SupernetEmbedding
+from autodpq.training import DeviceRows, Epoch, FitResult, fit
+
+# Weights that a phase draws or orders must not repeat those of the phase before it.
+RETRAIN_SEED_OFFSET = 7919
+
+
+class Trainer:
+    """Builds and trains networks alike for every strategy.
+
+    Args:
+        fields: All fields, in the order of the ids' columns.
+        model: The click-through model.
+        recipe: How to train.
+        seed: Seeds initial weights, order and dropout.
+        device: Where tensors live.
+        train: Training rows.
+        valid: Validation rows.
+    """
+
+    def __init__(
+        self,
+        fields: Sequence[Field],
+        model: type[CTRModel],
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        train: Samples,
+        valid: Samples,
+    ) -> None:
+        self.fields = tuple(fields)
+        self.model = model
+        self.recipe = recipe
+        self.seed = seed
+        self.device = device
+        self.train = DeviceRows.load(train, device)
+        self.valid = DeviceRows.load(valid, device)
+
+    def _network(self, make_embedding: Callable[[], Embedding]) -> Network:
+        torch.manual_seed(self.seed)
+        recipe = self.recipe
+        model = self.model(len(self.fields), recipe.embedding_dim, recipe.hidden, recipe.dropout)
+        embedding = make_embedding()
+        embedding.start_rows(recipe.initial_deviation)
+        return Network(embedding, model, recipe.embedding_dropout).to(self.device)
+
+    def build(self, plan: CompressionPlan) -> Network:
+        """The network of a plan, from nothing.
+
+        Raises:
+            AutoDPQError: The plan lacks a field, or a D does not divide X.
+        """
+        recipe = self.recipe
+        return self._network(
+            lambda: PlanEmbedding(self.fields, plan, recipe.embedding_dim, self.model.first_order, recipe.quantizer)
+        )
+
+    def build_supernet(self, space: Mapping[str, Sequence[Choice]], scale: bool) -> Network:
+        """The network of the union of candidates, from nothing.
+
+        Raises:
+            AutoDPQError: A candidate is not ``DPQ``, or its D does not divide X.
+        """
+        recipe, first_order = self.recipe, self.model.first_order
+        return self._network(
+            lambda: SupernetEmbedding(self.fields, space, recipe.embedding_dim, first_order, recipe.quantizer, scale)
+        )
+
+    def start(self, network: Network, pretrained: Mapping[str, Tensor] | None) -> None:
+        """Starts a network from the pretrained one's weights, or leaves it as drawn; centroids by k-means on its rows.
+
+        Args:
+            network: Overwritten.
+            pretrained: State of the network of :meth:`full_plan`; None starts from nothing.
+        """
+        embedding = network.embedding
+        if pretrained is not None:
+            part = "model."
+            model = {name.removeprefix(part): value for name, value in pretrained.items() if name.startswith(part)}
+            network.model.load_state_dict(model)
+            embedding.load_rows(pretrained["embedding.table"], pretrained.get("embedding.first_order"))
+        embedding.start_quantizers(self.seed)
+
+    def full_plan(self) -> CompressionPlan:
+        """The plan that compresses nothing (FE)."""
+        return uniform_plan(self.fields, Full())
+
+    def pretrain(self, on_epoch: Callable[[Epoch, Network], None] | None = None) -> tuple[Network, FitResult]:
+        """Trains the network that compresses nothing."""
+        network = self.build(self.full_plan())
+        return network, self.fit(network, self.seed, on_epoch=on_epoch)
+
+    def fit(
+        self,
+        network: Network,
+        seed: int,
+        *,
+        epochs: int | None = None,
+        on_epoch: Callable[[Epoch, Network], None] | None = None,
+    ) -> FitResult:
+        """Trains a network in place, as :func:`autodpq.training.fit` does."""
+        callback = None if on_epoch is None else lambda epoch: on_epoch(epoch, network)
+        return fit(network, self.train, self.valid, self.recipe, seed, epochs=epochs, on_epoch=callback)
+
+    def train_plan(
+        self,
+        plan: CompressionPlan,
+        pretrained: Mapping[str, Tensor] | None,
+        on_epoch: Callable[[Epoch, Network], None] | None = None,
+    ) -> tuple[Network, FitResult]:
+        """Trains the network of a plan, from the pretrained table or from nothing."""
+        network = self.build(plan)
+        self.start(network, pretrained)
+        return network, self.fit(network, self.seed + RETRAIN_SEED_OFFSET, on_epoch=on_epoch)
+
+    def ledger(self, plan: CompressionPlan) -> Ledger:
+        """What a plan costs with this model: embedding, first-order weights and everything else inference needs."""
+        with torch.device("meta"):
+            model = self.model(len(self.fields), self.recipe.embedding_dim, self.recipe.hidden, self.recipe.dropout)
+        # Integers are counters that inference does not read.
+        floats = sum(value.numel() for value in model.state_dict().values() if value.is_floating_point())
+        return ledger(
+            self.fields, plan, self.recipe.embedding_dim, first_order=self.model.first_order, dense_floats=floats
+        )

@@ -1,0 +1,174 @@
+"""Training with early stopping on validation AUC, and evaluation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from autodpq.data.dataset import Samples
+from autodpq.errors import AutoDPQError
+from autodpq.metrics import Metrics, evaluate_predictions
+from autodpq.network import Network
+from autodpq.recipes import Recipe
+
+EVALUATION_BATCH = 8192
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch came to.
+
+    Attributes:
+        number: From 1.
+        seconds: Since training began, evaluation included.
+        metrics: On the validation rows.
+        best: Whether no earlier epoch was as good.
+    """
+
+    number: int
+    seconds: float
+    metrics: Metrics
+    best: bool
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What training came to; the network holds the best epoch's weights.
+
+    Attributes:
+        epochs: How many were trained.
+        best: The best epoch, by validation AUC.
+        seconds: All of training.
+    """
+
+    epochs: int
+    best: Epoch
+    seconds: float
+
+
+@dataclass(frozen=True)
+class DeviceRows:
+    """Samples on the device.
+
+    Attributes:
+        ids: int32 [rows, fields], frequency ranks, or row numbers once flattened.
+        labels: float32 [rows].
+    """
+
+    ids: Tensor
+    labels: Tensor
+
+    @classmethod
+    def load(cls, samples: Samples, device: torch.device) -> DeviceRows:
+        """Moves samples to the device."""
+        labels = torch.from_numpy(samples.labels.astype(np.float32))
+        return cls(torch.from_numpy(samples.ids).to(device), labels.to(device))
+
+    def flattened(self, network: Network) -> DeviceRows:
+        """The same rows with the network's row numbers for ids."""
+        return DeviceRows(network.embedding.flatten(self.ids), self.labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch's batches in an order drawn from (seed, epoch); a rest of one row is dropped (BatchNorm)."""
+        generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
+        order = torch.randperm(len(self), generator=generator).to(self.ids.device)
+        ids, labels = self.ids[order], self.labels[order]
+        for start in range(0, len(self), size):
+            if len(self) - start > 1:
+                yield ids[start : start + size], labels[start : start + size]
+
+
+def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
+    """Adam over all weights but ``alpha``; L2 on what is indexed by ids alone."""
+    rows = [network.embedding.table, network.embedding.raw, network.embedding.first_order]
+    indexed = [weights for weights in rows if weights is not None]
+    known = {id(weights) for weights in indexed}
+    rest = [
+        weights
+        for name, weights in network.named_parameters()
+        if id(weights) not in known and not name.endswith("alpha")
+    ]
+    groups = [{"params": indexed, "weight_decay": recipe.l2}, {"params": rest}]
+    return torch.optim.Adam(groups, lr=recipe.learning_rate, fused=True)
+
+
+def training_step(network: Network, optimizer: torch.optim.Optimizer, ids: Tensor, labels: Tensor) -> None:
+    """One step on the mean cross entropy of a batch."""
+    optimizer.zero_grad(set_to_none=True)
+    nn.functional.binary_cross_entropy_with_logits(network(ids), labels).backward()
+    optimizer.step()
+
+
+@torch.no_grad()
+def predict(network: Network, rows: DeviceRows) -> npt.NDArray[np.float64]:
+    """Click probabilities of flattened rows, float64 [rows]."""
+    network.eval()
+    parts = [network(ids) for ids in rows.ids.split(EVALUATION_BATCH)]
+    return torch.cat(parts).double().sigmoid().cpu().numpy()
+
+
+def evaluate(network: Network, rows: DeviceRows) -> Metrics:
+    """AUC and logloss of flattened rows."""
+    return evaluate_predictions(predict(network, rows), rows.labels.cpu().numpy())
+
+
+def fit(
+    network: Network,
+    train: DeviceRows,
+    valid: DeviceRows,
+    recipe: Recipe,
+    seed: int,
+    *,
+    epochs: int | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> FitResult:
+    """Trains until validation AUC stops rising, then restores the best epoch.
+
+    Args:
+        network: Trained in place.
+        train: Rows to learn from, with ids as in the data set.
+        valid: Rows to stop by.
+        recipe: How to train.
+        seed: Seeds order and dropout.
+        epochs: Train exactly so many epochs instead.
+        on_epoch: Called after every epoch, with the network as it is then; its time is not counted.
+
+    Raises:
+        AutoDPQError: Predictions are not finite.
+    """
+    torch.manual_seed(seed)
+    network.reseed(seed)
+    begin = time.perf_counter()
+    train, valid = train.flattened(network), valid.flattened(network)
+    optimizer = make_optimizer(network, recipe)
+    best: Epoch | None = None
+    best_state: dict[str, Tensor] = {}
+    number = 0
+    for number in range(1, (epochs or recipe.max_epochs) + 1):
+        network.train()
+        for ids, labels in train.batches(recipe.batch_size, seed, number):
+            training_step(network, optimizer, ids, labels)
+        metrics = evaluate(network, valid)
+        epoch = Epoch(number, time.perf_counter() - begin, metrics, best is None or metrics.auc > best.metrics.auc)
+        if epoch.best:
+            best, best_state = epoch, deepcopy(network.state_dict())
+        if on_epoch is not None:
+            called = time.perf_counter()
+            on_epoch(epoch)
+            begin += time.perf_counter() - called
+        if best is not None and epochs is None and number - best.number >= recipe.patience:
+            break
+    if best is None:
+        raise AutoDPQError(f"epochs: {epochs} given, at least 1 is needed")
+    network.load_state_dict(best_state)
+    return FitResult(number, best, time.perf_counter() - begin)

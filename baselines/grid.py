@@ -1,0 +1,37 @@
+"""Grid search over one global pair (K, D)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from autodpq.plan import Choice, CompressionPlan
+from autodpq.strategy import AskTellStrategy, SearchTask, Space, Trial, register
+
+
+def _global_plans(space: Space) -> list[CompressionPlan]:
+    """One plan per candidate that every field with a choice has, in the order of the first such field."""
+    searched = {name: candidates for name, candidates in space.items() if len(candidates) > 1}
+    first: Sequence[Choice] = next(iter(searched.values()), ())
+    shared = [choice for choice in first if all(choice in candidates for candidates in searched.values())]
+    fixed = {name: candidates[0] for name, candidates in space.items()}
+    return [CompressionPlan({**fixed, **dict.fromkeys(searched, choice)}) for choice in shared]
+
+
+@register
+class Grid(AskTellStrategy):
+    """The same (K, D) for all fields, every pair in turn."""
+
+    name: ClassVar[str] = "grid"
+    uses_history: ClassVar[bool] = False
+
+    def n_trials(self, task: SearchTask) -> int:
+        every = len(_global_plans(task.space))
+        return every if task.budget.trials is None else min(every, task.budget.trials)
+
+    def ask(
+        self, number: int, space: Space, rng: np.random.Generator, history: Sequence[Trial]
+    ) -> CompressionPlan:
+        return _global_plans(space)[number]

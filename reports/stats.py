@@ -1,0 +1,128 @@
+"""The statistics of the tables: pure functions of numbers."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+SIGNIFICANCE = 0.05
+
+
+def mean(values: Sequence[float]) -> float:
+    """The arithmetic mean; nan of nothing."""
+    return math.fsum(values) / len(values) if values else math.nan
+
+
+def deviation(values: Sequence[float]) -> float:
+    """The sample standard deviation (n - 1 below); nan with fewer than two values."""
+    if len(values) < 2:
+        return math.nan
+    centre = mean(values)
+    return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
+
+
+def relative_improvement(ours: float, best: float, *, higher_is_better: bool) -> float:
+    """By how many percent of ``best`` ours is better; negative where it is worse, nan where best is zero."""
+    if best == 0:
+        return math.nan
+    return 100 * ((ours - best) if higher_is_better else (best - ours)) / best
+
+
+def _has_spread(values: Sequence[float]) -> bool:
+    # Values that differ by rounding alone would give a t statistic of pure noise.
+    return deviation(values) > 1e-12 * max(1e-300, *(abs(value) for value in values))
+
+
+def two_sample_p(first: Sequence[float], second: Sequence[float]) -> float:
+    """The two-sided p-value of Student's two-sample t-test (equal variances, the paper's test).
+
+    Returns:
+        The p-value; nan where the test is undefined: fewer than two values on a side, or no spread on either.
+    """
+    if min(len(first), len(second)) < 2 or not (_has_spread(first) or _has_spread(second)):
+        return math.nan
+    from scipy import stats
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # scipy warns where one side has no spread
+        return float(stats.ttest_ind(list(first), list(second)).pvalue)
+
+
+def paired_p(first: Mapping[int, float], second: Mapping[int, float]) -> float:
+    """The two-sided p-value of the t-test paired by seed, over the seeds that both sides have.
+
+    Returns:
+        The p-value; nan where the test is undefined: fewer than two common seeds, or equal differences.
+    """
+    seeds = sorted(first.keys() & second.keys())
+    differences = [first[seed] - second[seed] for seed in seeds]
+    scale = max((abs(value) for side in (first, second) for value in side.values()), default=0.0)
+    if len(seeds) < 2 or deviation(differences) <= 1e-12 * scale:
+        return math.nan
+    from scipy import stats
+
+    return float(stats.ttest_rel([first[seed] for seed in seeds], [second[seed] for seed in seeds]).pvalue)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Ours against the best baseline on one metric.
+
+    Attributes:
+        baseline: The best baseline.
+        improvement: Relative improvement over it in percent.
+        p_two_sample: Two-sided p-value of the two-sample t-test, which decides the star; nan where undefined.
+        p_paired: Two-sided p-value of the test paired by seed; nan where undefined.
+        star: Whether ours is better and the two-sample p-value is below 0.05.
+        reason: Why there is no star; empty where there is one.
+    """
+
+    baseline: str
+    improvement: float
+    p_two_sample: float
+    p_paired: float
+    star: bool
+    reason: str
+
+
+def best_of(samples: Mapping[str, Mapping[int, float]], *, higher_is_better: bool) -> str | None:
+    """The strategy with the best mean over its seeds, the first of equals; None where no strategy has a value."""
+    means = {name: mean(list(by_seed.values())) for name, by_seed in samples.items() if by_seed}
+    if not means:
+        return None
+    return (max if higher_is_better else min)(means, key=lambda name: means[name])
+
+
+def compare(
+    ours: Mapping[int, float], baselines: Mapping[str, Mapping[int, float]], *, higher_is_better: bool
+) -> Comparison | None:
+    """Compares ours with the best baseline.
+
+    Args:
+        ours: Seed to value.
+        baselines: Strategy to seed to value, without ours.
+        higher_is_better: True for AUC, False for logloss.
+
+    Returns:
+        The comparison; None where ours or every baseline has no value.
+    """
+    baseline = best_of(baselines, higher_is_better=higher_is_better)
+    if baseline is None or not ours:
+        return None
+    theirs = baselines[baseline]
+    our_values, their_values = list(ours.values()), list(theirs.values())
+    improvement = relative_improvement(mean(our_values), mean(their_values), higher_is_better=higher_is_better)
+    p_value = two_sample_p(our_values, their_values)
+    if min(len(ours), len(theirs)) < 2:
+        reason = "a test needs at least 2 seeds on both sides"
+    elif not improvement > 0:
+        reason = "it is not better than the best baseline"
+    elif math.isnan(p_value):
+        reason = "the seeds do not differ, so that the test is undefined"
+    elif p_value >= SIGNIFICANCE:
+        reason = f"the difference is not significant at {SIGNIFICANCE}"
+    else:
+        reason = ""
+    return Comparison(baseline, improvement, p_value, paired_p(ours, theirs), not reason, reason)

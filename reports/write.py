@@ -1,0 +1,92 @@
+"""Writes the report of a study into its folder ``report``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autodpq.errors import AutoDPQError
+from reports.figures import auc_bytes_figure, figure3
+from reports.files import write_whole
+from reports.headroom import headroom_table
+from reports.load import StudyResults, load_study
+from reports.plan_chart import plan_chart
+from reports.render import Table, escape_markdown
+from reports.style import save_figure
+from reports.tables import table1, table2
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_FIGURES: tuple[tuple[str, str, Callable[[StudyResults, str, str], Figure | None]], ...] = (
+    ("figure3", "Test AUC by time", figure3),
+    ("auc-bytes", "Test AUC by bytes", auc_bytes_figure),
+    ("plans", "Choices per field", plan_chart),
+)
+
+
+def write_report(study: Path) -> list[Path]:
+    """Writes tables, figures and a README.md that shows them into ``<study>/report/``.
+
+    Args:
+        study: A study folder with at least one finished run.
+
+    Returns:
+        The files, in the order in which they were written.
+
+    Raises:
+        AutoDPQError: The study cannot be read (see :func:`reports.load.load_study`), or a file cannot be written.
+    """
+    results = load_study(study)
+    folder = Path(study) / "report"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise AutoDPQError(f"{folder}: cannot be made ({error.strerror})") from None
+    tables = {"table1": table1(results), "table2": table2(results), "headroom": headroom_table(results)}
+    written = [path for name, table in tables.items() for path in _write_table(folder / name, table)]
+    pictures: list[str] = []
+    for dataset, model in results.pairs():
+        for name, caption, draw in _FIGURES:
+            figure = draw(results, dataset, model)
+            if figure is not None:
+                paths = save_figure(figure, folder / f"{name}-{_slug(dataset)}-{_slug(model)}")
+                alternative = escape_markdown(f"{caption}: {dataset}, {model}")
+                pictures.append(f"![{alternative}]({paths[0].name})")
+                written += paths
+    written.append(write_whole(folder / "README.md", _readme(results, tables, pictures)))
+    return written
+
+
+def _write_table(stem: Path, table: Table) -> list[Path]:
+    forms = {"md": table.to_markdown(), "tex": table.to_latex(), "csv": table.to_csv()}
+    return [write_whole(stem.with_name(f"{stem.name}.{ending}"), text) for ending, text in forms.items()]
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "unnamed"
+
+
+def _readme(results: StudyResults, tables: dict[str, Table], pictures: list[str]) -> str:
+    records = results.records
+    card = [
+        f"- {title}: {', '.join(sorted({escape_markdown(str(value)) for value in records[column]}))}"
+        for title, column in (
+            ("Recipe", "recipe"),
+            ("Device", "device"),
+            ("Machine", "machine"),
+            ("autodpq", "version"),
+        )
+    ]
+    seeds = ", ".join(str(seed) for seed in sorted(set(records["seed"].tolist())))
+    parts = [
+        f"# Study {escape_markdown(results.name)}",
+        "\n".join([f"- Finished runs: {len(records)}; seeds: {seeds}", *card]),
+        "## Tables",
+        *(table.to_markdown().strip() for table in tables.values()),
+        "Each table is also here as LaTeX and CSV (`table1.tex`, `table1.csv`, ...).",
+        *(["## Figures", *pictures] if pictures else []),
+    ]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,186 @@
+"""What a study asks for: options checked before anything runs, and the canonical configuration of every run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from autodpq.data import EncodedDataset, dataset_spec
+from autodpq.errors import AutoDPQError
+from autodpq.ledger import check_divides
+from autodpq.models import find_model
+from autodpq.plan import DPQ, Choice, Full
+from autodpq.plan import Field as DataField
+from autodpq.recipes import Recipe, find_recipe
+from autodpq.strategy import Strategy, find_strategy, strategy_options
+
+ALL_STRATEGIES = ("fe", "fe-continued", "others", "grid", "random", "autodpq")
+SPLIT_SEED = 2023
+
+
+class StudyConfig(BaseModel):
+    """The options of a study, as the command line takes them.
+
+    Attributes:
+        dataset: A known name or a file.
+        strategies: Names of strategies.
+        models: Names of models.
+        seeds: Number of seeds: 0, 1, ...
+        recipe: Name of the recipe.
+        trials: Trials of each search; None leaves it to the strategy.
+        threshold: A value that occurs at least this often is frequent; None takes the data set's.
+        K: Numbers of centroids that candidates have; None takes the data set's.
+        D: Numbers of subspaces that candidates have; None takes the data set's.
+        init: Train plans from the pretrained table or from nothing.
+        split: How the data is split; None takes the data set's way.
+        resplit: Give every seed a split of its own, the same for all strategies.
+        frequency_scope: Count frequencies over all rows, or over the training rows alone.
+        device: Where to train.
+        jobs: Processes that train trials side by side.
+        data_dir: The folder of the publishers' files.
+        cache_dir: The folder of encoded data.
+        label: The label column of one's own file.
+        split_column: The column of one's own file that says train, valid or test.
+        time_column: The column of one's own file that says when.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str = "synthetic"
+    strategies: tuple[str, ...] = ALL_STRATEGIES
+    models: tuple[str, ...] = ("deepfm",)
+    seeds: int = Field(3, ge=1)
+    recipe: str = "paper"
+    trials: int | None = Field(None, ge=1)
+    threshold: int | None = Field(None, ge=1)
+    K: tuple[int, ...] | None = None
+    D: tuple[int, ...] | None = None
+    init: Literal["pretrained", "scratch"] = "pretrained"
+    split: Literal["random", "time", "column", "auto"] | None = None
+    resplit: bool = False
+    frequency_scope: Literal["all", "train"] = "all"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    jobs: int = Field(1, ge=1)
+    data_dir: str | None = None
+    cache_dir: str | None = None
+    label: str = "click"
+    split_column: str | None = None
+    time_column: str | None = None
+
+
+def check_config(values: Mapping[str, Any]) -> StudyConfig:
+    """Checks all options before anything runs or is written.
+
+    Raises:
+        AutoDPQError: Names the option and the value.
+    """
+    try:
+        config = StudyConfig(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + str(first["loc"][0]).replace("_", "-")
+        raise AutoDPQError(f"{option}: {first['input']!r} given: {first['msg']}") from None
+    spec = dataset_spec(config.dataset)
+    for option, names in (("--strategies", config.strategies), ("--models", config.models)):
+        if len(set(names)) < len(names):
+            raise AutoDPQError(f"{option}: a name is given twice in {','.join(names)}")
+        if not names:
+            raise AutoDPQError(f"{option}: at least one name is needed")
+    for name in config.strategies:
+        find_strategy(name)
+    for name in config.models:
+        find_model(name)
+    recipe = find_recipe(config.recipe)
+    for choice in candidates(config.K or spec.K, config.D or spec.D):
+        check_divides(choice.D, recipe.embedding_dim, "--D")
+    return config
+
+
+def candidates(K: tuple[int, ...], D: tuple[int, ...]) -> list[DPQ]:
+    """Every pair, in the order given."""
+    return [DPQ(k, d) for k in K for d in D]
+
+
+def make_space(fields: tuple[DataField, ...], choices: list[DPQ]) -> dict[str, tuple[Choice, ...]]:
+    """Candidates of each field: all pairs, or ``Full()`` alone where there are no rare values."""
+    full: tuple[Choice, ...] = (Full(),)
+    return {field.name: tuple(choices) if field.tail else full for field in fields}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """One run: a data set, a model, a strategy and a seed, and all that decides its numbers.
+
+    Attributes:
+        data: The data set's name, fingerprint, threshold, split and scope of counting.
+        model: The model's name.
+        strategy: The strategy's name.
+        options: The strategy's options.
+        seed: The seed.
+        recipe: All of the recipe.
+        init: Where plans are trained from.
+        candidates: The pairs, as ``dpq(K,D)``.
+        trials: Trials of each search.
+    """
+
+    data: dict[str, Any]
+    model: str
+    strategy: str
+    options: dict[str, Any]
+    seed: int
+    recipe: dict[str, Any]
+    init: str
+    candidates: tuple[str, ...]
+    trials: int | None
+
+    def canonical(self) -> str:
+        """The configuration as one line of JSON, keys sorted."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def run_id(self) -> str:
+        """Twelve hexadecimal digits that name the run."""
+        return _digest(self.canonical())
+
+    @property
+    def pretrained_id(self) -> str:
+        """Twelve hexadecimal digits that name the pretrained network: what all strategies of a seed share."""
+        shared = {"data": self.data, "model": self.model, "seed": self.seed, "recipe": self.recipe}
+        return _digest(json.dumps(shared, sort_keys=True, separators=(",", ":")))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def run_config(
+    config: StudyConfig, dataset: EncodedDataset, model: str, strategy: Strategy, seed: int
+) -> RunConfig:
+    """The configuration of one run of a study."""
+    spec = dataset_spec(config.dataset)
+    recipe: Recipe = find_recipe(config.recipe)
+    return RunConfig(
+        data={
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "threshold": config.threshold or spec.threshold,
+            "split": config.split or spec.split_method,
+            "split_seed": SPLIT_SEED + seed if config.resplit else SPLIT_SEED,
+            "frequency_scope": config.frequency_scope,
+        },
+        model=model,
+        strategy=strategy.name,
+        options=strategy_options(strategy),
+        seed=seed,
+        recipe=dataclasses.asdict(recipe),
+        init=config.init,
+        candidates=tuple(str(choice) for choice in candidates(config.K or spec.K, config.D or spec.D)),
+        trials=config.trials,
+    )
+
+

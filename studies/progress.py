@@ -1,0 +1,135 @@
+"""What a person sees while a study runs: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress as RichProgress, TextColumn, TimeElapsedColumn
+
+from autodpq.data import EncodedDataset
+from autodpq.network import Network
+from autodpq.plan import CompressionPlan, Field
+from autodpq.strategy import Outcome, STRATEGIES, AskTellStrategy
+from autodpq.training import Epoch
+from studies.config import RunConfig
+
+
+def _trainings(run: RunConfig) -> int:
+    """About how many trainings a run takes, for the time left."""
+    strategy = STRATEGIES[run.strategy]
+    if not issubclass(strategy, AskTellStrategy):
+        return 2
+    every = len(run.candidates) if run.strategy == "grid" else strategy.default_trials
+    return every if run.trials is None else min(run.trials, every) if run.strategy == "grid" else run.trials
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+class Progress:
+    """Tells strategy, seed, trial, epoch, AUC so far and time left.
+
+    Args:
+        console: Where to tell it.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=1, state="", left="")
+        self._runs = 0
+        self._done = 0
+        self._units = 0
+        self._trial = 0
+        self._best = 0.0
+        self._begin = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def start_study(
+        self,
+        dataset: EncodedDataset,
+        fields: Sequence[Field],
+        truth: dict[str, str | float] | None,
+        runs: Sequence[RunConfig],
+        finished: Collection[str],
+    ) -> None:
+        """The data is ready."""
+        rows = sum(field.cardinality for field in fields)
+        head = sum(field.head for field in fields)
+        self.console.print(
+            f"{dataset.name}: {len(dataset):,} rows, {len(fields)} fields, {rows:,} values of which {head:,} frequent"
+        )
+        if truth is not None:
+            plan = CompressionPlan.from_json(str(truth["plan"]))
+            needed = ", ".join(f"{name} {choice}" for name, choice in plan.items() if str(choice) != "full")
+            self.console.print(f"Bayes-optimal test AUC {truth['bayes_auc']:.4f}; the plan that suffices: {needed}")
+        left = [run for run in runs if run.run_id not in finished]
+        done = f", {len(finished)} of them done before" if finished else ""
+        self.console.print(f"{len(runs)} runs{done}")
+        self._runs = len(left)
+        self._units = sum(map(_trainings, left))
+        self._bar.update(self._task, total=max(self._units, 1))
+        self._begin = time.monotonic()
+
+    def start_run(self, run: RunConfig) -> None:
+        """A run begins."""
+        self._trial, self._best = 0, 0.0
+        self._bar.update(self._task, description=f"{run.model} seed {run.seed} {run.strategy}", state="")
+
+    def epoch(self, epoch: Epoch, network: Network) -> None:
+        """An epoch ended."""
+        self._best = max(self._best, epoch.metrics.auc)
+        trial = f"trial {self._trial + 1} " if self._trial else ""
+        state = f"{trial}epoch {epoch.number} AUC {epoch.metrics.auc:.4f}, best {self._best:.4f}"
+        self._bar.update(self._task, state=state)
+
+    def trial(self, outcome: Outcome) -> None:
+        """A trial ended."""
+        self._trial += 1
+        self._best = max(self._best, outcome.valid_auc or 0.0)
+        self._advance(1)
+        self._bar.update(self._task, state=f"trial {self._trial} best AUC {self._best:.4f}")
+
+    def _advance(self, units: int) -> None:
+        task = self._bar.tasks[0]
+        self._bar.advance(self._task, units)
+        left = (time.monotonic() - self._begin) * (self._units / max(task.completed, 1) - 1)
+        self._bar.update(self._task, left=f"about {_duration(max(left, 0))} left")
+
+    def end_run(self, run: RunConfig, record: dict[str, Any]) -> None:
+        """A run ended."""
+        self._done += 1
+        self._advance(max(_trainings(run) - self._trial, 0))
+        trials = f", {record['trials']} trials" if record["trials"] else ""
+        self.console.print(
+            f"[{self._done}/{self._runs}] {run.model} seed {run.seed} {run.strategy}: "
+            f"test AUC {record['test_auc']:.4f}, logloss {record['test_logloss']:.4f}, "
+            f"{record['parameters']:,} parameters, {record['epochs']} epochs{trials}, "
+            f"{_duration(record['seconds'])} charged, {_duration(time.monotonic() - self._begin)} so far",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )

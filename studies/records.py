@@ -1,0 +1,169 @@
+"""The records of a study: one folder per run, one row per finished run."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from autodpq.errors import AutoDPQError
+from autodpq.network import Network
+from autodpq.plan import CompressionPlan
+from autodpq.strategy import Phase, Trial
+from autodpq.trainer import Trainer
+from studies.files import append_line, drop_cut_line, read_json, read_lines, write_json, write_whole
+
+RECORD_COLUMNS = (
+    "run",
+    "study",
+    "dataset",
+    "model",
+    "strategy",
+    "seed",
+    "recipe",
+    "test_auc",
+    "test_logloss",
+    "valid_auc",
+    "valid_logloss",
+    "parameters",
+    "bytes",
+    "seconds",
+    "seconds_pretrain",
+    "seconds_search",
+    "seconds_retrain",
+    "epochs",
+    "trials",
+    "failed_trials",
+    "plan",
+    "device",
+    "machine",
+    "version",
+)
+
+
+def save_state(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Writes weights whole or not at all."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, temporary)
+    temporary.replace(path)
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+    """Reads weights.
+
+    Raises:
+        AutoDPQError: The file is damaged.
+    """
+    try:
+        return dict(load_file(path))
+    except Exception as error:
+        raise AutoDPQError(f"{path}: not readable as weights ({error}); delete it to measure it anew") from None
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point on the anytime curve.
+
+    Attributes:
+        seconds: Since the run began.
+        phase: Phase it belongs to.
+        valid_auc: Validation AUC reached.
+        reached_by: The network or trial that reached it, where it is the best so far.
+    """
+
+    seconds: float
+    phase: Phase
+    valid_auc: float
+    reached_by: Network | Trial | None
+
+
+class RunFolder:
+    """The folder of one run; a :class:`autodpq.strategy.Journal`.
+
+    Args:
+        path: The folder.
+        trainer: Prices the plans of trials that are read back.
+    """
+
+    def __init__(self, path: Path, trainer: Trainer) -> None:
+        self.path = path
+        self.trainer = trainer
+        self.points: list[Point] = []
+        drop_cut_line(path / "trials.jsonl")
+        self._finished = [self._read_trial(line) for line in read_lines(path / "trials.jsonl")]
+        # Points are told again, by the trials that are read back or by a search that begins anew.
+        (path / "curve.jsonl").unlink(missing_ok=True)
+
+    def _read_trial(self, line: dict[str, Any]) -> Trial:
+        plan = CompressionPlan.from_json(line["plan"])
+        kept = ("number", "state", "valid_auc", "valid_logloss", "seconds", "epochs", "error")
+        return Trial(plan=plan, ledger=self.trainer.ledger(plan), **{name: line[name] for name in kept})
+
+    def finished_trials(self) -> Sequence[Trial]:
+        """Trials that an interrupted run had finished."""
+        return self._finished
+
+    def add_trial(self, trial: Trial, state: Mapping[str, Tensor] | None) -> None:
+        """Records a trial; its weights first, so that no line stands without them."""
+        if state is not None:
+            path = self._incumbent(trial.number)
+            path.parent.mkdir(exist_ok=True)
+            save_state(path, state)
+        line = {
+            "number": trial.number,
+            "plan": trial.plan.to_json(),
+            "state": trial.state,
+            "valid_auc": trial.valid_auc,
+            "valid_logloss": trial.valid_logloss,
+            "parameters": trial.ledger.parameters,
+            "bytes": trial.ledger.bytes,
+            "seconds": dict(trial.seconds),
+            "epochs": trial.epochs,
+            "error": trial.error,
+        }
+        append_line(self.path / "trials.jsonl", line)
+
+    def add_point(self, seconds: float, phase: Phase, valid_auc: float, reached_by: Network | Trial | None) -> None:
+        """Records a point; a network is copied, for its test value is computed after the search."""
+        kept = deepcopy(reached_by) if isinstance(reached_by, Network) else reached_by
+        self.points.append(Point(seconds, phase, valid_auc, kept))
+        append_line(self.path / "curve.jsonl", {"seconds": seconds, "phase": phase, "valid_auc": valid_auc})
+
+    def network_of(self, trial: Trial) -> Network:
+        """The network that a best-so-far trial left."""
+        with torch.no_grad():
+            network = self.trainer.build(trial.plan)
+            network.load_state_dict(load_state(self._incumbent(trial.number)))
+        return network
+
+    def _incumbent(self, number: int) -> Path:
+        return self.path / "incumbents" / f"{number}.safetensors"
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Writes the result, which makes the run done, and drops what only the run needed."""
+        write_json(self.path / "result.json", result)
+        for path in (self.path / "incumbents").glob("*.safetensors"):
+            path.unlink()
+        if (self.path / "incumbents").exists():
+            (self.path / "incumbents").rmdir()
+
+
+def write_records(study: Path) -> pd.DataFrame:
+    """Gathers the rows of all finished runs into ``records.csv`` and ``records.parquet``."""
+    results = [read_json(path) for path in sorted((study / "runs").glob("*/result.json"))]
+    frame = pd.DataFrame([result["record"] for result in results], columns=list(RECORD_COLUMNS))
+    frame = frame.sort_values(["dataset", "model", "strategy", "seed"], ignore_index=True)
+    write_whole(study / "records.csv", frame.to_csv(index=False).encode())
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    write_whole(study / "records.parquet", buffer.getvalue())
+    return frame

@@ -1,0 +1,34 @@
+"""Lines of ``autodpq-study status``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from autodpq.errors import AutoDPQError
+from studies.files import read_json, read_lines
+
+
+def status_lines(study: Path) -> Iterator[str]:
+    """One line per run that was begun, then a count.
+
+    Raises:
+        AutoDPQError: The folder is no study.
+    """
+    if not (study / "study.json").exists():
+        raise AutoDPQError(f"{study}: no study (it has no study.json)")
+    done = begun = 0
+    for path in sorted((study / "runs").glob("*/config.json")):
+        config = read_json(path)
+        begun += 1
+        name = f"{config['data']['name']} {config['model']} seed {config['seed']} {config['strategy']}"
+        result = path.with_name("result.json")
+        if result.exists():
+            done += 1
+            record = read_json(result)["record"]
+            yield f"done     {name}: test AUC {record['test_auc']:.4f}, {record['seconds']:.0f} s"
+        else:
+            trials = [trial["valid_auc"] or 0.0 for trial in read_lines(path.with_name("trials.jsonl"))]
+            best = f", best validation AUC {max(trials):.4f}" if trials else ""
+            yield f"begun    {name}: {len(trials)} trials{best}"
+    yield f"{done} of {begun} runs that were begun are done"

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from autodpq.data import EncodedDataset, load_dataset, split_dataset
+from autodpq.errors import AutoDPQError
+
+Write = Callable[..., Path]
+
+TEXT = "click,city,device\n0,Bonn,1\n1,,2\n0,Bonn,\n1,Köln,2\n"
+
+
+def decoded(dataset: EncodedDataset) -> dict[str, list[str]]:
+    words = dataset.vocabulary()
+    return {
+        name: words.filter(pl.col("field") == name)["value"].gather(dataset.ids[:, column]).to_list()
+        for column, name in enumerate(dataset.field_names)
+    }
+
+
+@pytest.mark.parametrize("name", ["own.csv", "own.csv.gz", "OWN.CSV"])
+def test_every_column_but_the_label_is_a_field(write_table: Write, name: str) -> None:
+    dataset = load_dataset(write_table(TEXT, name))
+    assert dataset.name.lower() == "own"
+    assert decoded(dataset) == {"city": ["Bonn", "", "Bonn", "Köln"], "device": ["1", "2", "", "2"]}
+    assert dataset.labels.tolist() == [0, 1, 0, 1]
+    assert dataset.time is None
+    assert dataset.split_column is None
+
+
+def test_quotes_a_byte_order_mark_and_other_line_ends(write_table: Write) -> None:
+    path = write_table(b'\xef\xbb\xbfclick,"the city"\r\n1,"Bonn, north"\r\n0,"say ""x"""\r\n')
+    assert decoded(load_dataset(path)) == {"the city": ["Bonn, north", 'say "x"']}
+
+
+def test_parquet_columns_of_every_kind(tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        {
+            "click": [True, False, True],
+            "a.b": [3, None, 3],
+            "score": [0.5, float("nan"), 2.0],
+            "word": pl.Series(["x", "y", None], dtype=pl.Categorical),
+            "day": [date(2024, 5, 31), None, date(2024, 6, 1)],
+        }
+    )
+    frame.write_parquet(tmp_path / "own.parquet")
+    assert decoded(load_dataset(tmp_path / "own.parquet")) == {
+        "a.b": ["3", "", "3"],
+        "score": ["0.5", "", "2.0"],
+        "word": ["x", "y", ""],
+        "day": ["2024-05-31", "", "2024-06-01"],
+    }
+
+
+def test_csv_and_parquet_of_the_same_table_give_the_same_ids(write_table: Write, tmp_path: Path) -> None:
+    text = "click,a,b\n" + "".join(f"{n % 2},{n % 11},v{n * n % 7}\n" for n in range(100))
+    path = write_table(text)
+    pl.read_csv(path).write_parquet(tmp_path / "own.parquet")
+    one, other = load_dataset(path), load_dataset(tmp_path / "own.parquet")
+    assert one.ids.tolist() == other.ids.tolist()
+    assert one.fingerprint != other.fingerprint
+
+
+@pytest.mark.parametrize("values", [["0", "1"], ["0.0", "1.0"], ["false", "true"], ["False", "True"]])
+def test_labels_may_be_spelt_in_some_ways(write_table: Write, values: list[str]) -> None:
+    dataset = load_dataset(write_table(f"y,a\n{values[1]},u\n{values[0]},v\n"), label="y")
+    assert dataset.labels.tolist() == [1, 0]
+
+
+def test_split_and_time_columns_are_no_fields(write_table: Write) -> None:
+    parts = ["train", "valid", "test", "0", "1", "2", "validation", "val"]
+    rows = [f"{n % 2},{part},{n},{100 - n}" for n, part in enumerate(parts * 2)]
+    path = write_table("\n".join(["click,part,value,when", *rows]))
+    dataset = load_dataset(path, split_column="part", time_column="when")
+    assert dataset.field_names == ("value",)
+    assert dataset.split_column is not None
+    assert dataset.split_column.tolist() == [0, 1, 2, 0, 1, 2, 1, 1] * 2
+    assert dataset.time is not None
+    assert dataset.time.tolist() == [100 - n for n in range(16)]
+    assert split_dataset(dataset, 1).test.tolist() == [2, 5, 10, 13]
+    assert load_dataset(path, time_column="when", fields=["when"]).field_names == ("when",)
+    assert load_dataset(path, exclude=["part", "value"]).field_names == ("when",)
+
+
+@pytest.mark.parametrize("times", [
+    ["2024-05-31", "2024-06-01"],
+    ["2024-05-31 12:30", "2024-05-31 12:31"],
+    ["2024-05-31 12:30:00", "2024-05-31 12:30:00.25"],
+    ["2024-05-31T12:30:00Z", "2024-05-31T12:30:01+00:00"],
+])  # fmt: skip
+def test_times_may_be_dates(write_table: Write, times: list[str]) -> None:
+    rows = "".join(f"{n % 2},a,{time}\n" for n, time in enumerate(times))
+    dataset = load_dataset(write_table(f"click,field,when\n{rows}"), time_column="when")
+    assert dataset.time is not None
+    expected = [datetime.fromisoformat(time.replace(".25", ".250")).replace(tzinfo=UTC).timestamp() for time in times]
+    assert dataset.time.tolist() == [round(seconds * 1e6) for seconds in expected]
+
+
+@pytest.mark.parametrize("kind", [pl.Date, pl.Datetime("ms"), pl.Datetime("ns", "Europe/Berlin"), pl.Int32])
+def test_times_of_parquet(tmp_path: Path, kind: Any) -> None:
+    frame = pl.DataFrame({"click": [0, 1], "a": ["u", "v"], "when": pl.Series([20_000, 20_001]).cast(kind)})
+    frame.write_parquet(tmp_path / "own.parquet")
+    dataset = load_dataset(tmp_path / "own.parquet", time_column="when")
+    assert dataset.time is not None
+    step = int(dataset.time[1] - dataset.time[0])
+    assert step == {"Date": 86_400_000_000, "Int32": 1}.get(str(kind), 1000 if "ms" in str(kind) else 0)
+
+
+BAD_TEXT: list[tuple[str | bytes, dict[str, Any], str]] = [
+    ("", {}, r"the file is empty"),
+    ("click,a\n", {}, r"no rows"),
+    ("click,a", {}, r"no rows"),
+    ("click\n0\n1\n", {}, r"only one column is found; values must be separated by commas"),
+    ("click;a\n0;u\n1;v\n", {}, r"only one column is found; values must be separated by commas"),
+    ("click,a,a\n0,u,v\n1,u,v\n", {}, r"two columns are called 'a'; rename one"),
+    ("click,,a\n0,u,v\n1,u,v\n", {}, r"column 2 has no name"),
+    ("Click,a\n0,u\n1,v\n", {}, r"no column 'click', which 'label' names; did you mean 'Click'\?"),
+    (TEXT, {"label": "bought"}, r"no column 'bought', which 'label' names; known: click, city, device"),
+    (TEXT, {"split_column": "prt"}, r"no column 'prt', which 'split_column' names"),
+    (TEXT, {"time_column": "when"}, r"no column 'when', which 'time_column' names"),
+    (TEXT, {"time_column": "click"}, r"column 'click' is the label; it cannot be the split or the time too"),
+    (TEXT, {"fields": ["click"]}, r"column 'click' is the label; it cannot be a field too"),
+    (TEXT, {"fields": ["town", "city"]}, r"no field 'town'"),
+    (TEXT, {"exclude": ["devices"]}, r"no field 'devices'; did you mean 'device'\?"),
+    (TEXT, {"exclude": ["city", "device"]}, r"no field is left"),
+    ("click,a\n1,u\n1,v\n", {}, r"every label is 1; both 0 and 1 are needed"),
+    ("click,a\n1,u\n,v\n", {}, r", row 2, column 'click': the value is missing; a label must be 0 or 1"),
+    ("click,a\n1,u\nNaN,v\n", {}, r", row 2, column 'click': 'NaN'; a label must be 0 or 1"),
+    ("click,a\n1,u\n0,v\n2,w\n", {}, r", row 3, column 'click': '2'; a label must be 0 or 1"),
+    ("click,a\n1,u\n0,v,w\n", {}, r", line 3: 3 columns where 2 are expected"),
+    ("click,a\n1,u\n0\n", {}, r", line 3: 1 columns where 2 are expected"),
+    (b"click,a\n1,u\n0,\xff\n", {}, r", line 3, column 'a': not UTF-8 text"),
+    (b"click,\xff\n1,u\n0,v\n", {}, r", line 1: not UTF-8 text"),
+    ('click,a\n1,"u\n0,v\n1,w\n', {}, r", row 1, column 'a': a line break; is a quote not closed\?"),
+    (b"PAR1,click\n", {}, r"this is a parquet file, not comma-separated text"),
+    (b"PK\x03\x04,click\n", {}, r"this is a zip file, not comma-separated text"),
+    ("click,a,p\n1,u,train\n0,v,dev\n", {"split_column": "p"}, r", row 2, column 'p': 'dev'; a split must be train"),
+    ("click,a,t\n1,u,5\n0,v,\n", {"time_column": "t"}, r", row 2, column 't': the value is missing; an integer, or"),
+    ("click,a,t\n1,u,5\n0,v,2024-01-01\n", {"time_column": "t"}, r", row 2, column 't': '2024-01-01'; an integer"),
+    ("click,a,t\n1,u,soon\n0,v,5\n", {"time_column": "t"}, r", row 1, column 't': 'soon'; an integer, or a date"),
+]
+
+
+@pytest.mark.parametrize(("text", "options", "message"), BAD_TEXT)
+def test_files_that_cannot_be_used(
+    write_table: Write, cache: Path, text: str | bytes, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(AutoDPQError, match=rf"own\.csv.*{message}") as caught:
+        load_dataset(write_table(text), **options)
+    assert "\n" not in str(caught.value)
+    assert list((cache / "datasets").iterdir()) == []
+
+
+def test_rows_are_counted_over_all_batches(write_table: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autodpq.data.delimited._BLOCK_BYTES", 1000)
+    monkeypatch.setattr("autodpq.data.delimited.BATCH_ROWS", 100)
+    rows = [f"{n % 2},{n:06d}" for n in range(2000)]
+    assert decoded(load_dataset(write_table("\n".join(["click,a", *rows]))))["a"] == [f"{n:06d}" for n in range(2000)]
+    for broken, message in (
+        ("5,x", "row 1501, column 'click': '5'"),
+        ("1,x,y", "line 1502: 3 columns where 2"),
+        ('1,"x\ny"', "row 1501, column 'a': a line break"),
+    ):
+        with pytest.raises(AutoDPQError, match=message):
+            load_dataset(write_table("\n".join(["click,a", *rows[:1500], broken, *rows[1501:]])))
+
+
+def test_parquet_files_that_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "own.parquet"
+    pl.DataFrame({"click": [0, 1] * 500, "a": [str(n) for n in range(1000)]}).write_parquet(path)
+    whole = path.read_bytes()
+    for content in (b"", b"click,a\n0,u\n", whole[:-10]):
+        path.write_bytes(content)
+        with pytest.raises(AutoDPQError, match=r"own\.parquet: this is no parquet file, or one cut short"):
+            load_dataset(path)
+    damaged = whole[:4] + bytes(len(whole) // 4) + whole[4 + len(whole) // 4 :]
+    path.write_bytes(damaged)
+    with pytest.raises(AutoDPQError, match=r"own\.parquet"):
+        load_dataset(path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"click": [0, None], "a": ["u", "v"]}, "row 2, column 'click': the value is missing"),
+        ({"click": [0.0, float("nan")], "a": ["u", "v"]}, "row 2, column 'click': the value is missing"),
+        ({"click": [0.0, 0.5], "a": ["u", "v"]}, r"row 2, column 'click': '0\.5'; a label must be 0 or 1"),
+        ({"click": [0, 1], "a": [[1], [2]]}, r"column 'a': values of type List\(Int64\) are no categories; exclude it"),
+        ({"click": [0, 1], "a": [b"u", b"v"]}, r"column 'a': values of type Binary are no categories"),
+        ({"click": [], "a": []}, "there are no rows in it"),
+        ({"click": [0, 1]}, "no field is left"),
+    ],
+)
+def test_parquet_tables_that_cannot_be_used(tmp_path: Path, columns: dict[str, list[Any]], message: str) -> None:
+    pl.DataFrame(columns).write_parquet(tmp_path / "own.parquet")
+    with pytest.raises(AutoDPQError, match=rf"own\.parquet.*{message}"):
+        load_dataset(tmp_path / "own.parquet")
+
+
+def test_a_compressed_table_cut_short(write_table: Write) -> None:
+    path = write_table(TEXT * 50, "own.csv.gz")
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(AutoDPQError, match=r"own\.csv\.gz: the gzip file is cut short"):
+        load_dataset(path)
+
+
+def test_folders_and_other_kinds_of_file_are_refused(tmp_path: Path, write_table: Write) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(AutoDPQError, match="this is a folder"):
+        load_dataset(tmp_path / "folder.csv")
+    with pytest.raises(AutoDPQError, match=r"own\.xlsx: this kind of file cannot be read; expected one of \.csv"):
+        load_dataset(write_table("x", "own.xlsx"))
