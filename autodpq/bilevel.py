@@ -18,6 +18,8 @@ from autodpq.recipes import Recipe
 from autodpq.supernet import SupernetEmbedding
 from autodpq.training import DeviceRows, evaluate, make_optimizer, training_step
 
+ALPHA = "embedding.alpha"
+
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
@@ -59,6 +61,12 @@ def _loss(network: Network, ids: Tensor, labels: Tensor, weights: dict[str, Tens
     return nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
 
 
+def _differentiate(network: Network, *, alpha: bool, weights: bool) -> None:
+    """Says what gradients are computed by: alpha, the network's weights W, or both."""
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(alpha if name == ALPHA else weights)
+
+
 def alpha_gradient(
     network: Network,
     train: tuple[Tensor, Tensor],
@@ -80,11 +88,13 @@ def alpha_gradient(
         float [searched fields, candidates]; of the mean over the whole validation batch.
     """
     embedding = supernet_of(network)
-    alpha = embedding.alpha.requires_grad_(True)
+    alpha = embedding.alpha
+    # Without an unrolled step only alpha is differentiated by; the way back to tables and centroids is not gone.
+    _differentiate(network, alpha=True, weights=bool(xi))
     weights: dict[str, Tensor] | None = None
     if xi:
         network.train()
-        trained = {name: value for name, value in network.named_parameters() if name != "embedding.alpha"}
+        trained = {name: value for name, value in network.named_parameters() if name != ALPHA}
         # Running statistics move once per batch, in the step that is really taken.
         statistics = {name: value.clone() for name, value in network.named_buffers()}
         loss = _loss(network, *train, {**trained, **statistics}) / len(train[1])
@@ -169,7 +179,7 @@ def search(
             embedding.temperature = options.temperature(step, epoch - 1)
             embedding.alpha.grad = alpha_gradient(network, batch, next(held_out), options.xi)
             alpha_optimizer.step()
-            embedding.alpha.requires_grad_(False)
+            _differentiate(network, alpha=False, weights=True)
             network.train()
             training_step(network, optimizer, *batch)
             step += 1

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from reports.figures import auc_bytes_figure as auc_bytes_figure
     from reports.figures import figure3 as figure3
     from reports.headroom import headroom_table as headroom_table
-    from reports.load import StudyResults as StudyResults
     from reports.load import load_study as load_study
     from reports.plan_chart import plan_chart as plan_chart
     from reports.render import Table as Table
+    from reports.results import StudyResults as StudyResults
     from reports.tables import table1 as table1
     from reports.tables import table2 as table2
     from reports.write import write_report as write_report
 
 _MODULES = {
     "AuditRow": "audit",
-    "StudyResults": "load",
+    "StudyResults": "results",
     "Table": "render",
     "auc_bytes_figure": "figures",
     "audit_rows": "audit",

@@ -95,8 +95,8 @@ def _fields_grid(dataset: str, fields: Sequence[Field]) -> Grid:
 
 
 def _plans_grid(rows: Sequence[AuditRow], printed: Mapping[str, str], embedding_dim: int) -> Grid:
-    header = ("Rare rows by", "Space", "of FE", "Embedding bytes", "of FE", "Space, paper")
-    cells = tuple(
+    header: tuple[str, ...] = ("Rare rows by", "Space", "of FE", "Embedding bytes", "of FE", "Space, paper")
+    cells: tuple[tuple[Cell, ...], ...] = tuple(
         (
             Cell(row.plan),
             Cell(f"{row.parameters:,}"),

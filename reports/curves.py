@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.load import RunResult
+from reports.results import RunResult
 
 Floats = NDArray[np.float64]
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from reports import paper
 from reports.curves import MeanCurve, mean_curve, run_curve
-from reports.load import StudyResults
 from reports.names import OURS, display_name, in_order
+from reports.results import StudyResults
 from reports.stats import deviation, mean
-from reports.style import figure_style, looks, plot_label, strategy_label
+from reports.style import add_legend, figure_style, looks, plot_label, strategy_label
 from reports.summary import AUC, BYTES, summarize
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ def figure3(study: StudyResults, dataset: str, model: str) -> Figure | None:
         axes.set_title(plot_label(f"{dataset}, {model}"))
         seeds = len({run.seed for run in runs})
         band = f"mean of {seeds} seeds, least to greatest shaded" if seeds > 1 else "one seed"
-        title = f"Thick: this study ({band})" + ("; thin: paper" if printed else "")
-        figure.legend(loc="outside lower center", ncols=min(4, len(axes.get_legend_handles_labels()[1])), title=title)
+        add_legend(figure, f"Thick: this study ({band}); thin: paper" if printed else band.capitalize())
     return figure
 
 
@@ -169,8 +168,8 @@ def auc_bytes_figure(study: StudyResults, dataset: str, model: str) -> Figure | 
         axes.set_ylabel("Test AUC")
         axes.set_title(plot_label(f"{dataset}, {model}"))
         seeds = records["seed"].nunique()
-        title = f"Large: mean of {seeds} seeds ± standard deviation; faint: each seed" if seeds > 1 else "One seed"
-        figure.legend(loc="outside lower center", ncols=min(6, len(strategies)), title=title)
+        spread = f"Large: mean of {seeds} seeds ± standard deviation; faint: each seed"
+        add_legend(figure, spread if seeds > 1 else "One seed")
     return figure
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from reports.load import RunResult, StudyResults
 from reports.names import display_name, in_order
 from reports.render import DASH, Cell, Grid, Table
+from reports.results import RunResult, StudyResults
 from reports.stats import deviation, mean
 from reports.summary import format_measured
 

@@ -6,12 +6,12 @@ import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autodpq.errors import AutoDPQError
-from autodpq.plan import Choice, CompressionPlan, Field, parse_choice
+from autodpq.plan import CompressionPlan, Field, parse_choice
+from reports.results import CurvePoint, FieldResult, Headroom, RunResult, StudyResults, Truth
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,115 +25,6 @@ _NUMBER_COLUMNS = (
     "seed", "test_auc", "test_logloss", "valid_auc", "valid_logloss", "parameters", "bytes", "seconds",
     "seconds_pretrain", "seconds_search", "seconds_retrain", "epochs", "trials", "failed_trials",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class CurvePoint:
-    """A new incumbent: the validation AUC rose.
-
-    Attributes:
-        seconds: Since the run's start.
-        phase: pretrain, search or retrain.
-        valid_auc: Of the incumbent.
-        test_auc: Of the incumbent; computed after the search.
-    """
-
-    seconds: float
-    phase: str
-    valid_auc: float
-    test_auc: float
-
-
-@dataclass(frozen=True, slots=True)
-class Headroom:
-    """How much the rare values can matter (nan for an AUC of samples of one class).
-
-    Attributes:
-        samples: Test samples.
-        rare_samples: Test samples that hold a rare value.
-        auc_rare: Test AUC on these.
-        auc_other: Test AUC on the others.
-        auc_oracle: Test AUC if the samples that hold a rare value were predicted perfectly.
-    """
-
-    samples: int
-    rare_samples: int
-    auc_rare: float
-    auc_other: float
-    auc_oracle: float
-
-
-@dataclass(frozen=True, slots=True)
-class FieldResult:
-    """One field of a run: the field, what was chosen for its rare values, and what it costs."""
-
-    field: Field
-    choice: Choice
-    parameters: int
-    bits: int
-
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """What is known of a generated data set: the AUC that no model can pass, and the plan behind the data."""
-
-    bayes_auc: float
-    plan: CompressionPlan
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """One finished run.
-
-    Attributes:
-        run: The run's identifier.
-        dataset: Name of the data set.
-        model: Name of the model.
-        strategy: Name of the strategy.
-        seed: Seed of initialisation and order.
-        fingerprint: Of the encoded data.
-        fe_seconds: FE's training time for this dataset, model and seed.
-        curve: Incumbents by time.
-        headroom: How much the rare values can matter.
-        fields: Choice and cost per field.
-        truth: Of generated data; None for real data.
-    """
-
-    run: str
-    dataset: str
-    model: str
-    strategy: str
-    seed: int
-    fingerprint: str
-    fe_seconds: float
-    curve: tuple[CurvePoint, ...]
-    headroom: Headroom
-    fields: tuple[FieldResult, ...]
-    truth: Truth | None
-
-
-@dataclass(frozen=True, slots=True)
-class StudyResults:
-    """All finished runs of a study.
-
-    Attributes:
-        name: The study's name.
-        records: One row per run: the columns of ``records.csv``, ``fe_seconds``, and ``time_in_fe``, the run's seconds
-            in units of FE's training time.
-        runs: The runs' results, in the order of the records.
-    """
-
-    name: str
-    records: pd.DataFrame
-    runs: tuple[RunResult, ...]
-
-    def pairs(self) -> list[tuple[str, str]]:
-        """Each (dataset, model) once, in the order of the records."""
-        return list(dict.fromkeys((run.dataset, run.model) for run in self.runs))
-
-    def runs_of(self, dataset: str, model: str) -> list[RunResult]:
-        """The runs of a dataset and model, by seed."""
-        return sorted((r for r in self.runs if (r.dataset, r.model) == (dataset, model)), key=lambda run: run.seed)
 
 
 def load_study(path: str | Path) -> StudyResults:

@@ -51,7 +51,7 @@ def comparison_notes(summaries: Sequence[Summary]) -> list[str]:
         star = f"no star: {comparison.reason}" if comparison.reason else "star"
         notes.append(
             f"{summary.metric.title}: best {best}, best baseline {display_name(comparison.baseline)}; "
-            f"p = {_p_text(comparison.p_two_sample)}, paired p = {_p_text(comparison.p_paired)}; {star}."
+            f"p {_p_text(comparison.p_two_sample)}, paired p {_p_text(comparison.p_paired)}; {star}."
         )
     return notes
 
@@ -99,4 +99,4 @@ def _why_no_comparison(summary: Summary) -> str:
 
 
 def _p_text(p_value: float) -> str:
-    return "undefined" if math.isnan(p_value) else "<0.0001" if p_value < 1e-4 else f"{p_value:.2g}"
+    return "undefined" if math.isnan(p_value) else "< 0.0001" if p_value < 1e-4 else f"= {p_value:.2g}"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from autodpq.ledger import FLOAT_BITS
 from autodpq.plan import DPQ, Choice, Others
-from reports.load import FieldResult, RunResult, StudyResults
 from reports.names import in_order
+from reports.results import FieldResult, RunResult, StudyResults
 from reports.style import figure_style, plot_label, strategy_label
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-_TILE_WIDTH, _TILE_HEIGHT = 0.5, 0.3  # inches, as all sizes here
+_TILE_WIDTH = 0.5  # inches, as all sizes here
 _LINE_WIDTH = 6.0
 _LEAST_WIDTH = 4.2  # the title needs it
 _HEAD = 0.6
@@ -78,19 +78,20 @@ def plan_chart(study: StudyResults, dataset: str, model: str) -> Figure | None:
     left = 0.35 + 0.075 * max(map(len, names))
     places, right = _place(panels, left)
     lines = 1 + max(line for _, line in places.values())
-    line_height = _TILE_HEIGHT * len(names) + _BETWEEN_LINES
+    tiles_height = len(names) * (0.3 if len(names) <= 10 else 0.21)
+    line_height = tiles_height + _BETWEEN_LINES
     size = (max(right + 1.1, _LEAST_WIDTH), lines * line_height + _HEAD)
     with figure_style(axes__grid=False):
         figure = Figure(figsize=size)
         figure.text(0.1 / size[0], 1 - 0.1 / size[1], plot_label(_TITLE.format(dataset, model)), fontsize=10, va="top")
         for strategy, (x, line) in places.items():
             bottom = size[1] - _HEAD - (line + 1) * line_height + 0.45
-            box = (x, bottom, _TILE_WIDTH * len(panels[strategy]), _TILE_HEIGHT * len(names))
+            box = (x, bottom, _TILE_WIDTH * len(panels[strategy]), tiles_height)
             axes = figure.add_axes(_relative(box, size))
             _draw_panel(axes, panels[strategy], names, norm, with_names=x == left)
             axes.set_title(strategy_label(strategy))
         bottom = size[1] - _HEAD - line_height + 0.45
-        scale = figure.add_axes(_relative((right + 0.05, bottom, 0.13, _TILE_HEIGHT * len(names)), size))
+        scale = figure.add_axes(_relative((right + 0.05, bottom, 0.13, tiles_height), size))
         _draw_scale(figure, scale, norm)
     return figure
 
@@ -153,5 +154,5 @@ def _draw_scale(figure: Figure, axes: Axes, norm: Normalize) -> None:
     bar.ax.yaxis.set_major_locator(LogLocator(base=8))
     bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.set_label("bits stored per rare value")

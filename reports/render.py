@@ -129,7 +129,7 @@ def escape_markdown(text: str) -> str:
 
 
 def _markdown_cell(cell: Cell) -> str:
-    text = escape_markdown(cell.text)
+    text = escape_markdown(cell.text.strip())  # Markdown takes no emphasis that starts with a space
     text = f"<u>{text}</u>" if cell.underline else text
     text = f"**{text}**" if cell.bold else text
     text = f"*{text}*" if cell.faint and text else text
@@ -160,11 +160,12 @@ def escape_latex(text: str) -> str:
 
 
 def _latex_cell(cell: Cell) -> str:
-    text = escape_latex(cell.text)
+    indent = r"\quad " if cell.text.startswith(" ") else ""
+    text = escape_latex(cell.text.strip())
     text = rf"\underline{{{text}}}" if cell.underline else text
     text = rf"\textbf{{{text}}}" if cell.bold else text
     text = rf"\textit{{{text}}}" if cell.faint and text else text
-    return text + ("$^{*}$" if cell.star else "")
+    return indent + text + ("$^{*}$" if cell.star else "")
 
 
 def _latex(grid: Grid) -> str:

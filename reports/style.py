@@ -72,6 +72,23 @@ def strategy_label(strategy: str) -> str:
     return plot_label(display_name(strategy))
 
 
+def add_legend(figure: Figure, title: str) -> None:
+    """Puts a legend of all labelled artists below the axes, in as many columns as fit the figure's width.
+
+    Args:
+        figure: A figure of one axes, with constrained layout.
+        title: The line above the names.
+    """
+    from matplotlib.container import ErrorbarContainer
+
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    # A marker says it all; the bars around it would be smaller than itself.
+    shown = [handle.lines[0] if isinstance(handle, ErrorbarContainer) else handle for handle in handles]
+    column_width = 0.7 + 0.075 * max(map(len, labels))  # inches
+    columns = max(1, int(figure.get_figwidth() / column_width))
+    figure.legend(shown, labels, loc="outside lower center", ncols=min(columns, len(labels)), title=title)
+
+
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
     """Writes a figure as PNG and SVG, each whole or not at all, and the same bytes each time.
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from reports import paper
-from reports.load import StudyResults
 from reports.names import OURS, display_name, in_order
 from reports.notes import comparison_notes, general_notes, merged_notes, run_notes
 from reports.render import DASH, Cell, Grid, Table
+from reports.results import StudyResults
 from reports.summary import (
     AUC,
     BYTES,

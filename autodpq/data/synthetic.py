@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from sklearn.metrics import roc_auc_score
 
 from autodpq.data.cache import cache_root, load_cached
 from autodpq.data.dataset import EncodedDataset
@@ -100,6 +99,9 @@ class Generated:
 
 def bayes_auc(truth_probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> float:
     """The AUC that the true probabilities reach on some rows: no model can be expected to do better."""
+    # Here, because scikit-learn takes a second to import and loading data does not need it.
+    from sklearn.metrics import roc_auc_score
+
     return float(roc_auc_score(labels, truth_probabilities))
 
 

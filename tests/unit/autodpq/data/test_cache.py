@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,7 @@ class Counted:
 
 def same(one: EncodedDataset, other: EncodedDataset) -> bool:
     arrays = ((data.ids, data.labels, data.time, data.split_column, *data.counts) for data in (one, other))
-    equal = all(np.array_equal(a, b) for a, b in zip(*arrays, strict=True))  # type: ignore[arg-type]
+    equal = all(np.array_equal(a, b) for a, b in zip(*arrays, strict=True))
     return equal and one.fingerprint == other.fingerprint and one.vocabulary().equals(other.vocabulary())
 
 
@@ -113,7 +113,7 @@ def test_a_broken_description_is_written_again(cache: Path, text: str) -> None:
 @pytest.mark.parametrize("error", [AutoDPQError("bad row"), KeyboardInterrupt(), ValueError("defect")])
 def test_an_error_leaves_nothing_behind(cache: Path, error: BaseException) -> None:
     def batches() -> Table:
-        def rows():  # type: ignore[no-untyped-def]
+        def rows() -> Iterator[Batch]:
             yield from Counted().read().batches
             raise error
 
