@@ -169,6 +169,7 @@ def search(
     begin = time.perf_counter()
     embedding = supernet_of(network)
     train, valid = train.flattened(network), valid.flattened(network)
+    _differentiate(network, alpha=False, weights=True)
     optimizer = make_optimizer(network, recipe)
     # The derivatives of a weighted sum by its weights rarely pass 1e-8 of Adam's usual epsilon on a large batch.
     alpha_optimizer = torch.optim.Adam([embedding.alpha], lr=options.alpha_learning_rate, betas=(0.5, 0.999))

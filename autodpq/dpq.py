@@ -78,20 +78,21 @@ class QuantizerGroup(nn.Module):
         """Centroids [fields, candidates, K, X] as [fields, candidates, D, K, X / D]."""
         return centroids.unflatten(3, (self.n_subspaces, -1)).transpose(2, 3)
 
-    def scores(self, rows: Tensor) -> Tensor:
+    def scores(self, rows: Tensor, fields: Tensor | None = None) -> Tensor:
         """How well each centroid fits each row, divided by the temperature.
 
         Args:
             rows: float [fields, n, X].
+            fields: int64, which fields the rows are of; None for all.
 
         Returns:
             float [fields, candidates, D, n, K]; minus infinity where there is no centroid.
         """
-        keys = self._by_subspace(self.keys)
+        keys = self._by_subspace(_some(self.keys, fields))
         n_fields, n_candidates = keys.shape[:2]
         parts = rows.unflatten(2, (self.n_subspaces, -1)).transpose(1, 2)[:, None]
         parts = parts.expand(-1, n_candidates, -1, -1, -1).flatten(0, 2)
-        scale, bias = 1 / self.options.temperature, self.padding
+        scale, bias = 1 / self.options.temperature, _some(self.padding, fields)
         if self.options.scores == "euclidean":
             # -|r - q|^2 without the row's own square, which is the same for every centroid.
             bias = bias - scale * keys.square().sum(4)[:, :, :, None]
@@ -100,34 +101,54 @@ class QuantizerGroup(nn.Module):
         scores = torch.baddbmm(bias, parts, keys.flatten(0, 2).transpose(1, 2), alpha=scale)
         return scores.unflatten(0, (n_fields, n_candidates, self.n_subspaces))
 
-    def encode(self, rows: Tensor) -> Tensor:
+    def encode(self, rows: Tensor, fields: Tensor | None = None) -> Tensor:
         """Codes of rows, float [fields, n, X]: int64 [fields, candidates, n, D], each below its quantizer's K."""
-        return self.scores(rows).argmax(4).transpose(2, 3)
+        return self.scores(rows, fields).argmax(4).transpose(2, 3)
 
-    def decode(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Tensor, fields: Tensor | None = None) -> Tensor:
         """Rows of codes, float [fields, candidates, n, X]; codes are as :meth:`encode` gives them."""
-        values = self._by_subspace(self.values)
+        values = self._by_subspace(_some(self.values, fields))
         places = codes.transpose(2, 3)[..., None].expand(-1, -1, -1, -1, values.shape[4])
         return values.gather(3, places).transpose(2, 3).flatten(3)
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """Quantized rows (Eq. 1): per subspace the centroids, weighted by a softmax of their scores.
+    def forward(self, rows: Tensor, fields: Tensor | None = None) -> Tensor:
+        """Quantized rows (Eq. 1).
+
+        While training, per subspace the centroids weighted by a softmax of their scores; else the best centroid, which
+        is what the codes keep.
 
         Args:
             rows: float [fields, n, X].
+            fields: int64, which fields the rows are of; None for all.
 
         Returns:
             float [fields, candidates, n, X].
         """
-        scores = self.scores(rows)
-        if self.options.gumbel and self.training:
+        if not self.training:
+            return self.decode(self.encode(rows, fields), fields)
+        scores = self.scores(rows, fields)
+        if self.options.gumbel:
             scores = scores - torch.empty_like(scores).exponential_().log() / self.options.temperature
         weights = torch.softmax(scores, dim=4)
         if self.options.straight_through:
             hard = torch.zeros_like(weights).scatter_(4, scores.argmax(4, keepdim=True), 1.0)
             weights = hard + weights - weights.detach()
-        parts = torch.bmm(weights.flatten(0, 2), self._by_subspace(self.values).flatten(0, 2))
+        parts = torch.bmm(weights.flatten(0, 2), self._by_subspace(_some(self.values, fields)).flatten(0, 2))
         return parts.view(*scores.shape[:4], -1).transpose(2, 3).flatten(3)
+
+
+def _some(tensor: Tensor, fields: Tensor | None) -> Tensor:
+    """The entries of some fields, or of all."""
+    return tensor if fields is None else tensor[fields]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """For some fields: per group, which of them it quantizes (None: all) and their places there (None: all); and the
+    place of every field's candidates in the groups' outputs, int64 [fields, candidates]."""
+
+    parts: tuple[tuple[Tensor | None, Tensor | None], ...]
+    places: Tensor
 
 
 class Quantizers(nn.Module):
@@ -139,33 +160,30 @@ class Quantizers(nn.Module):
         options: How codes are chosen.
     """
 
-    place_of: Tensor
-
     def __init__(
         self, candidates: Sequence[Sequence[DPQ]], embedding_dim: int, options: QuantizerOptions
     ) -> None:
         super().__init__()
         self.candidates = tuple(tuple(row) for row in candidates)
         self.groups = nn.ModuleList()
-        self.members: list[list[int]] = []
+        self._members: list[list[int]] = []
+        self._widths: list[int] = []
         self._location: dict[tuple[int, int], tuple[int, int, int]] = {}
-        self.register_buffer(
-            "place_of", torch.zeros(len(candidates), max(map(len, candidates)), dtype=torch.int64), persistent=False
-        )
-        start = 0
+        self._layouts: dict[tuple[int, ...], _Layout] = {}
         for depth in sorted({choice.D for row in candidates for choice in row}):
             numbers = [[number for number, choice in enumerate(row) if choice.D == depth] for row in self.candidates]
             members = [field for field, row in enumerate(numbers) if row]
             width = max(map(len, numbers))
             # Fields with fewer candidates of this D repeat their first; nothing reads the copy.
-            padded = {field: numbers[field] + numbers[field][:1] * (width - len(numbers[field])) for field in members}
-            sizes = [[self.candidates[field][number].K for number in padded[field]] for field in members]
+            padded = [numbers[field] + numbers[field][:1] * (width - len(numbers[field])) for field in members]
+            sizes = [
+                [self.candidates[field][number].K for number in row] for field, row in zip(members, padded, strict=True)
+            ]
             for place, field in enumerate(members):
                 for candidate, number in enumerate(numbers[field]):
                     self._location[field, number] = (len(self.groups), place, candidate)
-                    self.place_of[field, number] = start + place * width + candidate
-            start += len(members) * width
-            self.members.append(members)
+            self._members.append(members)
+            self._widths.append(width)
             self.groups.append(QuantizerGroup(sizes, depth, embedding_dim, options))
 
     def group(self, field: int, candidate: int = 0) -> tuple[QuantizerGroup, int, int]:
@@ -187,21 +205,51 @@ class Quantizers(nn.Module):
         for parameter in group.parameters():
             parameter[place, column, : len(centroids)] = centroids
 
-    def forward(self, rows: Tensor) -> Tensor:
+    def _layout(self, fields: tuple[int, ...], device: torch.device) -> _Layout:
+        """Where the rows of some fields go, and where their candidates come out; remembered, as few sets of fields
+        ever occur together in a batch."""
+        if fields not in self._layouts:
+            parts: list[tuple[Tensor | None, Tensor | None]] = []
+            starts, ranks, start = [], [], 0
+            for members, width in zip(self._members, self._widths, strict=True):
+                present = [place for place, field in enumerate(fields) if field in members]
+                local = [members.index(fields[place]) for place in present]
+                everything = len(present) == len(fields), local == list(range(len(members)))
+                parts.append(
+                    (
+                        None if everything[0] else torch.tensor(present, dtype=torch.int64, device=device),
+                        None if everything[1] else torch.tensor(local, dtype=torch.int64, device=device),
+                    )
+                )
+                starts.append(start)
+                ranks.append({place: rank for rank, place in enumerate(present)})
+                start += len(present) * width
+            most = max(map(len, self.candidates))
+            places = torch.zeros(len(fields), most, dtype=torch.int64)
+            for place, field in enumerate(fields):
+                for number in range(len(self.candidates[field])):
+                    group, _, column = self._location[field, number]
+                    places[place, number] = starts[group] + ranks[group][place] * self._widths[group] + column
+            self._layouts[fields] = _Layout(tuple(parts), places.to(device))
+        return self._layouts[fields]
+
+    def forward(self, rows: Tensor, fields: Sequence[int]) -> Tensor:
         """Quantizes rows by every candidate of their field.
 
         Args:
-            rows: float [fields, n, X].
+            rows: float [fields given, n, X].
+            fields: Which fields the rows are of, rising.
 
         Returns:
-            float [fields, candidates, n, X]; arbitrary beyond a field's own number of candidates.
+            float [fields given, candidates, n, X]; arbitrary beyond a field's own number of candidates.
         """
-        n_fields = len(self.candidates)
+        layout = self._layout(tuple(fields), rows.device)
         outputs = [
-            group(rows if len(members) == n_fields else rows[members]).flatten(0, 1)
-            for group, members in zip(self.groups, self.members, strict=True)
+            group(_some(rows, present), local).flatten(0, 1)
+            for group, (present, local) in zip(self.groups, layout.parts, strict=True)
+            if present is None or len(present)
         ]
-        return torch.cat(outputs)[self.place_of]
+        return torch.cat(outputs)[layout.places]
 
 
 @torch.no_grad()

@@ -61,15 +61,16 @@ class Embedding(nn.Module):
             flat[:, column] = self.row_of_id[start : start + field.cardinality][ids[:, column]]
         return flat
 
-    def quantize(self, rows: Tensor, counts: Tensor) -> Tensor:
+    def quantize(self, rows: Tensor, present: Sequence[int], counts: Tensor) -> Tensor:
         """Embeddings of rare values from their raw rows.
 
         Args:
-            rows: float [quantized fields, n, X], filled up to the largest count.
-            counts: int64 [quantized fields], how many of a field's rows are real.
+            rows: float [fields present, n, X], filled up to the largest count.
+            present: Which of the quantized fields have rare values in the batch.
+            counts: int64 [fields present], how many of a field's rows are real.
 
         Returns:
-            float [quantized fields, n, X].
+            float [fields present, n, X].
         """
         raise NotImplementedError
 
@@ -89,14 +90,17 @@ class Embedding(nn.Module):
         columns = self.quantized_index[positions % flat.shape[1]]
         order = columns.argsort(stable=True)
         positions, columns = positions[order], columns[order]
-        counts = torch.bincount(columns, minlength=len(self.quantized))
+        all_counts = torch.bincount(columns, minlength=len(self.quantized))
+        present = [field for field, count in enumerate(all_counts.tolist()) if count]
+        counts = all_counts[present]
         most = int(counts.max())
-        ranks = torch.arange(len(columns), device=flat.device) - (counts.cumsum(0) - counts)[columns]
-        slots = columns * most + ranks
-        # What fills a field up is its data set's first raw row; its output is dropped, so that it gets no gradient.
-        filled = flat.new_zeros(len(counts) * most)
+        starts = (all_counts.cumsum(0) - all_counts)[columns]
+        place = (all_counts > 0).cumsum(0)[columns] - 1
+        slots = place * most + torch.arange(len(columns), device=flat.device) - starts
+        # What fills a field up is the first raw row; its output is dropped, so that it gets no gradient.
+        filled = flat.new_zeros(len(present) * most)
         filled[slots] = numbers[positions] - self.n_direct
-        rows = self.quantize(gather(self.raw, filled.view(-1, most)), counts)
+        rows = self.quantize(gather(self.raw, filled.view(-1, most)), present, counts)
         return gather(self.table, direct, positions, rows.flatten(0, 1)[slots])
 
     def first_order_sum(self, flat: Tensor) -> Tensor:
@@ -168,9 +172,9 @@ class PlanEmbedding(Embedding):
             dpq = [[choice] for choice in chosen if isinstance(choice, DPQ)]
             self.quantizers = Quantizers(dpq, embedding_dim, options)
 
-    def quantize(self, rows: Tensor, counts: Tensor) -> Tensor:
+    def quantize(self, rows: Tensor, present: Sequence[int], counts: Tensor) -> Tensor:
         assert self.quantizers is not None
-        quantized: Tensor = self.quantizers(rows)
+        quantized: Tensor = self.quantizers(rows, present)
         return quantized[:, 0]
 
     def start_quantizers(self, seed: int) -> None:

@@ -87,7 +87,7 @@ class _SumOfWeights(torch.autograd.Function):
     def forward(ctx: Any, weights: Tensor, ids: Tensor) -> Tensor:
         ctx.save_for_backward(ids)
         ctx.n_rows = len(weights)
-        return weights[ids].sum(1)
+        return weights.index_select(0, ids.flatten()).view(ids.shape).sum(1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
@@ -133,8 +133,8 @@ class _FactorizationMachine(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (embeddings,) = ctx.saved_tensors
-        others = embeddings.sum(1, keepdim=True) - embeddings
-        return others.mul_(gradients[0][:, None, None])
+        scale = gradients[0][:, None, None]
+        return torch.addcmul(embeddings.sum(1, keepdim=True) * scale, embeddings, scale, value=-1)
 
 
 def factorization_machine(embeddings: Tensor) -> Tensor:

@@ -90,35 +90,37 @@ class SupernetEmbedding(Embedding):
             logits = logits - torch.empty_like(logits).exponential_().log()
         return torch.softmax(logits / self.temperature + self.no_candidate, dim=1)
 
-    def quantize(self, rows: Tensor, counts: Tensor) -> Tensor:
-        quantized: Tensor = self.quantizers(rows)
-        candidates = self.normalise(quantized, counts)
-        mixed = torch.einsum("fc,fcnx->fnx", self.weights(), candidates)
-        return mixed * self.row_deviation[:, None] + self.row_mean[:, None] if self.scale else mixed
+    def quantize(self, rows: Tensor, present: Sequence[int], counts: Tensor) -> Tensor:
+        which = torch.tensor(present, device=rows.device)
+        quantized: Tensor = self.quantizers(rows, present)
+        candidates = self.normalise(quantized, which, counts)
+        mixed = torch.einsum("fc,fcnx->fnx", self.weights()[which], candidates)
+        return mixed * self.row_deviation[which][:, None] + self.row_mean[which][:, None] if self.scale else mixed
 
-    def normalise(self, candidates: Tensor, counts: Tensor) -> Tensor:
+    def normalise(self, candidates: Tensor, which: Tensor, counts: Tensor) -> Tensor:
         """BatchNorm per field and candidate (Eq. 2).
 
         Args:
-            candidates: float [searched fields, candidates, n, X].
-            counts: int64 [searched fields], how many of the n are real.
+            candidates: float [fields present, candidates, n, X].
+            which: int64 [fields present], the searched fields.
+            counts: int64 [fields present], how many of the n are real.
         """
-        if not self.training:
-            scale = (self.variance + BATCH_NORM_EPSILON).rsqrt()
-            return (candidates - self.mean[:, :, None]) * scale[:, :, None]
-        real = torch.arange(candidates.shape[2], device=counts.device) < counts[:, None]
-        share = (real / counts[:, None].clamp(min=1)).to(candidates.dtype)
-        # A field's statistics come from its own rows; with fewer than two, from the running ones.
-        few = (counts < 2)[:, None, None]
-        mean = torch.where(few, self.mean, torch.einsum("fn,fcnx->fcx", share, candidates))
-        centred = candidates - mean[:, :, None]
-        variance = torch.where(few, self.variance, torch.einsum("fn,fcnx->fcx", share, centred.square()))
-        with torch.no_grad():
-            unbiased = counts / (counts - 1).clamp(min=1)
-            step = BATCH_NORM_MOMENTUM * ~few
-            self.mean += step * (mean - self.mean)
-            self.variance += step * (variance * unbiased[:, None, None] - self.variance)
-        return centred * (variance + BATCH_NORM_EPSILON).rsqrt()[:, :, None]
+        mean, variance = self.mean[which], self.variance[which]
+        if self.training:
+            real = torch.arange(candidates.shape[2], device=counts.device) < counts[:, None]
+            share = (real / counts[:, None]).to(candidates.dtype)
+            batch_mean = torch.einsum("fn,fcnx->fcx", share, candidates)
+            centred = candidates - batch_mean[:, :, None]
+            batch_variance = torch.einsum("fn,fcnx->fcx", share, centred.square())
+            # One row alone has no variance: its field keeps to the running statistics.
+            few = (counts < 2)[:, None, None]
+            with torch.no_grad():
+                unbiased = batch_variance * (counts / (counts - 1).clamp(min=1))[:, None, None]
+                step = BATCH_NORM_MOMENTUM * ~few
+                self.mean[which] = mean + step * (batch_mean - mean)
+                self.variance[which] = variance + step * (unbiased - variance)
+            mean, variance = torch.where(few, mean, batch_mean), torch.where(few, variance, batch_variance)
+        return (candidates - mean[:, :, None]) * (variance + BATCH_NORM_EPSILON).rsqrt()[:, :, None]
 
     @torch.no_grad()
     def start_quantizers(self, seed: int) -> None:
@@ -130,7 +132,7 @@ class SupernetEmbedding(Embedding):
             self.row_deviation[number] = rows.std(0, unbiased=False)
             for candidate, choice in enumerate(self.candidates[number]):
                 self.quantizers.set_centroids(kmeans_centroids(rows, choice, seed), number, candidate)
-            quantized = self.quantizers(rows.expand(len(self.candidates), -1, -1))[number]
+            quantized = self.quantizers(rows[None], [number])[0]
             self.mean[number] = quantized.mean(1)
             self.variance[number] = quantized.var(1, unbiased=False)
 

@@ -89,15 +89,16 @@ class DeviceRows:
 
 
 def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
-    """Adam over all weights but ``alpha``; L2 on what is indexed by ids alone."""
-    rows = [network.embedding.table, network.embedding.raw, network.embedding.first_order]
-    indexed = [weights for weights in rows if weights is not None]
+    """Adam over all weights that are trained; L2 on the rows and first-order weights that are used as they are.
+
+    Raw rows of quantized values are left out: hardly a gradient but the penalty's own would reach them, and Adam, which
+    divides by its size, would drive them to zero at full speed.
+    """
+    indexed = [network.embedding.table]
+    if network.embedding.first_order is not None:
+        indexed.append(network.embedding.first_order)
     known = {id(weights) for weights in indexed}
-    rest = [
-        weights
-        for name, weights in network.named_parameters()
-        if id(weights) not in known and not name.endswith("alpha")
-    ]
+    rest = [weights for weights in network.parameters() if weights.requires_grad and id(weights) not in known]
     groups = [{"params": indexed, "weight_decay": recipe.l2}, {"params": rest}]
     return torch.optim.Adam(groups, lr=recipe.learning_rate, fused=True)
 

@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from reports.audit import AuditRow as AuditRow
     from reports.audit import audit_rows as audit_rows
     from reports.audit import audit_table as audit_table
+    from reports.audit import audit_text as audit_text
     from reports.figures import auc_bytes_figure as auc_bytes_figure
     from reports.figures import figure3 as figure3
     from reports.headroom import headroom_table as headroom_table
     from reports.load import load_study as load_study
-    from reports.plan_chart import plan_chart as plan_chart
+    from reports.plans import plan_chart as plan_chart
     from reports.render import Table as Table
     from reports.results import StudyResults as StudyResults
     from reports.tables import table1 as table1
@@ -30,10 +31,11 @@ _MODULES = {
     "auc_bytes_figure": "figures",
     "audit_rows": "audit",
     "audit_table": "audit",
+    "audit_text": "audit",
     "figure3": "figures",
     "headroom_table": "headroom",
     "load_study": "load",
-    "plan_chart": "plan_chart",
+    "plan_chart": "plans",
     "table1": "tables",
     "table2": "tables",
     "write_report": "write",

@@ -84,6 +84,13 @@ def audit_table(
     return Table((_fields_grid(dataset, fields), _plans_grid(rows, printed, embedding_dim)), _COLUMNS, tidy)
 
 
+def audit_text(
+    dataset: str, fields: Sequence[Field], K_values: Sequence[int], D_values: Sequence[int], embedding_dim: int
+) -> str:
+    """What :func:`audit_table` gives, as plain text at most 100 columns wide."""
+    return audit_table(dataset, fields, K_values, D_values, embedding_dim).to_text()
+
+
 def _fields_grid(dataset: str, fields: Sequence[Field]) -> Grid:
     cardinality, head = sum(field.cardinality for field in fields), sum(field.head for field in fields)
     title = f"{dataset}: {len(fields)} fields, V = {cardinality:,} rows, h = {head:,} frequent"

@@ -39,6 +39,7 @@ def run_curve(run: RunResult) -> tuple[Floats, Floats]:
 
     Returns:
         ln(time / FE's training time) and the incumbent's test AUC, by time; points without a test AUC are left out.
+        The last point is the model that the run hands over, even where one before it was better.
     """
     points = sorted(
         (math.log(point.seconds / run.fe_seconds), point.test_auc)

@@ -51,7 +51,7 @@ def figure3(study: StudyResults, dataset: str, model: str) -> Figure | None:
         _draw_curves(axes, curves, study)
         _draw_paper(axes, printed, curves, study)
         axes.set_xlabel("ln(time / training time of FE)")
-        axes.set_ylabel("Test AUC of the best model so far")
+        axes.set_ylabel("Test AUC of the incumbent")
         axes.set_title(plot_label(f"{dataset}, {model}"))
         seeds = len({run.seed for run in runs})
         band = f"mean of {seeds} seeds, least to greatest shaded" if seeds > 1 else "one seed"

@@ -22,7 +22,9 @@ def run_notes(records: pd.DataFrame, strategies: Sequence[str]) -> list[str]:
         strategies: The strategies that the table shows.
     """
     finished = [str(name) for name in records["strategy"]]
-    seeds = ", ".join(f"{display_name(strategy)} {finished.count(strategy)}" for strategy in strategies)
+    seeds = ", ".join(
+        f"{display_name(strategy)} {finished.count(strategy)}" for strategy in strategies if strategy in finished
+    )
     notes = [f"Recipe {records['recipe'].iloc[0]}; seeds per strategy: {seeds}."]
     for strategy in strategies:
         rows = records[records["strategy"] == strategy]

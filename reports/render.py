@@ -112,7 +112,7 @@ class Table:
 
         stream = io.StringIO()
         Console(file=stream, width=TEXT_WIDTH, color_system=None, force_terminal=False).print(self.to_rich())
-        return "".join(line.rstrip() + "\n" for line in stream.getvalue().splitlines())
+        return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()).rstrip() + "\n"
 
 
 def _csv_value(value: object) -> object:

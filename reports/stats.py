@@ -46,7 +46,7 @@ def two_sample_p(first: Sequence[float], second: Sequence[float]) -> float:
     from scipy import stats
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # scipy warns where one side has no spread
+        warnings.simplefilter("ignore", RuntimeWarning)  # scipy warns of little spread; none was refused above
         return float(stats.ttest_ind(list(first), list(second)).pvalue)
 
 
@@ -63,7 +63,9 @@ def paired_p(first: Mapping[int, float], second: Mapping[int, float]) -> float:
         return math.nan
     from scipy import stats
 
-    return float(stats.ttest_rel([first[seed] for seed in seeds], [second[seed] for seed in seeds]).pvalue)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # as above
+        return float(stats.ttest_rel([first[seed] for seed in seeds], [second[seed] for seed in seeds]).pvalue)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ LOGLOSS = Metric("logloss", "Logloss", "test_logloss", 4, False)
 SPACE = Metric("space", "Space", "parameters", 0)
 BYTES = Metric("bytes", "Bytes", "bytes", 0)
 EPOCHS = Metric("epochs", "Epochs", "epochs", 1)
-SECONDS = Metric("seconds", "Time, s", "seconds", 0)
+SECONDS = Metric("seconds", "Time, s", "seconds", 1)
 TIME_IN_FE = Metric("time_in_fe", "x FE", "time_in_fe", 1)
 
 

@@ -21,6 +21,7 @@ from reports.summary import (
     TIME_IN_FE,
     Summary,
     format_measured,
+    format_number,
     summarize,
 )
 
@@ -137,9 +138,9 @@ def _cell(summary: Summary, strategy: str) -> Cell:
     if math.isnan(mean):
         return Cell(DASH)
     star = strategy == OURS and summary.comparison is not None and summary.comparison.star
-    # The spread of the time stands one column to the left.
-    spread = math.nan if summary.metric is TIME_IN_FE else summary.deviation(strategy)
-    text = format_measured(mean, spread, summary.metric.decimals)
+    text = format_measured(mean, summary.deviation(strategy), summary.metric.decimals)
+    if summary.metric is TIME_IN_FE:  # the spread of the time stands one column to the left
+        text = format_number(mean, summary.metric.decimals)
     return Cell(text, strategy in summary.best, strategy == summary.best_baseline, star)
 
 

@@ -12,7 +12,7 @@ from reports.figures import auc_bytes_figure, figure3
 from reports.files import write_whole
 from reports.headroom import headroom_table
 from reports.load import load_study
-from reports.plan_chart import plan_chart
+from reports.plans import plan_chart
 from reports.render import Table, escape_markdown
 from reports.results import StudyResults
 from reports.style import save_figure
