@@ -36,7 +36,7 @@ class SearchOptions:
     """
 
     epochs: int = 2
-    alpha_learning_rate: float = 1e-2
+    alpha_learning_rate: float = 3e-2
     xi: float = 0.0
     temperature_start: float = 1.0
     temperature_step: float = 5e-5
@@ -182,7 +182,7 @@ def search(
             alpha_optimizer.step()
             _differentiate(network, alpha=False, weights=True)
             network.train()
-            training_step(network, optimizer, *batch)
+            training_step(network, optimizer, *batch, recipe.l2)
             step += 1
         if on_epoch is not None:
             metrics = evaluate(network, valid)

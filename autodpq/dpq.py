@@ -160,9 +160,7 @@ class Quantizers(nn.Module):
         options: How codes are chosen.
     """
 
-    def __init__(
-        self, candidates: Sequence[Sequence[DPQ]], embedding_dim: int, options: QuantizerOptions
-    ) -> None:
+    def __init__(self, candidates: Sequence[Sequence[DPQ]], embedding_dim: int, options: QuantizerOptions) -> None:
         super().__init__()
         self.candidates = tuple(tuple(row) for row in candidates)
         self.groups = nn.ModuleList()
@@ -232,6 +230,17 @@ class Quantizers(nn.Module):
                     places[place, number] = starts[group] + ranks[group][place] * self._widths[group] + column
             self._layouts[fields] = _Layout(tuple(parts), places.to(device))
         return self._layouts[fields]
+
+    def weighted_norms(self, weights: Tensor) -> Tensor:
+        """Sum over all centroids of their squared norms, each by its field's weight, float [fields], over its K."""
+        total = weights.new_zeros(())
+        for group, members in zip(self.groups, self._members, strict=True):
+            assert isinstance(group, QuantizerGroup)
+            # The padding is minus infinity; 1 where there is a centroid.
+            real = (group.padding == 0).to(weights.dtype).transpose(3, 4)[:, :, 0]
+            share = weights[members][:, None, None, None] * real / real.sum(2, keepdim=True)
+            total = total + (share * group.values.square()).sum()
+        return total
 
     def forward(self, rows: Tensor, fields: Sequence[int]) -> Tensor:
         """Quantizes rows by every candidate of their field.

@@ -154,6 +154,8 @@ class PlanEmbedding(Embedding):
         AutoDPQError: The plan lacks a field, or a D does not divide X.
     """
 
+    tails: Tensor
+
     def __init__(
         self,
         fields: Sequence[Field],
@@ -171,11 +173,21 @@ class PlanEmbedding(Embedding):
         if self.quantized:
             dpq = [[choice] for choice in chosen if isinstance(choice, DPQ)]
             self.quantizers = Quantizers(dpq, embedding_dim, options)
+        tails = torch.tensor([float(fields[column].tail) for column in self.quantized])
+        self.register_buffer("tails", tails, persistent=False)
 
     def quantize(self, rows: Tensor, present: Sequence[int], counts: Tensor) -> Tensor:
         assert self.quantizers is not None
         quantized: Tensor = self.quantizers(rows, present)
         return quantized[:, 0]
+
+    def centroid_norms(self) -> Tensor:
+        """Squared norms of the centroids, each as often as it serves a rare value on average: n / K times.
+
+        This is what the squared norms of the rare values' embeddings come to, had each a row of its own.
+        """
+        assert self.quantizers is not None
+        return self.quantizers.weighted_norms(self.tails)
 
     def start_quantizers(self, seed: int) -> None:
         """Starts every field's centroids by k-means on its raw rows."""

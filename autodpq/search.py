@@ -29,7 +29,7 @@ class AutoDPQ(Strategy):
         self,
         *,
         search_epochs: int = 2,
-        alpha_learning_rate: float = 1e-2,
+        alpha_learning_rate: float = 3e-2,
         xi: float = 0.0,
         temperature_clock: Literal["step", "epoch"] = "step",
         scale: bool = True,
@@ -57,7 +57,8 @@ class AutoDPQ(Strategy):
                 task.epochs["search"] += 1
                 task.report(epoch.valid_auc, network)
 
-            search(network, trainer.train, trainer.valid, trainer.recipe, options, task.seed, on_epoch=report)
+            recipe = trainer.recipe.continued()
+            search(network, trainer.train, trainer.valid, recipe, options, task.seed, on_epoch=report)
             plan = supernet_of(network).decide()
             if task.init == "pretrained":
                 decided = trainer.build(plan)

@@ -371,9 +371,7 @@ class AskTellStrategy(Strategy):
     uses_history: ClassVar[bool] = True
 
     @abstractmethod
-    def ask(
-        self, number: int, space: Space, rng: np.random.Generator, history: Sequence[Trial]
-    ) -> CompressionPlan:
+    def ask(self, number: int, space: Space, rng: np.random.Generator, history: Sequence[Trial]) -> CompressionPlan:
         """The plan of trial ``number``; all randomness comes from ``rng``, which is seeded by (seed, number)."""
 
     def n_trials(self, task: SearchTask) -> int:
@@ -423,5 +421,3 @@ def strategy_options(strategy: Strategy) -> dict[str, Any]:
     """The options of a strategy, by its constructor's signature."""
     names = inspect.signature(type(strategy)).parameters
     return {name: getattr(strategy, name) for name in names}
-
-

@@ -17,8 +17,8 @@ from autodpq.recipes import Recipe
 from autodpq.supernet import SupernetEmbedding
 from autodpq.training import DeviceRows, Epoch, FitResult, fit
 
-# Weights that a phase draws or orders must not repeat those of the phase before it.
-RETRAIN_SEED_OFFSET = 7919
+# Training that goes on must not see the batches of the training before it once more.
+ORDER_OFFSET = 7919
 
 
 class Trainer:
@@ -104,19 +104,17 @@ class Trainer:
     def pretrain(self, on_epoch: Callable[[Epoch, Network], None] | None = None) -> tuple[Network, FitResult]:
         """Trains the network that compresses nothing."""
         network = self.build(self.full_plan())
-        return network, self.fit(network, self.seed, on_epoch=on_epoch)
+        return network, self._fit(network, self.recipe, self.seed, on_epoch=on_epoch)
 
     def fit(
         self,
         network: Network,
-        seed: int,
         *,
         epochs: int | None = None,
         on_epoch: Callable[[Epoch, Network], None] | None = None,
     ) -> FitResult:
-        """Trains a network in place, as :func:`autodpq.training.fit` does."""
-        callback = None if on_epoch is None else lambda epoch: on_epoch(epoch, network)
-        return fit(network, self.train, self.valid, self.recipe, seed, epochs=epochs, on_epoch=callback)
+        """Trains a network of trained weights on, in place, as :func:`autodpq.training.fit` does."""
+        return self._fit(network, self.recipe.continued(), self.seed + ORDER_OFFSET, epochs=epochs, on_epoch=on_epoch)
 
     def train_plan(
         self,
@@ -127,7 +125,21 @@ class Trainer:
         """Trains the network of a plan, from the pretrained table or from nothing."""
         network = self.build(plan)
         self.start(network, pretrained)
-        return network, self.fit(network, self.seed + RETRAIN_SEED_OFFSET, on_epoch=on_epoch)
+        if pretrained is not None:
+            return network, self.fit(network, on_epoch=on_epoch)
+        return network, self._fit(network, self.recipe, self.seed, on_epoch=on_epoch)
+
+    def _fit(
+        self,
+        network: Network,
+        recipe: Recipe,
+        seed: int,
+        *,
+        epochs: int | None = None,
+        on_epoch: Callable[[Epoch, Network], None] | None = None,
+    ) -> FitResult:
+        callback = None if on_epoch is None else lambda epoch: on_epoch(epoch, network)
+        return fit(network, self.train, self.valid, recipe, seed, epochs=epochs, on_epoch=callback)
 
     def ledger(self, plan: CompressionPlan) -> Ledger:
         """What a plan costs with this model: embedding, first-order weights and everything else inference needs."""

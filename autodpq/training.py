@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from autodpq.data.dataset import Samples
+from autodpq.embedding import PlanEmbedding
 from autodpq.errors import AutoDPQError
 from autodpq.metrics import Metrics, evaluate_predictions
 from autodpq.network import Network
@@ -103,10 +104,17 @@ def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.Adam(groups, lr=recipe.learning_rate, fused=True)
 
 
-def training_step(network: Network, optimizer: torch.optim.Optimizer, ids: Tensor, labels: Tensor) -> None:
-    """One step on the mean cross entropy of a batch."""
+def training_step(network: Network, optimizer: torch.optim.Optimizer, ids: Tensor, labels: Tensor, l2: float) -> None:
+    """One step on the mean cross entropy of a batch.
+
+    Rows are penalised by the optimizer; centroids here, as the rows that they stand for would be. The union of
+    candidates is left alone: it is normalised, so that the size of its centroids changes nothing.
+    """
     optimizer.zero_grad(set_to_none=True)
-    nn.functional.binary_cross_entropy_with_logits(network(ids), labels).backward()
+    loss = nn.functional.binary_cross_entropy_with_logits(network(ids), labels)
+    if l2 and isinstance(network.embedding, PlanEmbedding) and network.embedding.quantizers is not None:
+        loss = loss + 0.5 * l2 * network.embedding.centroid_norms()
+    loss.backward()
     optimizer.step()
 
 
@@ -158,7 +166,7 @@ def fit(
     for number in range(1, (epochs or recipe.max_epochs) + 1):
         network.train()
         for ids, labels in train.batches(recipe.batch_size, seed, number):
-            training_step(network, optimizer, ids, labels)
+            training_step(network, optimizer, ids, labels, recipe.l2)
         metrics = evaluate(network, valid)
         epoch = Epoch(number, time.perf_counter() - begin, metrics, best is None or metrics.auc > best.metrics.auc)
         if epoch.best:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from autodpq.network import Network
 from autodpq.plan import CompressionPlan, Others, uniform_plan
 from autodpq.search import AutoDPQ
 from autodpq.strategy import SearchTask, Strategy, register
@@ -45,11 +46,11 @@ class FullEmbeddingContinued(Strategy):
         network.load_state_dict(task.pretrained())
         with task.phase("search"):
 
-            def report(epoch: Epoch) -> None:
+            def report(epoch: Epoch, trained: Network) -> None:
                 task.epochs["search"] += 1
-                task.report(epoch.metrics.auc, network)
+                task.report(epoch.metrics.auc, trained)
 
-            trainer.fit(network, task.seed, epochs=self.search_epochs, on_epoch=lambda epoch, _: report(epoch))
+            trainer.fit(network, epochs=self.search_epochs, on_epoch=report)
         task.hand_over(network)
         return trainer.full_plan()
 

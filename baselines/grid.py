@@ -31,7 +31,5 @@ class Grid(AskTellStrategy):
         every = len(_global_plans(task.space))
         return every if task.budget.trials is None else min(every, task.budget.trials)
 
-    def ask(
-        self, number: int, space: Space, rng: np.random.Generator, history: Sequence[Trial]
-    ) -> CompressionPlan:
+    def ask(self, number: int, space: Space, rng: np.random.Generator, history: Sequence[Trial]) -> CompressionPlan:
         return _global_plans(space)[number]

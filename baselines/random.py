@@ -19,9 +19,7 @@ class Random(AskTellStrategy):
     name: ClassVar[str] = "random"
     uses_history: ClassVar[bool] = False
 
-    def ask(
-        self, number: int, space: Space, rng: np.random.Generator, history: Sequence[Trial]
-    ) -> CompressionPlan:
+    def ask(self, number: int, space: Space, rng: np.random.Generator, history: Sequence[Trial]) -> CompressionPlan:
         # A sampler per trial: one that lived on would draw otherwise after a resume.
         sampler = optuna.samplers.RandomSampler(seed=int(rng.integers(2**31)))
         study = optuna.create_study(sampler=sampler)

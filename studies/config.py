@@ -158,9 +158,7 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def run_config(
-    config: StudyConfig, dataset: EncodedDataset, model: str, strategy: Strategy, seed: int
-) -> RunConfig:
+def run_config(config: StudyConfig, dataset: EncodedDataset, model: str, strategy: Strategy, seed: int) -> RunConfig:
     """The configuration of one run of a study."""
     spec = dataset_spec(config.dataset)
     recipe: Recipe = find_recipe(config.recipe)
@@ -182,5 +180,3 @@ def run_config(
         candidates=tuple(str(choice) for choice in candidates(config.K or spec.K, config.D or spec.D)),
         trials=config.trials,
     )
-
-

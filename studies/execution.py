@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from autodpq.data import Samples
-from autodpq.network import Network
 from autodpq.models import find_model
+from autodpq.network import Network
 from autodpq.plan import CompressionPlan, Field
 from autodpq.recipes import Recipe
 from autodpq.strategy import Outcome
 from autodpq.trainer import Trainer
 from autodpq.training import Epoch
-from studies.machine import use_one_thread
+from studies.machine import set_up_torch
 
 OnEpoch = Callable[[Epoch, Network], None]
 
@@ -57,7 +57,7 @@ _worker: tuple[Trainer, Mapping[str, Tensor] | None] | None = None
 
 def _start_worker(spec: TrainerSpec) -> None:
     global _worker
-    use_one_thread()
+    set_up_torch()
     device = torch.device(spec.device)
     trainer = Trainer(spec.fields, find_model(spec.model), spec.recipe, spec.seed, device, spec.train, spec.valid)
     _worker = (trainer, spec.pretrained)

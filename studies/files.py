@@ -37,7 +37,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except ValueError as error:
-        raise AutoDPQError(f"{path}: not valid JSON ({error}); delete the folder it lies in to measure it anew") from None
+        raise AutoDPQError(
+            f"{path}: not valid JSON ({error}); delete the folder it lies in to measure it anew"
+        ) from None
 
 
 def append_line(path: Path, value: Any) -> None:

@@ -13,9 +13,7 @@ from autodpq.metrics import evaluate_predictions
 from autodpq.plan import Field
 
 
-def headroom(
-    samples: Samples, fields: Sequence[Field], probabilities: npt.NDArray[np.float64]
-) -> dict[str, Any]:
+def headroom(samples: Samples, fields: Sequence[Field], probabilities: npt.NDArray[np.float64]) -> dict[str, Any]:
     """AUC on samples with and without a rare value, and the bound that an oracle on the former would reach.
 
     Args:

@@ -8,12 +8,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress as RichProgress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
 
 from autodpq.data import EncodedDataset
 from autodpq.network import Network
 from autodpq.plan import CompressionPlan, Field
-from autodpq.strategy import Outcome, STRATEGIES, AskTellStrategy
+from autodpq.strategy import STRATEGIES, AskTellStrategy, Outcome
 from autodpq.training import Epoch
 from studies.config import RunConfig
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pandas as pd
+from torch import Tensor
 
-import baselines as _registers_baselines  # noqa: F401
 import autodpq.search as _registers_autodpq  # noqa: F401
+import baselines as _registers_baselines  # noqa: F401
 from autodpq import __version__
-from autodpq.data import EncodedDataset, dataset_spec, load_dataset
+from autodpq.data import EncodedDataset, load_dataset
 from autodpq.errors import AutoDPQError
 from autodpq.metrics import Metrics, evaluate_predictions
 from autodpq.models import find_model
@@ -19,13 +22,13 @@ from autodpq.network import Network
 from autodpq.plan import DPQ, CompressionPlan, parse_choice
 from autodpq.recipes import find_recipe
 from autodpq.strategy import PHASES, Budget, SearchTask, Strategy, Trial, best_trial, check_plan, find_strategy
-from autodpq.trainer import RETRAIN_SEED_OFFSET, Trainer
+from autodpq.trainer import Trainer
 from autodpq.training import DeviceRows, Epoch, evaluate, predict
 from studies.config import RunConfig, StudyConfig, make_space, run_config
 from studies.execution import LocalExecutor
 from studies.files import read_json, write_json
 from studies.headroom import headroom
-from studies.machine import choose_device, device_name, machine_name, use_one_thread, versions
+from studies.machine import choose_device, device_name, machine_name, set_up_torch, versions
 from studies.prepared import Prepared, prepare
 from studies.pretraining import SharedPretraining, pretrain
 from studies.progress import Progress
@@ -62,8 +65,10 @@ def run_study(config: StudyConfig, out: Path, progress: Progress) -> pd.DataFram
     Raises:
         AutoDPQError: The data cannot be used, or the folder holds another study.
     """
+    # Optuna tells of every study that is made; a trial is one here.
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     device = choose_device(config.device)
-    use_one_thread()
+    set_up_torch()
     dataset = load_for(config)
     strategies = [find_strategy(name)() for name in config.strategies]
     runs = [
@@ -194,15 +199,8 @@ class _Run:
         handed = task.handed_over
         if handed is not None and handed.trained:
             return handed.network
-        if handed is None and any(trial.plan == plan for trial in task.history):
-            best = best_trial(task.history)
-            if best.plan == plan:
-                return self.folder.network_of(best)
-        if handed is not None:
-            network = handed.network
-        else:
-            network = self.trainer.build(plan)
-            self.trainer.start(network, task.pretrained() if task.init == "pretrained" else None)
+        if handed is None and task.history and best_trial(task.history).plan == plan:
+            return self.folder.network_of(best_trial(task.history))
         with task.phase("retrain"):
 
             def report(epoch: Epoch, trained: Network) -> None:
@@ -210,8 +208,15 @@ class _Run:
                 task.report(epoch.metrics.auc, trained)
                 self.progress.epoch(epoch, trained)
 
-            self.trainer.fit(network, self.run.seed + RETRAIN_SEED_OFFSET, on_epoch=report)
-        return network
+            if handed is not None:
+                self.trainer.fit(handed.network, on_epoch=report)
+                return handed.network
+            network, _ = self.trainer.train_plan(plan, self._start(task), report)
+            return network
+
+    def _start(self, task: SearchTask) -> Mapping[str, Tensor] | None:
+        """Where plans are trained from; charged to the run."""
+        return task.pretrained() if task.init == "pretrained" else None
 
     def _result(self, task: SearchTask, plan: CompressionPlan, network: Network, valid: Metrics) -> dict[str, Any]:
         test = DeviceRows.load(self.prepared.test, self.trainer.device)
