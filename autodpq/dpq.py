@@ -76,7 +76,7 @@ class QuantizerGroup(nn.Module):
 
     def _by_subspace(self, centroids: Tensor) -> Tensor:
         """Centroids [fields, candidates, K, X] as [fields, candidates, D, K, X / D]."""
-        return centroids.unflatten(3, (self.n_subspaces, -1)).transpose(2, 3)
+        return _split(centroids, 3, (self.n_subspaces, -1)).transpose(2, 3)
 
     def scores(self, rows: Tensor, fields: Tensor | None = None) -> Tensor:
         """How well each centroid fits each row, divided by the temperature.
@@ -90,7 +90,7 @@ class QuantizerGroup(nn.Module):
         """
         keys = self._by_subspace(_some(self.keys, fields))
         n_fields, n_candidates = keys.shape[:2]
-        parts = rows.unflatten(2, (self.n_subspaces, -1)).transpose(1, 2)[:, None]
+        parts = _split(rows, 2, (self.n_subspaces, -1)).transpose(1, 2)[:, None]
         parts = parts.expand(-1, n_candidates, -1, -1, -1).flatten(0, 2)
         scale, bias = 1 / self.options.temperature, _some(self.padding, fields)
         if self.options.scores == "euclidean":
@@ -99,7 +99,7 @@ class QuantizerGroup(nn.Module):
             scale *= 2
         bias = bias.expand(-1, -1, self.n_subspaces, -1, -1).flatten(0, 2)
         scores = torch.baddbmm(bias, parts, keys.flatten(0, 2).transpose(1, 2), alpha=scale)
-        return scores.unflatten(0, (n_fields, n_candidates, self.n_subspaces))
+        return _split(scores, 0, (n_fields, n_candidates, self.n_subspaces))
 
     def encode(self, rows: Tensor, fields: Tensor | None = None) -> Tensor:
         """Codes of rows, float [fields, n, X]: int64 [fields, candidates, n, D], each below its quantizer's K."""
@@ -135,6 +135,12 @@ class QuantizerGroup(nn.Module):
             weights = hard + weights - weights.detach()
         parts = torch.bmm(weights.flatten(0, 2), self._by_subspace(_some(self.values, fields)).flatten(0, 2))
         return parts.view(*scores.shape[:4], -1).transpose(2, 3).flatten(3)
+
+
+def _split(tensor: Tensor, axis: int, sizes: tuple[int, ...]) -> Tensor:
+    """Splits one axis into several; torch leaves ``unflatten`` without types."""
+    split: Tensor = tensor.unflatten(axis, sizes)  # type: ignore[no-untyped-call]
+    return split
 
 
 def _some(tensor: Tensor, fields: Tensor | None) -> Tensor:
@@ -278,7 +284,7 @@ def kmeans_centroids(rows: Tensor, choice: DPQ, seed: int, n_iterations: int = 1
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(rows), generator=generator)[:n_rows].to(rows.device)
     # [D, n, X / D]
-    points = rows[order].unflatten(1, (choice.D, -1)).transpose(0, 1).contiguous()
+    points = _split(rows[order], 1, (choice.D, -1)).transpose(0, 1).contiguous()
     start = torch.arange(choice.K, device=rows.device) % len(order)
     centroids = points[:, start].clone()
     for _ in range(n_iterations):

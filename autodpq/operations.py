@@ -18,13 +18,19 @@ from torch import Tensor, nn
 def _add_rows(gradient: Tensor, ids: Tensor, n_rows: int) -> Tensor:
     """Sums ``gradient`` [n, X] into zeros [n_rows, X] at ``ids`` [n]."""
     if gradient.device.type != "cpu":
-        zeros = torch.zeros((n_rows, gradient.shape[1]), dtype=gradient.dtype, device=gradient.device)
+        zeros = gradient.new_zeros((n_rows, gradient.shape[1]))
         return zeros.index_add_(0, ids, gradient)
     n = len(ids)
     ones = np.ones(n, gradient.detach().numpy().dtype)
     # One entry per column: the product walks the gradient once, in order, hence is deterministic too.
     selection = csc_array((ones, ids.numpy(), np.arange(n + 1, dtype=np.int32)), shape=(n_rows, n))
     return torch.from_numpy(selection @ gradient.detach().numpy())
+
+
+def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
+    """Calls an operation; torch leaves ``apply`` without types."""
+    output: Tensor = function.apply(*arguments)  # type: ignore[no-untyped-call]
+    return output
 
 
 class _Gather(torch.autograd.Function):
@@ -36,6 +42,7 @@ class _Gather(torch.autograd.Function):
         ctx.n_rows = len(table)
         gathered = nn.functional.embedding(ids, table)
         if positions is not None:
+            assert rows is not None
             gathered.view(-1, table.shape[1])[positions] = rows
         return gathered
 
@@ -43,7 +50,7 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, Tensor | None]:
         ids, positions = ctx.saved_tensors
         gradient = gradients[0]
-        table = _Scatter.apply(gradient, ids, ctx.n_rows, positions) if ctx.needs_input_grad[0] else None
+        table = _apply(_Scatter, gradient, ids, ctx.n_rows, positions) if ctx.needs_input_grad[0] else None
         rows = gradient.reshape(-1, gradient.shape[-1])[positions] if positions is not None else None
         return table, None, None, rows
 
@@ -63,7 +70,7 @@ class _Scatter(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         ids, positions = ctx.saved_tensors
         rows = None if positions is None else gradients[0].new_zeros((len(positions), gradients[0].shape[1]))
-        return _Gather.apply(gradients[0], ids, positions, rows), None, None, None
+        return _apply(_Gather, gradients[0], ids, positions, rows), None, None, None
 
 
 def gather(table: Tensor, ids: Tensor, positions: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
@@ -78,8 +85,7 @@ def gather(table: Tensor, ids: Tensor, positions: Tensor | None = None, rows: Te
     Returns:
         float [batch, fields, X].
     """
-    gathered: Tensor = _Gather.apply(table, ids, positions, rows)
-    return gathered
+    return _apply(_Gather, table, ids, positions, rows)
 
 
 class _SumOfWeights(torch.autograd.Function):
@@ -92,7 +98,7 @@ class _SumOfWeights(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (ids,) = ctx.saved_tensors
-        return _SpreadWeights.apply(gradients[0], ids, ctx.n_rows), None
+        return _apply(_SpreadWeights, gradients[0], ids, ctx.n_rows), None
 
 
 class _SpreadWeights(torch.autograd.Function):
@@ -105,7 +111,7 @@ class _SpreadWeights(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (ids,) = ctx.saved_tensors
-        return _SumOfWeights.apply(gradients[0], ids), None, None
+        return _apply(_SumOfWeights, gradients[0], ids), None, None
 
 
 def sum_of_weights(weights: Tensor, ids: Tensor) -> Tensor:
@@ -118,8 +124,7 @@ def sum_of_weights(weights: Tensor, ids: Tensor) -> Tensor:
     Returns:
         float [batch].
     """
-    summed: Tensor = _SumOfWeights.apply(weights, ids)
-    return summed
+    return _apply(_SumOfWeights, weights, ids)
 
 
 class _FactorizationMachine(torch.autograd.Function):
@@ -128,7 +133,8 @@ class _FactorizationMachine(torch.autograd.Function):
         ctx.save_for_backward(embeddings)
         total = embeddings.sum(1)
         squares = torch.linalg.vector_norm(embeddings.flatten(1), dim=1).square_()
-        return 0.5 * (total.square().sum(1) - squares)
+        summed: Tensor = 0.5 * (total.square().sum(1) - squares)
+        return summed
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
@@ -146,8 +152,7 @@ def factorization_machine(embeddings: Tensor) -> Tensor:
     Returns:
         float [batch].
     """
-    summed: Tensor = _FactorizationMachine.apply(embeddings)
-    return summed
+    return _apply(_FactorizationMachine, embeddings)
 
 
 class Dropout(nn.Module):

@@ -85,8 +85,9 @@ class SupernetEmbedding(Embedding):
 
     def weights(self) -> Tensor:
         """Weights of the candidates, float [searched fields, candidates]; each row sums to 1."""
-        logits = self.alpha
+        logits: Tensor = self.alpha
         if self.training:
+            # Minus the logarithm of an exponential variable is Gumbel noise.
             logits = logits - torch.empty_like(logits).exponential_().log()
         return torch.softmax(logits / self.temperature + self.no_candidate, dim=1)
 

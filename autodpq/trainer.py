@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from autodpq.data.dataset import Samples
 from autodpq.embedding import Embedding, PlanEmbedding
@@ -56,6 +56,12 @@ class Trainer:
         torch.manual_seed(self.seed)
         recipe = self.recipe
         model = self.model(len(self.fields), recipe.embedding_dim, recipe.hidden, recipe.dropout)
+        if recipe.linear_weights == "xavier":
+            for layer in model.modules():
+                if isinstance(layer, nn.Linear):
+                    nn.init.xavier_uniform_(layer.weight)
+                    if layer.bias is not None:
+                        nn.init.zeros_(layer.bias)
         embedding = make_embedding()
         embedding.start_rows(recipe.initial_deviation)
         return Network(embedding, model, recipe.embedding_dropout).to(self.device)

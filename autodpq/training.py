@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -100,7 +101,7 @@ def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
         indexed.append(network.embedding.first_order)
     known = {id(weights) for weights in indexed}
     rest = [weights for weights in network.parameters() if weights.requires_grad and id(weights) not in known]
-    groups = [{"params": indexed, "weight_decay": recipe.l2}, {"params": rest}]
+    groups: list[dict[str, Any]] = [{"params": indexed, "weight_decay": recipe.l2}, {"params": rest}]
     return torch.optim.Adam(groups, lr=recipe.learning_rate, fused=True)
 
 
@@ -114,7 +115,7 @@ def training_step(network: Network, optimizer: torch.optim.Optimizer, ids: Tenso
     loss = nn.functional.binary_cross_entropy_with_logits(network(ids), labels)
     if l2 and isinstance(network.embedding, PlanEmbedding) and network.embedding.quantizers is not None:
         loss = loss + 0.5 * l2 * network.embedding.centroid_norms()
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
 
 
@@ -122,7 +123,7 @@ def training_step(network: Network, optimizer: torch.optim.Optimizer, ids: Tenso
 def predict(network: Network, rows: DeviceRows) -> npt.NDArray[np.float64]:
     """Click probabilities of flattened rows, float64 [rows]."""
     network.eval()
-    parts = [network(ids) for ids in rows.ids.split(EVALUATION_BATCH)]
+    parts = [network(ids) for ids in torch.split(rows.ids, EVALUATION_BATCH)]
     return torch.cat(parts).double().sigmoid().cpu().numpy()
 
 

@@ -25,7 +25,7 @@ def headroom(samples: Samples, fields: Sequence[Field], probabilities: npt.NDArr
         ``samples``, ``rare_samples``, ``auc_rare``, ``auc_other`` (None where one class is missing), ``auc_oracle``.
     """
     labels = samples.labels
-    rare = (samples.ids >= np.array([field.head for field in fields])).any(axis=1)
+    rare = np.any(samples.ids >= np.array([field.head for field in fields]), axis=1)
 
     def auc(part: npt.NDArray[np.bool_]) -> float | None:
         return evaluate_predictions(probabilities[part], labels[part]).auc if len(set(labels[part])) == 2 else None

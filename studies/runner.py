@@ -120,7 +120,7 @@ def _claim(out: Path, config: StudyConfig) -> None:
         for option, value in mine.items():
             if option != "study" and theirs.get(option) != value:
                 raise AutoDPQError(
-                    f"--out: {out} holds a study with {option} {theirs.get(option)!r}, not {value!r}; name another folder"
+                    f"--out: {out} holds a study of {option} {theirs.get(option)!r}, not {value!r}; name another folder"
                 )
         return
     try:
