@@ -75,8 +75,8 @@ def alpha_gradient(
 ) -> Tensor:
     """Gradient of the validation loss by alpha (Algorithm 1).
 
-    The model is in evaluation mode on the validation batch, so that samples do not act on one another; those without
-    a rare value then add nothing to the gradient, and are left out.
+    The model is in evaluation mode on the validation batch, so that samples do not act on one another. Without an
+    unrolled step, those without a rare value then add nothing to the gradient, and are left out.
 
     Args:
         network: The network that is searched.
@@ -91,25 +91,26 @@ def alpha_gradient(
     alpha = embedding.alpha
     # Without an unrolled step only alpha is differentiated by; the way back to tables and centroids is not gone.
     _differentiate(network, alpha=True, weights=bool(xi))
-    weights: dict[str, Tensor] | None = None
+    # Running statistics move once per batch, in the step that is really taken.
+    kept = network.state_dict().keys()
+    statistics = {name: value for name, value in network.named_buffers() if name in kept}
+    weights = {name: value.clone() for name, value in statistics.items()}
     if xi:
         network.train()
         trained = {name: value for name, value in network.named_parameters() if name != ALPHA}
-        # Running statistics move once per batch, in the step that is really taken.
-        statistics = {name: value.clone() for name, value in network.named_buffers()}
-        loss = _loss(network, *train, {**trained, **statistics}) / len(train[1])
+        moved = {name: value.clone() for name, value in statistics.items()}
+        loss = _loss(network, *train, {**trained, **moved}) / len(train[1])
         gradients = torch.autograd.grad(loss, list(trained.values()), create_graph=True, allow_unused=True)
-        stepped = {
-            name: value if gradient is None else value - xi * gradient
-            for (name, value), gradient in zip(trained.items(), gradients, strict=True)
-        }
-        weights = {**stepped, **{name: value.clone() for name, value in network.named_buffers()}}
+        for (name, value), gradient in zip(trained.items(), gradients, strict=True):
+            weights[name] = value if gradient is None else value - xi * gradient
     network.eval()
     embedding.train()
-    rare = (valid[0] >= embedding.n_direct).any(1)
+    ids, labels = valid
+    # Without an unrolled step, alpha acts on rare values alone; with one, on every sample, through the weights.
+    rare = torch.ones_like(labels, dtype=torch.bool) if xi else (ids >= embedding.n_direct).any(1)
     if not rare.any():
         return torch.zeros_like(alpha)
-    loss = _loss(network, valid[0][rare], valid[1][rare], weights) / len(rare)
+    loss = _loss(network, ids[rare], labels[rare], weights) / len(labels)
     return torch.autograd.grad(loss, alpha)[0]
 
 

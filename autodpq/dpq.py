@@ -52,6 +52,7 @@ class QuantizerGroup(nn.Module):
     """
 
     padding: Tensor
+    share: Tensor
 
     def __init__(
         self, sizes: Sequence[Sequence[int]], n_subspaces: int, embedding_dim: int, options: QuantizerOptions
@@ -64,10 +65,13 @@ class QuantizerGroup(nn.Module):
         self.keys = nn.Parameter(torch.randn(n_fields, n_candidates, largest, embedding_dim) * 0.01)
         self.separate = nn.Parameter(self.keys.detach().clone()) if options.separate_values else None
         padding = torch.zeros(n_fields, n_candidates, 1, 1, largest)
+        share = torch.zeros(n_fields, n_candidates, largest, 1)
         for field, row in enumerate(sizes):
             for candidate, size in enumerate(row):
                 padding[field, candidate, ..., size:] = -torch.inf
+                share[field, candidate, :size] = 1 / size
         self.register_buffer("padding", padding, persistent=False)
+        self.register_buffer("share", share, persistent=False)
 
     @property
     def values(self) -> Tensor:
@@ -178,7 +182,7 @@ class Quantizers(nn.Module):
             numbers = [[number for number, choice in enumerate(row) if choice.D == depth] for row in self.candidates]
             members = [field for field, row in enumerate(numbers) if row]
             width = max(map(len, numbers))
-            # Fields with fewer candidates of this D repeat their first; nothing reads the copy.
+            # Fields with fewer candidates of this D repeat their first; the copy's output is not read.
             padded = [numbers[field] + numbers[field][:1] * (width - len(numbers[field])) for field in members]
             sizes = [
                 [self.candidates[field][number].K for number in row] for field, row in zip(members, padded, strict=True)
@@ -188,7 +192,10 @@ class Quantizers(nn.Module):
                     self._location[field, number] = (len(self.groups), place, candidate)
             self._members.append(members)
             self._widths.append(width)
-            self.groups.append(QuantizerGroup(sizes, depth, embedding_dim, options))
+            group = QuantizerGroup(sizes, depth, embedding_dim, options)
+            for place, field in enumerate(members):
+                group.share[place, len(numbers[field]) :] = 0
+            self.groups.append(group)
 
     def group(self, field: int, candidate: int = 0) -> tuple[QuantizerGroup, int, int]:
         """The group of a quantizer, and its field and candidate there."""
@@ -242,10 +249,7 @@ class Quantizers(nn.Module):
         total = weights.new_zeros(())
         for group, members in zip(self.groups, self._members, strict=True):
             assert isinstance(group, QuantizerGroup)
-            # The padding is minus infinity; 1 where there is a centroid.
-            real = (group.padding == 0).to(weights.dtype).transpose(3, 4)[:, :, 0]
-            share = weights[members][:, None, None, None] * real / real.sum(2, keepdim=True)
-            total = total + (share * group.values.square()).sum()
+            total = total + (weights[members][:, None, None, None] * group.share * group.values.square()).sum()
         return total
 
     def forward(self, rows: Tensor, fields: Sequence[int]) -> Tensor:

@@ -109,14 +109,15 @@ class SupernetEmbedding(Embedding):
         mean, variance = self.mean[which], self.variance[which]
         if self.training:
             real = torch.arange(candidates.shape[2], device=counts.device) < counts[:, None]
-            share = (real / counts[:, None]).to(candidates.dtype)
+            share = real.to(candidates.dtype) / counts[:, None]
             batch_mean = torch.einsum("fn,fcnx->fcx", share, candidates)
             centred = candidates - batch_mean[:, :, None]
             batch_variance = torch.einsum("fn,fcnx->fcx", share, centred.square())
             # One row alone has no variance: its field keeps to the running statistics.
             few = (counts < 2)[:, None, None]
             with torch.no_grad():
-                unbiased = batch_variance * (counts / (counts - 1).clamp(min=1))[:, None, None]
+                numbers = counts.to(candidates.dtype)
+                unbiased = batch_variance * (numbers / (numbers - 1).clamp(min=1))[:, None, None]
                 step = BATCH_NORM_MOMENTUM * ~few
                 self.mean[which] = mean + step * (batch_mean - mean)
                 self.variance[which] = variance + step * (unbiased - variance)

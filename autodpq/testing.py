@@ -44,7 +44,7 @@ def make_samples(rows: int, seed: int) -> Samples:
 
 
 class MemoryJournal:
-    """A :class:`autodpq.strategy.Journal` in memory; it outlives the search that it is told of, as a run's folder does."""
+    """A :class:`autodpq.strategy.Journal` in memory; it outlives a search, as a run's folder does."""
 
     def __init__(self) -> None:
         self.trials: list[Trial] = []

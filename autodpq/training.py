@@ -164,7 +164,7 @@ def fit(
     best: Epoch | None = None
     best_state: dict[str, Tensor] = {}
     number = 0
-    for number in range(1, (epochs or recipe.max_epochs) + 1):
+    for number in range(1, (recipe.max_epochs if epochs is None else epochs) + 1):
         network.train()
         for ids, labels in train.batches(recipe.batch_size, seed, number):
             training_step(network, optimizer, ids, labels, recipe.l2)

@@ -164,7 +164,7 @@ def auc_bytes_figure(study: StudyResults, dataset: str, model: str) -> Figure | 
             )
         _scale_bytes(axes, records["bytes"].tolist())
         _pad_auc(axes)
-        axes.set_xlabel("Bytes of the exported file (log scale)")
+        axes.set_xlabel("Bytes of the packed model (log scale)")
         axes.set_ylabel("Test AUC")
         axes.set_title(plot_label(f"{dataset}, {model}"))
         seeds = records["seed"].nunique()

@@ -19,11 +19,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_e
 DEFAULT_OUT = Path("autodpq-study")
 
 Dataset = Annotated[str, typer.Option(help="A data set by name (list datasets), or a CSV or parquet file.")]
-DataDir = Annotated[
-    Path | None, typer.Option(help="Folder of the publisher's files.", envvar="AUTODPQ_DATA", show_envvar=True)
-]
+DataDir = Annotated[Path | None, typer.Option(help="Folder of the publisher's files; else $AUTODPQ_DATA.")]
 CacheDir = Annotated[
-    Path | None, typer.Option(help="Folder of encoded data.", envvar="AUTODPQ_CACHE", show_envvar=True)
+    Path | None, typer.Option(help="Folder of encoded data; else $AUTODPQ_CACHE, else ~/.cache/autodpq.")
 ]
 Threshold = Annotated[int | None, typer.Option(help="Values that occur at least so often are frequent.")]
 Label = Annotated[str, typer.Option(help="Label column of one's own file, 0 or 1.")]

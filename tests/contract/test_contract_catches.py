@@ -101,8 +101,12 @@ class _Renames(_Sound):
 class _NeverEnds(_Sound):
     """Leaves a phase open."""
 
+    kept: ClassVar[list[object]] = []
+
     def search(self, task: SearchTask) -> CompressionPlan:
-        task.phase("search").__enter__()
+        phase = task.phase("search")
+        self.kept.append(phase)  # else Python would end it
+        phase.__enter__()
         return uniform_plan(task.fields, Others())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-import autodpq.search
+import autodpq.search  # noqa: F401 (registers it)
 import baselines  # noqa: F401 (registers them)
 from autodpq.strategy import STRATEGIES
 from autodpq.testing import StrategyContract

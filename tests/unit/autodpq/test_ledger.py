@@ -152,9 +152,7 @@ def test_the_sum_of_the_shares(pairs, dense_floats, first_order):
     assert bits <= 8 * costs.embedding_bytes < bits + 8 * len(fields)
     # A code is a whole parameter to the paper, less than a float on disk; floats are 4 bytes to both.
     assert costs.embedding_bytes <= 4 * costs.parameters
-    codes = sum(
-        field.tail * plan[field.name].D for field in fields if field.tail and isinstance(plan[field.name], DPQ)
-    )
+    codes = sum(field.tail * plan[field.name].D for field in fields if field.tail and isinstance(plan[field.name], DPQ))
     assert costs.embedding_bytes >= 4 * (costs.parameters - codes)
     assert costs.bytes == costs.embedding_bytes + 4 * dense_floats + 4 * costs.first_order_rows
     assert costs.first_order_rows == (sum(share.rows for share in shares) if first_order else 0)

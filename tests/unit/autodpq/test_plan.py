@@ -27,8 +27,8 @@ def test_choices_are_written_as_documented():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "Full", "other", "dpq", "dpq()", "dpq(8)", "dpq(8,)", "dpq(8,8", "dpq(8,8)x", "dpq(-8,8)", "dpq(8.0,8)"]
-    + ["dpq(8,8,8)", "dpq(eight,8)", "(8,8)", "dpq(1234567890,8)"],
+    "|Full|other|dpq|dpq()|dpq(8)|dpq(8,)|dpq(8,8|dpq(8,8)x|dpq(-8,8)|dpq(8.0,8)|dpq(8,8,8)|dpq(eight,8)|(8,8)"
+    "|dpq(1234567890,8)".split("|"),
 )
 def test_text_that_is_no_choice_is_refused(text):
     with pytest.raises(AutoDPQError, match="unknown choice"):

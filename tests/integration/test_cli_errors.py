@@ -1,0 +1,211 @@
+"""What a person can mend: one line on stderr, exit code 2, and nothing written into the study's folder."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Call, Called, call_cli
+
+HEADER = "click,user,item\n"
+ROWS = "".join(f"{number % 2},{number % 7},{number % 5}\n" for number in range(400))
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def assert_one_line(done: Called, *parts: str) -> None:
+    assert done.code == 2, done
+    assert done.err.startswith("Error: ") and done.err.endswith("\n"), done.err
+    assert done.err.count("\n") == 1, done.err
+    for part in parts:
+        assert part in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--strategies gird", "unknown strategy 'gird'; did you mean 'grid'?"),
+        ("--strategies fe,autodqp", "unknown strategy 'autodqp'; did you mean 'autodpq'?"),
+        ("--models depfm", "unknown model 'depfm'; did you mean 'deepfm'?"),
+        ("--dataset sintetic", "did you mean 'synthetic'?"),
+        ("--recipe stong", "unknown recipe 'stong'; did you mean 'strong'?"),
+        ("--K 1", "K=1"),
+        ("--K 8,1", "K=1"),
+        ("--D 3", "D=3 does not divide the embedding dimension 16"),
+        ("--K abc", "--K: 'abc' given, whole numbers"),
+        ("--D 2;4", "--D: '2;4' given, whole numbers"),
+        ("--seeds 0", "--seeds: 0 given"),
+        ("--trials 0", "--trials: 0 given"),
+        ("--jobs 0", "--jobs: 0 given"),
+        ("--threshold 0", "--threshold: 0 given"),
+        ("--threshold 100000000", "threshold 100000000 is above every count"),
+        ("--init warm", "--init: 'warm' given"),
+        ("--split time", "has no time to split by"),
+        ("--frequency-scope test", "--frequency-scope: 'test' given"),
+        ("--device tpu", "--device: 'tpu' given"),
+        ("--time-column hour", "'time_column' does not apply"),
+        ("--strategies ,", "--strategies: at least one name"),
+        ("--strategies fe,fe", "--strategies: a name is given twice"),
+    ],
+)
+def test_wrong_options(call_here: Call, tmp_path: Path, options: str, message: str) -> None:
+    out = tmp_path / "study"
+    assert_one_line(call_here("run", *options.split(" "), "--out", out), message)
+    assert not out.exists()
+
+
+def csv(text: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        (folder / "own.csv").write_text(text)
+        return folder / "own.csv"
+
+    return write
+
+
+def parquet_of_text(folder: Path) -> Path:
+    (folder / "own.parquet").write_text(HEADER + ROWS)
+    return folder / "own.parquet"
+
+
+def csv_of_parquet(folder: Path) -> Path:
+    (folder / "own.csv").write_bytes(b"PAR1" + bytes(range(256)) + b"PAR1")
+    return folder / "own.csv"
+
+
+def gzip_cut_off(folder: Path) -> Path:
+    # Of digits that compress badly, so that half of the file holds whole lines.
+    text = HEADER + "".join(f"{number % 2},{number * 7919 % 10007},{number % 5}\n" for number in range(4000))
+    whole = gzip.compress(text.encode())
+    (folder / "own.csv.gz").write_bytes(whole[: len(whole) // 2])
+    return folder / "own.csv.gz"
+
+
+def gzip_of_text(folder: Path) -> Path:
+    (folder / "own.csv.gz").write_text(HEADER + ROWS)
+    return folder / "own.csv.gz"
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (csv(HEADER + ",1,2\n" + ROWS), "row 1, column 'click': the value is missing"),
+        (csv(HEADER + ROWS + "nan,1,2\n"), "row 401, column 'click': 'nan'; a label must be 0 or 1"),
+        (csv(HEADER + ROWS + "2,1,2\n"), "row 401, column 'click': '2'; a label must be 0 or 1"),
+        (csv(HEADER + "1,1,2\n" * 50), "every label is 1; both 0 and 1 are needed"),
+        (csv(HEADER + "0,1,2\n" * 50), "every label is 0; both 0 and 1 are needed"),
+        (csv(HEADER), "no rows"),
+        (csv(""), "the file is empty"),
+        (csv("clicked,user\n1,2\n0,3\n"), "no column 'click', which 'label' names; did you mean 'clicked'?"),
+        (csv(HEADER + "1,2\n" + ROWS), "2 columns where 3 are expected"),
+        (csv("click,user\n" + "1,2\n0,3\n" * 2), "part"),
+        (parquet_of_text, "own.parquet: this is no parquet file"),
+        (csv_of_parquet, "own.csv: this is a parquet file"),
+        (gzip_cut_off, "own.csv.gz: the gzip file is cut short"),
+        (gzip_of_text, "own.csv.gz: this is no gzip file"),
+    ],
+)
+def test_wrong_files(call_here: Call, tmp_path: Path, write: Callable[[Path], Path], message: str) -> None:
+    source, out = tmp_path / "source", tmp_path / "study"
+    source.mkdir()
+    path = write(source)
+    assert_one_line(call_here("run", "--dataset", path, "--seeds", "1", "--out", out), message)
+    assert not out.exists()
+
+
+def test_markup_in_a_name_is_printed_as_it_is(call_here: Call, tmp_path: Path) -> None:
+    done = call_here("run", "--strategies", "[bold]fe[/]", "--out", tmp_path / "study")
+    assert_one_line(done, "unknown strategy '[bold]fe[/]'")
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_missing_archive_is_no_reason_to_download(
+    call_here: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    empty, out = tmp_path / "empty", tmp_path / "study"
+    empty.mkdir()
+    if how == "environment":
+        monkeypatch.setenv("AUTODPQ_DATA", str(empty))
+    given = ["--data-dir", empty] if how == "option" else []
+    done = call_here("run", "--dataset", "movielens1m", *given, "--out", out)
+    assert_one_line(done, f"{empty}: neither ml-1m.zip nor ml-1m/ratings.dat is in it", "files.grouplens.org")
+    assert not out.exists()
+
+
+def test_folder_of_source_files_that_is_not_there(call_here: Call, tmp_path: Path) -> None:
+    done = call_here("run", "--dataset", "avazu", "--data-dir", tmp_path / "gone", "--out", tmp_path / "study")
+    assert_one_line(done, "gone: there is no such folder")
+
+
+@pytest.mark.parametrize("dataset", ["avazu", "criteo"])
+def test_data_that_cannot_be_downloaded(call_here: Call, tmp_path: Path, dataset: str) -> None:
+    assert_one_line(call_here("run", "--dataset", dataset, "--out", tmp_path / "study"), dataset, "AUTODPQ_DATA")
+    assert not (tmp_path / "study").exists()
+
+
+def test_environment_s_data_folder_does_not_disturb_the_embedded_data(
+    call_here: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTODPQ_DATA", str(tmp_path))
+    assert call_here("audit", "--dataset", "synthetic").code == 0
+
+
+def test_out_that_is_a_file(call_here: Call, tmp_path: Path, own_csv: Path) -> None:
+    out = tmp_path / "study"
+    out.write_text("precious")
+    assert_one_line(call_here("run", "--dataset", own_csv, "--seeds", "1", "--out", out), "--out", str(out))
+    assert out.read_text() == "precious"
+
+
+@pytest.mark.parametrize("options", ["--threshold 0", "--K 1", "--D 3", "--K abc", "--K ,", "--threshold 100000000"])
+def test_audit_refuses_what_run_refuses(call_here: Call, options: str) -> None:
+    assert_one_line(call_here("audit", "--dataset", "synthetic", *options.split()), options.split()[0].strip("-"))
+
+
+@pytest.mark.parametrize("command", ["status", "report"])
+def test_folder_that_is_no_study(call_here: Call, tmp_path: Path, command: str) -> None:
+    assert_one_line(call_here(command, tmp_path), "no study")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_rare_values_a_search_says_so(call_here: Call, tmp_path: Path, own_csv: Path) -> None:
+    arguments = ["run", "--dataset", own_csv, "--seeds", "1", "--threshold", "1", "--out", tmp_path / "study"]
+    assert_one_line(call_here(*arguments, "--strategies", "autodpq"), "no field has rare values at this threshold")
+
+
+def test_grid_of_one_pair_runs(call_here: Call, tmp_path: Path, own_csv: Path) -> None:
+    arguments = "run --strategies grid --seeds 1 --K 4 --D 2 --threshold 8 --dataset".split()
+    done = call_here(*arguments, own_csv, "--out", tmp_path / "study")
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--sedes", "3"], "No such option: --sedes"),
+        (["run", "--seeds", "three"], "Invalid value for '--seeds'"),
+        (["list", "planets"], "'planets'"),
+        (["rnu"], "No such command 'rnu'"),
+    ],
+)
+def test_unknown_words_are_usage_errors(call_here: Call, arguments: list[str], message: str) -> None:
+    done = call_here(*arguments)
+    assert done.code == 2 and message in " ".join(done.err.split())
+
+
+def test_errors_in_a_process_of_its_own(cache: Path, tmp_path: Path) -> None:
+    done = call_cli("run", "--strategies", "gird", "--out", tmp_path / "study", cache=cache)
+    assert_one_line(done, "did you mean 'grid'?")
+    wrong = call_cli("run", "--sedes", "3", "--out", tmp_path / "study", cache=cache)
+    assert wrong.code == 2 and "--sedes" in wrong.err and "Traceback" not in wrong.err
+    assert not (tmp_path / "study").exists()

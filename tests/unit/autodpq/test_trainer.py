@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from autodpq.data.dataset import Samples
+from autodpq.dpq import QuantizerOptions, kmeans_centroids
+from autodpq.errors import AutoDPQError
+from autodpq.ledger import code_bits
+from autodpq.models import MODELS, DeepFM
+from autodpq.plan import DPQ, CompressionPlan, Field, Full, Others
+from autodpq.recipes import Recipe
+from autodpq.trainer import Trainer
+from autodpq.training import evaluate
+
+X = 4
+FIELDS = (Field("a", 8, 3), Field("b", 3, 3), Field("c", 6, 2), Field("d", 5, 2))
+PLAN = CompressionPlan({"a": DPQ(3, 2), "b": Full(), "c": Others(), "d": Full()})
+RECIPE = Recipe(
+    "tiny", embedding_dim=X, hidden=(6, 5), batch_size=16, learning_rate=1e-2, max_epochs=3, initial_deviation=0.1
+)
+# No step moves a weight: what training started from can be read off its end.
+STILL = replace(RECIPE, learning_rate=0.0, continued_learning_rate=0.0)
+each_model = pytest.mark.parametrize("model", list(MODELS.values()), ids=list(MODELS))
+
+
+def samples_of(n, seed):
+    rng = np.random.default_rng(seed)
+    ids = np.stack([rng.integers(field.cardinality, size=n) for field in FIELDS], 1).astype(np.int32)
+    labels = ((ids[:, 0] + ids[:, 1]) % 2 == 0) ^ (rng.random(n) < 0.2)
+    return Samples(ids, labels.astype(np.uint8))
+
+
+def trainer_of(model=DeepFM, *, recipe=RECIPE, seed=0):
+    return Trainer(FIELDS, model, recipe, seed, torch.device("cpu"), samples_of(80, 1), samples_of(50, 2))
+
+
+def states_equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def snapshot(network):
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+@each_model
+def test_the_ledger_counts_the_floats_of_a_built_network(model):
+    trainer = trainer_of(model)
+    costs = trainer.ledger(PLAN)
+    network = trainer.build(PLAN)
+    running = [value for name, value in network.model.named_buffers() if name.split(".")[-1].startswith("running_")]
+    weights = sum(parameter.numel() for parameter in network.model.parameters())
+    assert costs.dense_floats == weights + sum(value.numel() for value in running)
+    assert sum(value.numel() for value in running) == 2 * (6 + 5)
+    embedding = network.embedding
+    codes = 5 * 2
+    floats = embedding.n_direct * X + 3 * X
+    assert costs.parameters == floats + codes
+    assert costs.embedding_bytes == 4 * floats + -(-codes * code_bits(3) // 8)
+    assert costs.first_order_rows == (0 if embedding.first_order is None else embedding.first_order.numel())
+    assert (embedding.first_order is not None) == model.first_order
+
+
+@each_model
+@pytest.mark.parametrize("choice", [Full(), Others()])
+def test_the_ledger_of_plans_without_codes_is_the_weights_of_the_network(model, choice):
+    trainer = trainer_of(model)
+    plan = CompressionPlan(dict.fromkeys("abcd", choice))
+    costs, network = trainer.ledger(plan), trainer.build(plan)
+    assert costs.parameters == network.embedding.table.numel()
+    floats = sum(value.numel() for value in network.state_dict().values() if value.is_floating_point())
+    assert costs.bytes == 4 * floats
+
+
+def test_pricing_a_plan_draws_no_random_numbers():
+    trainer = trainer_of()
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    trainer.ledger(PLAN)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_full_plan_compresses_nothing():
+    trainer = trainer_of()
+    assert trainer.full_plan() == dict.fromkeys("abcd", Full())
+    assert trainer.ledger(trainer.full_plan()).parameters == 22 * X
+
+
+@each_model
+def test_a_seed_builds_the_same_network_and_the_same_model_whatever_the_plan(model):
+    first = trainer_of(model).build(PLAN)
+    torch.rand(3)
+    assert states_equal(first.state_dict(), trainer_of(model).build(PLAN).state_dict())
+    other = trainer_of(model, seed=1).build(PLAN)
+    assert not torch.equal(other.embedding.table, first.embedding.table)
+    full = trainer_of(model).build(trainer_of(model).full_plan())
+    assert states_equal(full.model.state_dict(), first.model.state_dict())
+
+
+def test_training_a_plan_starts_from_the_pretrained_rows():
+    pretrained = snapshot(trainer_of().pretrain()[0])
+    rows, weights = pretrained["embedding.table"], pretrained["embedding.first_order"]
+    assert rows.shape == (22, X)
+    network, _ = trainer_of(recipe=STILL).train_plan(PLAN, pretrained)
+    embedding = network.embedding
+    starts = {"a": 0, "b": 8, "c": 11, "d": 17}
+    for column, field in enumerate(FIELDS):
+        start = starts[field.name]
+        for value in range(field.cardinality):
+            row = int(embedding.flatten(torch.tensor([[value if c == column else 0 for c in range(4)]]))[0, column])
+            if field.name == "c" and value >= field.head:
+                expected, weight = rows[start + field.head : start + 6].mean(0), weights[start + 2 : start + 6].mean()
+            else:
+                expected, weight = rows[start + value], weights[start + value]
+            stored = embedding.table[row] if row < embedding.n_direct else embedding.raw[row - embedding.n_direct]
+            torch.testing.assert_close(stored.detach(), expected)
+            torch.testing.assert_close(embedding.first_order[row].detach(), weight)
+    expected = kmeans_centroids(rows[3:8], DPQ(3, 2), seed=0)
+    assert torch.equal(embedding.quantizers.centroids(0).detach(), expected)
+    for name, parameter in network.model.named_parameters():
+        assert torch.equal(parameter, pretrained[f"model.{name}"]), name
+
+
+@each_model
+def test_the_full_plan_from_the_pretrained_weights_is_the_pretrained_network(model):
+    trainer = trainer_of(model)
+    pretrained, result = trainer.pretrain()
+    network = trainer.build(trainer.full_plan())
+    trainer.start(network, snapshot(pretrained))
+    assert evaluate(network, trainer.valid.flattened(network)) == result.best.metrics
+    assert states_equal(network.state_dict(), pretrained.state_dict())
+
+
+def test_training_a_plan_leaves_the_pretrained_weights_alone():
+    trainer = trainer_of()
+    pretrained = snapshot(trainer.pretrain()[0])
+    before = {name: value.clone() for name, value in pretrained.items()}
+    for plan in (PLAN, trainer.full_plan()):
+        trainer.train_plan(plan, pretrained)
+        assert states_equal(pretrained, before)
+
+
+def test_training_a_plan_from_nothing_starts_from_what_was_drawn():
+    network, _ = trainer_of(recipe=STILL).train_plan(PLAN, None)
+    drawn = trainer_of().build(PLAN)
+    assert torch.equal(network.embedding.table, drawn.embedding.table)
+    assert torch.equal(network.embedding.raw, drawn.embedding.raw)
+    assert torch.equal(network.model.output.weight, drawn.model.output.weight)
+    expected = kmeans_centroids(drawn.embedding.raw, DPQ(3, 2), seed=0)
+    assert torch.equal(network.embedding.quantizers.centroids(0), expected)
+
+
+def test_training_on_takes_the_continued_learning_rate():
+    # Only what continues stands still.
+    recipe = replace(RECIPE, continued_learning_rate=0.0)
+    pretrained = snapshot(trainer_of(recipe=recipe).pretrain()[0])
+    drawn = trainer_of().build(trainer_of().full_plan())
+    assert not torch.equal(pretrained["embedding.table"], drawn.embedding.table)
+    network, _ = trainer_of(recipe=recipe).train_plan(trainer_of().full_plan(), pretrained)
+    assert torch.equal(network.embedding.table, pretrained["embedding.table"])
+    scratch, _ = trainer_of(recipe=recipe).train_plan(trainer_of().full_plan(), None)
+    assert torch.equal(scratch.embedding.table, pretrained["embedding.table"])
+
+
+@each_model
+@pytest.mark.parametrize("from_pretrained", [True, False])
+def test_the_same_seed_gives_the_same_outcome(model, from_pretrained):
+    def outcome(seed):
+        trainer = trainer_of(model, seed=seed)
+        pretrained = snapshot(trainer.pretrain()[0]) if from_pretrained else None
+        network, result = trainer.train_plan(PLAN, pretrained)
+        return snapshot(network), result.best.metrics, result.epochs
+
+    one, again, other = outcome(0), outcome(0), outcome(1)
+    assert states_equal(one[0], again[0]) and one[1:] == again[1:]
+    assert not torch.equal(one[0]["embedding.table"], other[0]["embedding.table"])
+
+
+def test_training_on_sees_batches_in_another_order_than_before():
+    trainer = trainer_of()
+    seen = []
+    trainer.pretrain(on_epoch=lambda epoch, network: seen.append((epoch.number, network)))
+    assert [number for number, _ in seen] == list(range(1, len(seen) + 1))
+    full = trainer.build(trainer.full_plan())
+    start = snapshot(full)
+    one, _ = trainer.pretrain()
+    full.load_state_dict(start)
+    trainer.fit(full, epochs=1)
+    assert not torch.equal(full.embedding.table, one.embedding.table)
+    assert all(network.embedding.table.shape == (22, X) for _, network in seen)
+
+
+def test_an_exact_number_of_epochs():
+    trainer = trainer_of()
+    network = trainer.build(PLAN)
+    assert trainer.fit(network, epochs=5).epochs == 5
+
+
+@pytest.mark.parametrize("scale", [True, False])
+def test_a_supernet_starts_from_the_pretrained_rows(scale):
+    trainer = trainer_of(recipe=replace(RECIPE, quantizer=QuantizerOptions(scores="euclidean")))
+    pretrained = snapshot(trainer.pretrain()[0])
+    space = {"a": (DPQ(3, 2), DPQ(2, 4)), "b": (Full(),), "c": (DPQ(2, 2),), "d": (DPQ(2, 1), DPQ(3, 1))}
+    network = trainer.build_supernet(space, scale)
+    trainer.start(network, pretrained)
+    rows = pretrained["embedding.table"]
+    embedding = network.embedding
+    assert embedding.scale == scale
+    assert torch.equal(embedding.raw, torch.cat([rows[3:8], rows[13:17], rows[19:22]]))
+    torch.testing.assert_close(
+        embedding.row_mean, torch.stack([rows[3:8].mean(0), rows[13:17].mean(0), rows[19:].mean(0)])
+    )
+    assert torch.equal(embedding.quantizers.centroids(0, 1).detach(), kmeans_centroids(rows[3:8], DPQ(2, 4), seed=0))
+    assert (embedding.alpha == 0).all()
+
+
+def test_plans_and_spaces_that_do_not_fit_are_refused():
+    trainer = trainer_of()
+    with pytest.raises(AutoDPQError, match="'d'"):
+        trainer.build(CompressionPlan(dict.fromkeys("abc", Full())))
+    with pytest.raises(AutoDPQError, match="D=3"):
+        trainer.build(CompressionPlan(dict.fromkeys("abcd", DPQ(2, 3))))
+    with pytest.raises(AutoDPQError, match="D=3"):
+        trainer.ledger(CompressionPlan(dict.fromkeys("abcd", DPQ(2, 3))))
+    with pytest.raises(AutoDPQError, match="'a'"):
+        trainer.build_supernet(dict.fromkeys("abcd", (Others(),)), True)

@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from autodpq.data.dataset import Samples
+from autodpq.dpq import QuantizerOptions
+from autodpq.embedding import PlanEmbedding
+from autodpq.errors import AutoDPQError
+from autodpq.metrics import evaluate_predictions
+from autodpq.models import DeepFM
+from autodpq.network import Network
+from autodpq.plan import DPQ, CompressionPlan, Field, Full, Others
+from autodpq.recipes import RECIPES, Recipe, find_recipe
+from autodpq.training import DeviceRows, evaluate, fit, make_optimizer, predict, training_step
+
+X = 4
+FIELDS = (Field("a", 8, 3), Field("b", 3, 3), Field("c", 6, 2))
+PLAN = CompressionPlan({"a": DPQ(3, 2), "b": Full(), "c": Others()})
+RECIPE = Recipe(
+    "tiny",
+    embedding_dim=X,
+    hidden=(6,),
+    embedding_dropout=0.1,
+    batch_size=16,
+    learning_rate=1e-2,
+    max_epochs=6,
+    initial_deviation=0.1,
+)
+
+
+def network_of(seed=0, *, plan=PLAN, quantizer=None):
+    torch.manual_seed(seed)
+    embedding = PlanEmbedding(FIELDS, plan, X, True, quantizer or QuantizerOptions())
+    embedding.start_rows(0.1)
+    embedding.start_quantizers(0)
+    return Network(embedding, DeepFM(len(FIELDS), X, (6,), 0.2), 0.1)
+
+
+def rows_of(n, seed):
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.stack([torch.randint(field.cardinality, (n,), generator=generator) for field in FIELDS], 1).int()
+    labels = ((ids[:, 0] + ids[:, 1]) % 2 == 0) ^ (torch.rand(n, generator=generator) < 0.2)
+    return DeviceRows(ids, labels.float())
+
+
+TRAIN, VALID = rows_of(100, 1), rows_of(60, 2)
+
+
+def fitted(seed=0, *, recipe=RECIPE, epochs=None, **options):
+    network, seen = network_of(**options), []
+    result = fit(network, TRAIN, VALID, recipe, seed, epochs=epochs, on_epoch=seen.append)
+    return network, result, seen
+
+
+def test_load_keeps_ids_and_labels():
+    samples = Samples(np.array([[1, 2, 0], [3, 0, 5]], np.int32), np.array([1, 0], np.uint8))
+    rows = DeviceRows.load(samples, torch.device("cpu"))
+    assert rows.ids.dtype == torch.int32 and rows.ids.tolist() == [[1, 2, 0], [3, 0, 5]]
+    assert rows.labels.dtype == torch.float32 and rows.labels.tolist() == [1, 0]
+    assert len(rows) == 2
+    network = network_of()
+    flat = rows.flattened(network)
+    assert torch.equal(flat.ids, network.embedding.flatten(rows.ids)) and torch.equal(flat.labels, rows.labels)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 60), st.integers(2, 20), st.integers(0, 1000), st.integers(1, 50))
+def test_batches_cover_every_row_once_and_none_has_one_row(n, size, seed, epoch):
+    rows = DeviceRows(torch.arange(n)[:, None], torch.arange(n).float())
+    batches = list(rows.batches(size, seed, epoch))
+    seen = torch.cat([ids[:, 0] for ids, _ in batches]).tolist()
+    # A rest of one row is left out of that epoch.
+    assert len(seen) == (n - 1 if n % size == 1 else n)
+    assert len(set(seen)) == len(seen) and set(seen) <= set(range(n))
+    assert [len(ids) for ids, _ in batches[:-1]] == [size] * (len(batches) - 1)
+    assert 2 <= len(batches[-1][0]) <= size
+    for ids, labels in batches:
+        assert torch.equal(ids[:, 0].float(), labels)
+
+
+def test_the_order_is_drawn_from_seed_and_epoch():
+    def order(seed, epoch):
+        return torch.cat([ids for ids, _ in TRAIN.batches(16, seed, epoch)])
+
+    torch.manual_seed(0)
+    first = order(1, 1)
+    torch.manual_seed(9)
+    assert torch.equal(order(1, 1), first)
+    assert not torch.equal(order(1, 2), first)
+    assert not torch.equal(order(2, 1), first)
+
+
+def test_the_best_epoch_is_restored():
+    network, result, seen = fitted(epochs=15)
+    aucs = [epoch.metrics.auc for epoch in seen]
+    assert result.best.metrics.auc == max(aucs)
+    assert result.best.number == aucs.index(max(aucs)) + 1
+    assert evaluate(network, VALID.flattened(network)) == result.best.metrics
+    # The last epoch was another network, so that there was something to restore.
+    assert seen[-1].metrics != result.best.metrics
+
+
+def test_the_best_so_far_is_marked():
+    _, _, seen = fitted(recipe=replace(RECIPE, patience=100))
+    best = -1.0
+    for number, epoch in enumerate(seen, 1):
+        assert epoch.number == number
+        assert epoch.best == (epoch.metrics.auc > best)
+        best = max(best, epoch.metrics.auc)
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_training_ends_after_patience_epochs_without_a_better_one(patience, seed):
+    _, result, seen = fitted(seed, recipe=replace(RECIPE, patience=patience, max_epochs=12))
+    assert result.epochs == len(seen)
+    assert result.epochs == min(result.best.number + patience, 12)
+    # It did not end before: no earlier epoch was patience past its best.
+    aucs = [epoch.metrics.auc for epoch in seen]
+    for number in range(1, len(aucs)):
+        assert number - (aucs[:number].index(max(aucs[:number])) + 1) < patience
+
+
+@pytest.mark.parametrize("epochs", [1, 4, 9])
+def test_an_exact_number_of_epochs(epochs):
+    # More than patience allows, and more than the recipe's most.
+    network, result, seen = fitted(epochs=epochs, recipe=replace(RECIPE, patience=1))
+    assert result.epochs == len(seen) == epochs
+    assert result.best.metrics.auc == max(epoch.metrics.auc for epoch in seen)
+    assert evaluate(network, VALID.flattened(network)) == result.best.metrics
+
+
+def test_no_more_epochs_than_the_recipe_allows():
+    _, result, _ = fitted(recipe=replace(RECIPE, patience=100, max_epochs=3))
+    assert result.epochs == 3
+
+
+@pytest.mark.parametrize("epochs", [0, -1])
+def test_a_training_without_epochs_is_refused(epochs):
+    with pytest.raises(AutoDPQError, match=f"epochs: {epochs}"):
+        fitted(epochs=epochs, recipe=replace(RECIPE, max_epochs=1))
+
+
+@pytest.mark.parametrize("quantizer", [QuantizerOptions(), QuantizerOptions(gumbel=True, temperature=0.1)])
+def test_the_same_seed_gives_the_same_weights(quantizer):
+    one, _, _ = fitted(3, quantizer=quantizer, epochs=2)
+    torch.rand(5)
+    other, _, _ = fitted(3, quantizer=quantizer, epochs=2)
+    third, _, _ = fitted(4, quantizer=quantizer, epochs=2)
+    state, again = one.state_dict(), other.state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in state.items())
+    assert not torch.equal(third.embedding.table, one.embedding.table)
+
+
+def test_training_learns():
+    _, result, seen = fitted(epochs=20)
+    assert result.best.metrics.auc > 0.7
+    assert result.best.metrics.logloss < seen[0].metrics.logloss
+
+
+def test_the_time_of_the_callback_is_not_counted(monkeypatch):
+    # A clock that the callback sets forward by an hour.
+    clock, ahead = time.perf_counter, [0.0]
+    monkeypatch.setattr("autodpq.training.time.perf_counter", lambda: clock() + ahead[0])
+    seen = []
+
+    def on_epoch(epoch):
+        seen.append(epoch.seconds)
+        ahead[0] += 3600.0
+
+    result = fit(network_of(), TRAIN, VALID, RECIPE, 0, epochs=3, on_epoch=on_epoch)
+    assert 0 < seen[0] < seen[1] < seen[2] <= result.seconds < 3600
+
+
+def test_predictions_are_probabilities_in_evaluation_mode():
+    network = network_of()
+    rows = VALID.flattened(network)
+    network.train()
+    probabilities = predict(network, rows)
+    assert not network.training
+    assert probabilities.shape == (60,) and probabilities.dtype == np.float64
+    with torch.no_grad():
+        expected = torch.sigmoid(network(rows.ids).double())
+    np.testing.assert_allclose(probabilities, expected)
+    assert evaluate(network, rows) == evaluate_predictions(probabilities, VALID.labels.numpy())
+
+
+def test_predictions_do_not_depend_on_the_size_of_the_parts(monkeypatch):
+    network = network_of()
+    rows = VALID.flattened(network)
+    whole = predict(network, rows)
+    monkeypatch.setattr("autodpq.training.EVALUATION_BATCH", 7)
+    np.testing.assert_allclose(predict(network, rows), whole, rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_predictions_that_are_not_finite_are_refused(value):
+    network = network_of()
+    with torch.no_grad():
+        network.embedding.table[0] = value
+    with pytest.raises(AutoDPQError, match="NaN or infinite"):
+        evaluate(network, VALID.flattened(network))
+
+
+def test_a_training_that_diverges_is_refused():
+    with pytest.raises(AutoDPQError, match="NaN or infinite"):
+        fitted(recipe=replace(RECIPE, learning_rate=1e30))
+
+
+def test_one_step_is_adam_on_the_mean_cross_entropy():
+    network, other = network_of().eval(), network_of().eval()
+    flat = TRAIN.flattened(network)
+    training_step(network, make_optimizer(network, RECIPE), flat.ids, flat.labels, 0.0)
+    optimizer = torch.optim.Adam(other.parameters(), lr=RECIPE.learning_rate)
+    nn.functional.binary_cross_entropy_with_logits(other(flat.ids), flat.labels).backward()
+    optimizer.step()
+    for (name, value), expected in zip(network.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(value, expected, msg=name)
+
+
+def test_the_penalty_is_of_rows_first_order_weights_and_centroids_alone():
+    network = network_of(quantizer=QuantizerOptions(temperature=0.5)).eval()
+    # Soft codes, so that raw rows have a gradient too.
+    network.embedding.train()
+    l2 = 0.1
+    flat = TRAIN.flattened(network)
+    weights = dict(network.named_parameters())
+    loss = nn.functional.binary_cross_entropy_with_logits(network(flat.ids), flat.labels)
+    plain = dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
+    # Plain gradient descent in place of Adam shows the gradients.
+    optimizer = make_optimizer(network, replace(RECIPE, l2=l2))
+    decay = {id(weight): group["weight_decay"] for group in optimizer.param_groups for weight in group["params"]}
+    assert len(decay) == len(weights)
+    training_step(network, torch.optim.SGD(network.parameters(), lr=0.0), flat.ids, flat.labels, l2)
+    for name, weight in weights.items():
+        penalised = name in ("embedding.table", "embedding.first_order")
+        assert decay[id(weight)] == (l2 if penalised else 0), name
+        extra = weight.grad - plain[name]
+        if name == "embedding.quantizers.groups.0.keys":
+            # Five rare values by three centroids.
+            torch.testing.assert_close(extra, l2 * 5 / 3 * weight.detach())
+        else:
+            torch.testing.assert_close(extra, torch.zeros_like(extra), msg=name)
+
+
+def test_the_placeholder_stays_zero_under_l2():
+    network, _, _ = fitted(recipe=replace(RECIPE, l2=1e-2))
+    assert (network.embedding.table[-1] == 0).all()
+
+
+def test_a_frozen_weight_is_not_trained():
+    network = network_of()
+    network.embedding.raw.requires_grad_(False)
+    before = network.embedding.raw.clone()
+    fit(network, TRAIN, VALID, RECIPE, 0, epochs=1)
+    assert torch.equal(network.embedding.raw, before)
+
+
+def test_recipes():
+    assert find_recipe("paper") is RECIPES["paper"] and find_recipe("strong").l2 > 0
+    assert RECIPES["paper"].embedding_dropout == 0 and RECIPES["paper"].quantizer == QuantizerOptions()
+    assert find_recipe("strong").continued() == replace(RECIPES["strong"], learning_rate=3e-4)
+    with pytest.raises(AutoDPQError, match="'papr'; did you mean 'paper'"):
+        find_recipe("papr")
