@@ -7,13 +7,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from autodpq.plan import Choice, CompressionPlan
+from autodpq.plan import Choice, CompressionPlan, Full
 from autodpq.strategy import AskTellStrategy, SearchTask, Space, Trial, register
 
 
 def _global_plans(space: Space) -> list[CompressionPlan]:
-    """One plan per candidate that every field with a choice has, in the order of the first such field."""
-    searched = {name: candidates for name, candidates in space.items() if len(candidates) > 1}
+    """One plan per candidate that every field with rare values has, in the order of the first such field."""
+    searched = {name: candidates for name, candidates in space.items() if tuple(candidates) != (Full(),)}
     first: Sequence[Choice] = next(iter(searched.values()), ())
     shared = [choice for choice in first if all(choice in candidates for candidates in searched.values())]
     fixed = {name: candidates[0] for name, candidates in space.items()}

@@ -45,9 +45,12 @@ def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     try:
-        return tuple(int(part) for part in _names(text))
+        numbers = tuple(int(part) for part in _names(text))
     except ValueError:
-        raise AutoDPQError(f"{option}: {text!r} given, whole numbers as 8,16 are needed") from None
+        numbers = ()
+    if not numbers:
+        raise AutoDPQError(f"{option}: {text!r} given, whole numbers as 8,16 are needed")
+    return numbers
 
 
 @app.command()
@@ -110,7 +113,9 @@ def run(
         run_study(config, out, progress)
     files = write_report(out)
     console.print(table1(load_study(out)).to_text(), markup=False, highlight=False, soft_wrap=True)
-    console.print(f"\n{len(files)} files in {out / 'report'}; start with README.md there", highlight=False)
+    console.print(
+        f"\n{len(files)} files in {out / 'report'}; start with README.md there", highlight=False, soft_wrap=True
+    )
 
 
 @app.command()
@@ -121,7 +126,7 @@ def report(study: Annotated[Path, typer.Argument(help="Folder of a study.")]) ->
     files = write_report(study)
     console = Console()
     console.print(table1(load_study(study)).to_text(), markup=False, highlight=False, soft_wrap=True)
-    console.print(f"\n{len(files)} files in {study / 'report'}", highlight=False)
+    console.print(f"\n{len(files)} files in {study / 'report'}", highlight=False, soft_wrap=True)
 
 
 @app.command("list")
@@ -150,7 +155,7 @@ def audit(
 
     spec = dataset_spec(dataset)
     loaded = load_dataset(dataset, data_dir=data_dir, cache_dir=cache_dir, label=label)
-    fields = loaded.fields(threshold or spec.threshold)
+    fields = loaded.fields(spec.threshold if threshold is None else threshold)
     centroids, subspaces = _numbers("--K", k) or spec.K, _numbers("--D", d) or spec.D
     print(audit_text(loaded.name, fields, centroids, subspaces, spec.embedding_dim))
 

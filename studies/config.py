@@ -95,6 +95,11 @@ def check_config(values: Mapping[str, Any]) -> StudyConfig:
         find_strategy(name)
     for name in config.models:
         find_model(name)
+    for option, numbers in (("--K", config.K), ("--D", config.D)):
+        if numbers is not None and (not numbers or len(set(numbers)) < len(numbers)):
+            raise AutoDPQError(
+                f"{option}: {','.join(map(str, numbers)) or 'nothing'} given, distinct numbers are needed"
+            )
     recipe = find_recipe(config.recipe)
     for choice in candidates(config.K or spec.K, config.D or spec.D):
         check_divides(choice.D, recipe.embedding_dim, "--D")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -99,7 +100,7 @@ class RunFolder:
         self.trainer = trainer
         self.points: list[Point] = []
         drop_cut_line(path / "trials.jsonl")
-        self._finished = [self._read_trial(line) for line in read_lines(path / "trials.jsonl")]
+        self._finished = self._with_weights([self._read_trial(line) for line in read_lines(path / "trials.jsonl")])
         # Points are told again, by the trials that are read back or by a search that begins anew.
         (path / "curve.jsonl").unlink(missing_ok=True)
 
@@ -107,6 +108,18 @@ class RunFolder:
         plan = CompressionPlan.from_json(line["plan"])
         kept = ("number", "state", "valid_auc", "valid_logloss", "seconds", "epochs", "error")
         return Trial(plan=plan, ledger=self.trainer.ledger(plan), **{name: line[name] for name in kept})
+
+    def _with_weights(self, trials: list[Trial]) -> list[Trial]:
+        """The trials before the first best-so-far one whose weights are gone; the file forgets the rest."""
+        best = -math.inf
+        for number, trial in enumerate(trials):
+            if trial.valid_auc is not None and trial.valid_auc > best:
+                best = trial.valid_auc
+                if not self._incumbent(trial.number).exists():
+                    path = self.path / "trials.jsonl"
+                    write_whole(path, b"".join(path.read_bytes().splitlines(keepends=True)[:number]))
+                    return trials[:number]
+        return trials
 
     def finished_trials(self) -> Sequence[Trial]:
         """Trials that an interrupted run had finished."""
