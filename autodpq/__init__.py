@@ -15,14 +15,15 @@ from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full, Others, unif
 
 if TYPE_CHECKING:
     from autodpq.search import AutoDPQ
-    from autodpq.strategy import AskTellStrategy, Budget, SearchTask, Space, Strategy, Trial, best_trial, register
+    from autodpq.strategy import AskTellStrategy, Strategy, register
+    from autodpq.task import SearchTask
+    from autodpq.trial import Budget, Space, Trial, best_trial
 
 _ON_TORCH = {
     "AutoDPQ": "autodpq.search",
-    **dict.fromkeys(
-        ("AskTellStrategy", "Budget", "SearchTask", "Space", "Strategy", "Trial", "best_trial", "register"),
-        "autodpq.strategy",
-    ),
+    "SearchTask": "autodpq.task",
+    **dict.fromkeys(("AskTellStrategy", "Strategy", "register"), "autodpq.strategy"),
+    **dict.fromkeys(("Budget", "Space", "Trial", "best_trial"), "autodpq.trial"),
 }
 
 __all__ = [

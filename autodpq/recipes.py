@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from autodpq.data.nearest import nearest
 from autodpq.dpq import QuantizerOptions
 from autodpq.errors import AutoDPQError
+from autodpq.nearest import nearest
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 
 from autodpq.bilevel import SearchEpoch, SearchOptions, decided_network, search, supernet_of
 from autodpq.plan import CompressionPlan
-from autodpq.strategy import SearchTask, Strategy, register
+from autodpq.strategy import Strategy, register
+from autodpq.task import SearchTask
 
 
 @register

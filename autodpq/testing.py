@@ -26,8 +26,10 @@ from autodpq.models.deepfm import DeepFM
 from autodpq.network import Network
 from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full
 from autodpq.recipes import Recipe
-from autodpq.strategy import Budget, Outcome, Phase, Pretrained, SearchTask, Strategy, Trial, check_plan
+from autodpq.strategy import Strategy
+from autodpq.task import SearchTask
 from autodpq.trainer import Trainer
+from autodpq.trial import Budget, Outcome, Phase, Pretrained, Trial, check_plan
 
 FIELDS = (Field("user", 40, 12), Field("item", 24, 8), Field("device", 3, 3))
 CANDIDATES = (DPQ(2, 1), DPQ(2, 2), DPQ(4, 2))
@@ -44,7 +46,7 @@ def make_samples(rows: int, seed: int) -> Samples:
 
 
 class MemoryJournal:
-    """A :class:`autodpq.strategy.Journal` in memory; it outlives a search, as a run's folder does."""
+    """A :class:`autodpq.task.Journal` in memory; it outlives a search, as a run's folder does."""
 
     def __init__(self) -> None:
         self.trials: list[Trial] = []

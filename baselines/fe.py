@@ -7,7 +7,8 @@ from typing import ClassVar
 from autodpq.network import Network
 from autodpq.plan import CompressionPlan, Others, uniform_plan
 from autodpq.search import AutoDPQ
-from autodpq.strategy import SearchTask, Strategy, register
+from autodpq.strategy import Strategy, register
+from autodpq.task import SearchTask
 from autodpq.training import Epoch
 
 

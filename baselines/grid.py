@@ -8,7 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from autodpq.plan import Choice, CompressionPlan, Full
-from autodpq.strategy import AskTellStrategy, SearchTask, Space, Trial, register
+from autodpq.strategy import AskTellStrategy, register
+from autodpq.task import SearchTask
+from autodpq.trial import Space, Trial
 
 
 def _global_plans(space: Space) -> list[CompressionPlan]:

@@ -9,7 +9,8 @@ import numpy as np
 import optuna
 
 from autodpq.plan import CompressionPlan
-from autodpq.strategy import AskTellStrategy, Space, Trial, register
+from autodpq.strategy import AskTellStrategy, register
+from autodpq.trial import Space, Trial
 
 
 @register

@@ -67,7 +67,9 @@ def general_notes(records: pd.DataFrame, summaries: Sequence[Summary], *, has_pa
         has_paper: Whether it shows values of the paper.
     """
     spread = "mean ± sample standard deviation over seeds; " if (records["seed"].nunique() > 1) else ""
-    notes = [f"Test data; {spread}Space: embedding parameters as the paper counts them; Bytes: the packed model, all that inference needs."]
+    notes = [
+        f"Test data; {spread}Space: embedding parameters as the paper counts them; Bytes: all that inference needs, packed."
+    ]
     if any(summary.comparison for summary in summaries):
         notes.append(
             "Bold: best AUC and Logloss. Underlined: best baseline (the best mean but for AutoDPQ's). Improvement: of "

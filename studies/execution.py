@@ -15,9 +15,9 @@ from autodpq.models import find_model
 from autodpq.network import Network
 from autodpq.plan import CompressionPlan, Field
 from autodpq.recipes import Recipe
-from autodpq.strategy import Outcome
 from autodpq.trainer import Trainer
 from autodpq.training import Epoch
+from autodpq.trial import Outcome
 from studies.machine import set_up_torch
 
 OnEpoch = Callable[[Epoch, Network], None]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from autodpq.network import Network
-from autodpq.strategy import Pretrained
 from autodpq.trainer import Trainer
 from autodpq.training import DeviceRows, Epoch, evaluate
+from autodpq.trial import Pretrained
 from studies.files import read_json, write_json
 from studies.records import load_state, save_state
 

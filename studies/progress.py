@@ -14,8 +14,9 @@ from rich.progress import Progress as RichProgress
 from autodpq.data import EncodedDataset
 from autodpq.network import Network
 from autodpq.plan import CompressionPlan, Field
-from autodpq.strategy import STRATEGIES, AskTellStrategy, Outcome
+from autodpq.strategy import STRATEGIES, AskTellStrategy
 from autodpq.training import Epoch
+from autodpq.trial import Outcome
 from studies.config import RunConfig
 
 

@@ -19,8 +19,8 @@ from torch import Tensor
 from autodpq.errors import AutoDPQError
 from autodpq.network import Network
 from autodpq.plan import CompressionPlan
-from autodpq.strategy import Phase, Trial
 from autodpq.trainer import Trainer
+from autodpq.trial import Phase, Trial
 from studies.files import append_line, drop_cut_line, read_json, read_lines, write_json, write_whole
 
 RECORD_COLUMNS = (
@@ -88,7 +88,7 @@ class Point:
 
 
 class RunFolder:
-    """The folder of one run; a :class:`autodpq.strategy.Journal`.
+    """The folder of one run; a :class:`autodpq.task.Journal`.
 
     Args:
         path: The folder.

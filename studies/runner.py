@@ -21,9 +21,11 @@ from autodpq.models import find_model
 from autodpq.network import Network
 from autodpq.plan import DPQ, CompressionPlan, parse_choice
 from autodpq.recipes import find_recipe
-from autodpq.strategy import PHASES, Budget, SearchTask, Strategy, Trial, best_trial, check_plan, find_strategy
+from autodpq.strategy import Strategy, find_strategy
+from autodpq.task import SearchTask
 from autodpq.trainer import Trainer
 from autodpq.training import DeviceRows, Epoch, evaluate, predict
+from autodpq.trial import PHASES, Budget, Trial, best_trial, check_plan
 from studies.config import RunConfig, StudyConfig, make_space, run_config
 from studies.execution import LocalExecutor
 from studies.files import read_json, write_json

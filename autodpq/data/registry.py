@@ -13,11 +13,11 @@ from autodpq.data.avazu import load_avazu
 from autodpq.data.criteo import load_criteo
 from autodpq.data.dataset import EncodedDataset
 from autodpq.data.movielens import load_movielens1m
-from autodpq.data.nearest import nearest
 from autodpq.data.options import LoadOptions
 from autodpq.data.synthetic import THRESHOLD, load_synthetic
 from autodpq.data.table import load_table, table_name
 from autodpq.errors import AutoDPQError
+from autodpq.nearest import nearest
 
 _PUBLISHED = frozenset({"data_dir", "cache_dir", "fields", "exclude"})
 _OWN = frozenset({"cache_dir", "label", "fields", "exclude", "split_column", "time_column"})

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from autodpq.data.nearest import nearest
 from autodpq.errors import AutoDPQError
+from autodpq.nearest import nearest
 from autodpq.plan import CompressionPlan
 
 BATCH_ROWS = 500_000

@@ -15,10 +15,10 @@ from autodpq.data.columns import ColumnReader, as_text
 from autodpq.data.dataset import EncodedDataset
 from autodpq.data.delimited import Delimited, check_names, read_header
 from autodpq.data.digest import file_digest, remembered_digest
-from autodpq.data.nearest import nearest
 from autodpq.data.options import LoadOptions
 from autodpq.data.source import BATCH_ROWS, Batch, Source, Table, select_fields
 from autodpq.errors import AutoDPQError
+from autodpq.nearest import nearest
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from autodpq.data.nearest import nearest
 from autodpq.errors import AutoDPQError
 from autodpq.models.base import CTRModel
 from autodpq.models.dcn import DCN, DCNv2
 from autodpq.models.deepfm import DeepFM
 from autodpq.models.pnn import PNN
+from autodpq.nearest import nearest
 
 MODELS: dict[str, type[CTRModel]] = {model.name: model for model in (DeepFM, PNN, DCN, DCNv2)}
 

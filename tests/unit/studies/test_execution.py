@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from autodpq.plan import DPQ, CompressionPlan, Others
-from autodpq.strategy import Outcome, SearchTask
+from autodpq.task import SearchTask
 from autodpq.testing import CANDIDATES, FIELDS, make_task
 from autodpq.training import Epoch
+from autodpq.trial import Outcome
 from studies.execution import LocalExecutor, train_one
 from studies.machine import choose_device, device_name, machine_name, versions
 

@@ -12,7 +12,7 @@ import autodpq.search  # noqa: F401 (registers it)
 from autodpq.data import DATASETS
 from autodpq.errors import AutoDPQError
 from autodpq.models import MODELS
-from autodpq.strategy import SearchTask
+from autodpq.task import SearchTask
 from autodpq.testing import make_task
 from baselines import FullEmbedding, Random
 from studies.listing import list_lines

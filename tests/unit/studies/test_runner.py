@@ -13,7 +13,8 @@ from rich.console import Console
 
 from autodpq.errors import AutoDPQError
 from autodpq.plan import DPQ, CompressionPlan, Others, uniform_plan
-from autodpq.strategy import STRATEGIES, SearchTask, Strategy
+from autodpq.strategy import STRATEGIES, Strategy
+from autodpq.task import SearchTask
 from autodpq.testing import reachable_arrays
 from studies.config import check_config
 from studies.progress import Progress

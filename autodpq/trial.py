@@ -1,0 +1,124 @@
+"""What a search is made of: phases, candidates, budgets, trials and their outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+from autodpq.errors import AutoDPQError
+from autodpq.ledger import Ledger
+from autodpq.plan import Choice, CompressionPlan, Field, Full, Others
+
+Phase = Literal["pretrain", "search", "retrain"]
+PHASES: tuple[Phase, ...] = ("pretrain", "search", "retrain")
+Space = Mapping[str, Sequence[Choice]]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One plan, trained and evaluated on validation data.
+
+    Attributes:
+        number: From 0, in the order of asking.
+        plan: The plan.
+        state: ``complete``, ``pruned`` or ``failed``.
+        valid_auc: Validation AUC of the best epoch; None unless complete.
+        valid_logloss: Validation logloss of that epoch; None unless complete.
+        ledger: What the plan costs.
+        seconds: Seconds per phase.
+        epochs: Epochs trained.
+        error: Why the trial failed; None unless it did.
+    """
+
+    number: int
+    plan: CompressionPlan
+    state: Literal["complete", "pruned", "failed"]
+    valid_auc: float | None
+    valid_logloss: float | None
+    ledger: Ledger
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    epochs: int = 0
+    error: str | None = None
+
+
+def best_trial(history: Sequence[Trial]) -> Trial:
+    """The complete trial of the best validation AUC; the first of equals.
+
+    Raises:
+        AutoDPQError: No trial is complete.
+    """
+    complete = [trial for trial in history if trial.valid_auc is not None]
+    if not complete:
+        reason = next((trial.error for trial in history if trial.error), "none was run")
+        raise AutoDPQError(f"no trial is complete: {reason}")
+    return max(complete, key=lambda trial: (trial.valid_auc or 0.0, -trial.number))
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a search may spend.
+
+    Attributes:
+        trials: At most so many trials; None leaves it to the strategy.
+    """
+
+    trials: int | None = None
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """The FE network, trained once per data set, model, recipe and seed.
+
+    Attributes:
+        state: Its weights.
+        seconds: What training it took.
+        epochs: Epochs trained.
+    """
+
+    state: Mapping[str, Tensor]
+    seconds: float
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training one plan came to.
+
+    Attributes:
+        valid_auc: None where it failed.
+        valid_logloss: None where it failed.
+        seconds: Of training.
+        epochs: Epochs trained.
+        state: The network's weights; None where it failed.
+        error: Why it failed.
+    """
+
+    valid_auc: float | None
+    valid_logloss: float | None
+    seconds: float
+    epochs: int
+    state: Mapping[str, Tensor] | None
+    error: str | None = None
+
+
+def check_plan(plan: CompressionPlan, fields: Sequence[Field], space: Space) -> None:
+    """Refuses what is no plan for these fields and candidates; ``Full`` and ``Others`` always fit.
+
+    Raises:
+        AutoDPQError: Names the field and the value.
+    """
+    if not isinstance(plan, CompressionPlan):
+        raise AutoDPQError(f"a strategy must give a CompressionPlan, not {type(plan).__name__}")
+    names = {field.name for field in fields}
+    for name in plan:
+        if name not in names:
+            raise AutoDPQError(f"field {name!r}: the plan has a choice for it, the data has no such field")
+    for field_ in fields:
+        if field_.name not in plan:
+            raise AutoDPQError(f"field {field_.name!r}: the plan has no choice for it")
+        choice = plan[field_.name]
+        if not isinstance(choice, Full | Others) and choice not in space[field_.name]:
+            raise AutoDPQError(f"field {field_.name!r}: {choice} is not among its candidates")
