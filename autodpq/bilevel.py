@@ -194,33 +194,31 @@ def search(
 
 
 @torch.no_grad()
-def decided_network(searched: Network, decided: Network) -> None:
-    """Carries what the search left over to the network of its decision, which has no BatchNorm on candidates.
+def carry_over(searched: Network, decided: Network) -> None:
+    """Carries the centroids of the chosen candidates over to the network of the decision.
 
-    The chosen candidate's normalisation and scaling are one affine map per dimension; it is folded into the centroids
-    and, where they encode too, into the raw rows, so that both stay on one scale.
+    That network has no BatchNorm on candidates: normalisation and scaling are one affine map per dimension, which is
+    folded into the centroids and, where they encode too, into the raw rows, so that both stay on one scale. Everything
+    else of the network is left as it is.
 
     Args:
         searched: With a :class:`SupernetEmbedding`.
-        decided: With the :class:`PlanEmbedding` of a plan within the search's space; overwritten.
+        decided: With the :class:`PlanEmbedding` of a plan within the search's space; its quantizers and raw rows are
+            overwritten.
     """
     source, target = supernet_of(searched), decided.embedding
     assert isinstance(target, PlanEmbedding) and target.quantizers is not None
     assert source.raw is not None and target.raw is not None
-    decided.model.load_state_dict(searched.model.state_dict())
-    target.table.copy_(source.table)
     target.raw.copy_(source.raw)
-    if target.first_order is not None and source.first_order is not None:
-        target.first_order.copy_(source.first_order)
     for number, column in enumerate(source.quantized):
-        candidate = source.candidates[number].index(target.quantizers.candidates[number][0])
+        chosen = target.quantizers.candidates[number][0]
+        candidate = source.candidates[number].index(chosen)
         factor, shift = source.affine(number, candidate)
         from_group, place, which = source.quantizers.group(number, candidate)
         to_group, to_place, _ = target.quantizers.group(number)
-        size = target.quantizers.candidates[number][0].K
-        to_group.values[to_place, 0, :size] = factor * from_group.values[place, which, :size] + shift
+        to_group.values[to_place, 0, : chosen.K] = factor * from_group.values[place, which, : chosen.K] + shift
         if to_group.separate is not None:
-            to_group.keys[to_place, 0, :size] = from_group.keys[place, which, :size]
+            to_group.keys[to_place, 0, : chosen.K] = from_group.keys[place, which, : chosen.K]
         else:
             rows = target.raw_rows(column)
             target.raw[rows] = factor * target.raw[rows] + shift

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from autodpq.bilevel import SearchEpoch, SearchOptions, decided_network, search, supernet_of
+from autodpq.bilevel import SearchEpoch, SearchOptions, carry_over, search, supernet_of
 from autodpq.plan import CompressionPlan
 from autodpq.strategy import Strategy, register
 from autodpq.task import SearchTask
@@ -14,7 +14,7 @@ from autodpq.task import SearchTask
 class AutoDPQ(Strategy):
     """Differentiable search over the union of each field's (K, D) candidates (Algorithm 1).
 
-    The final training starts from what the search left, centroids included.
+    The final training starts from the pretrained table and model, and from the centroids that the search left.
 
     Args:
         search_epochs: Passes of the search over the training rows.
@@ -63,6 +63,7 @@ class AutoDPQ(Strategy):
             plan = supernet_of(network).decide()
             if task.init == "pretrained":
                 decided = trainer.build(plan)
-                decided_network(network, decided)
+                trainer.start(decided, pretrained)
+                carry_over(network, decided)
                 task.hand_over(decided)
         return plan

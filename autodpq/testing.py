@@ -66,7 +66,7 @@ class MemoryJournal:
 
 
 class ToyExecutor:
-    """An :class:`autodpq.strategy.Executor` that counts, and fails or stops where it is told to.
+    """An :class:`autodpq.task.Executor` that counts, and fails or stops where it is told to.
 
     Args:
         fails_at: Which of its plans, from 0, comes out as an error.

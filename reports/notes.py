@@ -68,7 +68,8 @@ def general_notes(records: pd.DataFrame, summaries: Sequence[Summary], *, has_pa
     """
     spread = "mean ± sample standard deviation over seeds; " if (records["seed"].nunique() > 1) else ""
     notes = [
-        f"Test data; {spread}Space: embedding parameters as the paper counts them; Bytes: all that inference needs, packed."
+        f"Test data; {spread}Space: embedding parameters as the paper counts them; Bytes: all that inference needs,"
+        " packed."
     ]
     if any(summary.comparison for summary in summaries):
         notes.append(

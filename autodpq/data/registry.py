@@ -56,7 +56,7 @@ DATASETS = MappingProxyType(
         for spec in (
             DatasetSpec(
                 name="synthetic",
-                description="generated clicks in the shape of MovieLens-1M, 100,000 rows, the truth known",
+                description="generated clicks in the shape of MovieLens-1M, 150,000 rows, the truth known",
                 threshold=THRESHOLD,
                 K=(8, 16, 32),
                 D=(2, 4, 8),
