@@ -18,7 +18,7 @@ from autodpq.recipes import Recipe
 from autodpq.trainer import Trainer
 from autodpq.training import Epoch
 from autodpq.trial import Outcome
-from studies.machine import set_up_torch
+from studies.machine import torch_settings
 
 OnEpoch = Callable[[Epoch, Network], None]
 
@@ -57,12 +57,12 @@ _worker: tuple[Trainer, Mapping[str, Tensor] | None] | None = None
 
 def _start_worker(spec: TrainerSpec) -> None:
     global _worker
-    set_up_torch()
     device = torch.device(spec.device)
     trainer = Trainer(spec.fields, find_model(spec.model), spec.recipe, spec.seed, device, spec.train, spec.valid)
     _worker = (trainer, spec.pretrained)
 
 
+@torch_settings()
 def _train_in_worker(plan: CompressionPlan) -> Outcome:
     assert _worker is not None
     return train_one(_worker[0], plan, _worker[1])

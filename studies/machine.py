@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -27,12 +29,21 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def set_up_torch() -> None:
-    """One torch thread per process: models of this size gain nothing from a second, and digits then never depend on
-    the number of cores."""
+@contextmanager
+def torch_settings() -> Iterator[None]:
+    """One torch thread: models of this size gain nothing from a second, and digits then never depend on the cores.
+
+    Denormals count as zero meanwhile: the weights of losing centroids underflow to them, and processors handle them a
+    hundred times slower.
+    """
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    # Weights of losing centroids underflow to denormals, which processors handle a hundred times slower than zero.
     torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
 
 
 def device_name(device: torch.device) -> str:

@@ -30,7 +30,7 @@ from studies.config import RunConfig, StudyConfig, make_space, run_config
 from studies.execution import LocalExecutor
 from studies.files import read_json, write_json
 from studies.headroom import headroom
-from studies.machine import choose_device, device_name, machine_name, set_up_torch, versions
+from studies.machine import choose_device, device_name, machine_name, torch_settings, versions
 from studies.prepared import Prepared, prepare
 from studies.pretraining import SharedPretraining, pretrain
 from studies.progress import Progress
@@ -53,6 +53,7 @@ def load_for(config: StudyConfig) -> EncodedDataset:
     )
 
 
+@torch_settings()
 def run_study(config: StudyConfig, out: Path, progress: Progress) -> pd.DataFrame:
     """Runs what is missing of a study.
 
@@ -70,7 +71,6 @@ def run_study(config: StudyConfig, out: Path, progress: Progress) -> pd.DataFram
     # Optuna tells of every study that is made; a trial is one here.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     device = choose_device(config.device)
-    set_up_torch()
     dataset = load_for(config)
     strategies = [find_strategy(name)() for name in config.strategies]
     runs = [

@@ -170,8 +170,8 @@ def test_audit_prices_every_uniform_plan(call_here: Call) -> None:
     assert done.code == 0
     rows = [line.split() for line in done.out.splitlines()]
     prices = {row[0]: int(row[1].replace(",", "")) for row in rows if row and row[0] in ("FE", "Others")}
-    # V and h of the embedded data are 3,540 and 1,766; five fields have rare values.
-    assert prices == {"FE": 3540 * 16, "Others": (1766 + 5) * 16}
+    # V and h of the embedded data are 3,540 and 935; five fields have rare values.
+    assert prices == {"FE": 3540 * 16, "Others": (935 + 5) * 16}
     assert "(32, 8)" in done.out
 
 

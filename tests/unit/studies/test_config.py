@@ -157,7 +157,7 @@ def test_where_and_how_fast_it_runs_does_not_change_the_name(tmp_path: Path) -> 
         {"seeds": 9},
         {"strategies": ("fe", "grid")},
         {"models": ("pnn", "deepfm")},
-        {"threshold": 20},  # what the data set has anyway
+        {"threshold": 60},  # what the data set has anyway
         {"K": (8, 16, 32), "D": (2, 4, 8)},
     ):
         assert run_of(**values).run_id == plain.run_id, values

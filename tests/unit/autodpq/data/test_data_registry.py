@@ -16,7 +16,7 @@ from autodpq.errors import AutoDPQError
 def test_the_known_data_sets_and_their_defaults() -> None:
     defaults = {spec.name: (spec.threshold, spec.K, spec.D, spec.split_method) for spec in list_datasets()}
     assert defaults == {
-        "synthetic": (20, (8, 16, 32), (2, 4, 8), "random"),
+        "synthetic": (60, (8, 16, 32), (2, 4, 8), "random"),
         "movielens1m": (40, (8, 16, 32), (2, 4, 8), "random"),
         "avazu": (7, (8, 16), (2, 4), "random"),
         "criteo": (10, (8, 16), (2, 4), "random"),
