@@ -55,9 +55,9 @@ def supernet_of(network: Network) -> SupernetEmbedding:
     return network.embedding
 
 
-def _loss(network: Network, ids: Tensor, labels: Tensor, weights: dict[str, Tensor] | None = None) -> Tensor:
-    """Sum of the cross entropies of a batch, with other weights than the network's own where given."""
-    logits = network(ids) if weights is None else functional_call(network, weights, (ids,))
+def _loss(network: Network, ids: Tensor, labels: Tensor, weights: dict[str, Tensor]) -> Tensor:
+    """Sum of the cross entropies of a batch, with the given weights and statistics in the place of the network's."""
+    logits = functional_call(network, weights, (ids,))
     return nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
 
 
@@ -89,7 +89,7 @@ def alpha_gradient(
     """
     embedding = supernet_of(network)
     alpha = embedding.alpha
-    # Without an unrolled step only alpha is differentiated by; the way back to tables and centroids is not gone.
+    # Without an unrolled step the way back to tables and centroids is not gone.
     _differentiate(network, alpha=True, weights=bool(xi))
     # Running statistics move once per batch, in the step that is really taken.
     kept = network.state_dict().keys()
@@ -172,7 +172,7 @@ def search(
     train, valid = train.flattened(network), valid.flattened(network)
     _differentiate(network, alpha=False, weights=True)
     optimizer = make_optimizer(network, recipe)
-    # The derivatives of a weighted sum by its weights rarely pass 1e-8 of Adam's usual epsilon on a large batch.
+    # The momentum is DARTS' (Liu et al., ICLR 2019), whose alternation Algorithm 1 is.
     alpha_optimizer = torch.optim.Adam([embedding.alpha], lr=options.alpha_learning_rate, betas=(0.5, 0.999))
     held_out = _endless(valid, recipe.batch_size, seed + 1)
     step = 0
