@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +19,7 @@ from autodpq.strategy import STRATEGIES, AskTellStrategy
 from autodpq.training import Epoch
 from autodpq.trial import Outcome
 from studies.config import RunConfig
+from studies.records import Point
 
 
 def _trainings(run: RunConfig) -> int:
@@ -59,6 +61,7 @@ class Progress:
         self._units = 0
         self._trial = 0
         self._best = 0.0
+        self._epochs: Counter[str] = Counter()
         self._begin = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -82,12 +85,15 @@ class Progress:
         rows = sum(field.cardinality for field in fields)
         head = sum(field.head for field in fields)
         self.console.print(
-            f"{dataset.name}: {len(dataset):,} rows, {len(fields)} fields, {rows:,} values of which {head:,} frequent"
+            f"{dataset.name}: {len(dataset):,} rows, {len(fields)} fields, {rows:,} values of which {head:,} frequent",
+            soft_wrap=True,
         )
         if truth is not None:
             plan = CompressionPlan.from_json(str(truth["plan"]))
             needed = ", ".join(f"{name} {choice}" for name, choice in plan.items() if str(choice) != "full")
-            self.console.print(f"Bayes-optimal test AUC {truth['bayes_auc']:.4f}; the plan that suffices: {needed}")
+            self.console.print(
+                f"Bayes-optimal test AUC {truth['bayes_auc']:.4f}; the plan that suffices: {needed}", soft_wrap=True
+            )
         left = [run for run in runs if run.run_id not in finished]
         done = f", {len(finished)} of them done before" if finished else ""
         self.console.print(f"{len(runs)} runs{done}")
@@ -99,6 +105,7 @@ class Progress:
     def start_run(self, run: RunConfig) -> None:
         """A run begins."""
         self._trial, self._best = 0, 0.0
+        self._epochs.clear()
         self._bar.update(self._task, description=f"{run.model} seed {run.seed} {run.strategy}", state="")
 
     def epoch(self, epoch: Epoch, network: Network) -> None:
@@ -106,6 +113,15 @@ class Progress:
         self._best = max(self._best, epoch.metrics.auc)
         trial = f"trial {self._trial + 1} " if self._trial else ""
         state = f"{trial}epoch {epoch.number} AUC {epoch.metrics.auc:.4f}, best {self._best:.4f}"
+        self._bar.update(self._task, state=state)
+
+    def point(self, point: Point) -> None:
+        """An epoch of a search or of the final training ended; trials tell of themselves."""
+        self._best = max(self._best, point.valid_auc)
+        if self._trial and point.phase == "search":
+            return
+        self._epochs[point.phase] += 1
+        state = f"{point.phase} epoch {self._epochs[point.phase]} AUC {point.valid_auc:.4f}, best {self._best:.4f}"
         self._bar.update(self._task, state=state)
 
     def trial(self, outcome: Outcome) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,11 +93,13 @@ class RunFolder:
     Args:
         path: The folder.
         trainer: Prices the plans of trials that are read back.
+        on_point: Called with every point of the anytime curve.
     """
 
-    def __init__(self, path: Path, trainer: Trainer) -> None:
+    def __init__(self, path: Path, trainer: Trainer, on_point: Callable[[Point], None] | None = None) -> None:
         self.path = path
         self.trainer = trainer
+        self.on_point = on_point
         self.points: list[Point] = []
         drop_cut_line(path / "trials.jsonl")
         self._finished = self._with_weights([self._read_trial(line) for line in read_lines(path / "trials.jsonl")])
@@ -148,7 +150,10 @@ class RunFolder:
     def add_point(self, seconds: float, phase: Phase, valid_auc: float, reached_by: Network | Trial | None) -> None:
         """Records a point; a network is copied, for its test value is computed after the search."""
         kept = deepcopy(reached_by) if isinstance(reached_by, Network) else reached_by
-        self.points.append(Point(seconds, phase, valid_auc, kept))
+        point = Point(seconds, phase, valid_auc, kept)
+        self.points.append(point)
+        if self.on_point is not None:
+            self.on_point(point)
         append_line(self.path / "curve.jsonl", {"seconds": seconds, "phase": phase, "valid_auc": valid_auc})
 
     def network_of(self, trial: Trial) -> Network:

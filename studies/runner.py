@@ -158,7 +158,7 @@ class _Run:
         path.mkdir(parents=True, exist_ok=True)
         asked = {**dataclasses.asdict(run), "jobs": config.jobs, "device": str(trainer.device), "threads": 1}
         write_json(path / "config.json", {**asked, "machine": machine_name(), "versions": versions()})
-        self.folder = RunFolder(path, trainer)
+        self.folder = RunFolder(path, trainer, progress.point)
 
     def execute(self) -> dict[str, Any]:
         """Searches, trains the plan, evaluates it on test rows and records everything; gives the record's row."""
@@ -208,7 +208,6 @@ class _Run:
             def report(epoch: Epoch, trained: Network) -> None:
                 task.epochs["retrain"] += 1
                 task.report(epoch.metrics.auc, trained)
-                self.progress.epoch(epoch, trained)
 
             if handed is not None:
                 self.trainer.fit(handed.network, on_epoch=report)
