@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -13,7 +14,7 @@ from autodpq.operations import gather, sum_of_weights
 from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full, Others
 
 
-class Embedding(nn.Module):
+class Embedding(nn.Module, ABC):
     """The embedding rows of all fields in one table.
 
     Row numbers: first the direct rows of every field (frequent rows; all rows under ``Full``; frequent rows and one
@@ -61,6 +62,7 @@ class Embedding(nn.Module):
             flat[:, column] = self.row_of_id[start : start + field.cardinality][ids[:, column]]
         return flat
 
+    @abstractmethod
     def quantize(self, rows: Tensor, present: Sequence[int], counts: Tensor) -> Tensor:
         """Embeddings of rare values from their raw rows.
 
@@ -72,11 +74,10 @@ class Embedding(nn.Module):
         Returns:
             float [fields present, n, X].
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def start_quantizers(self, seed: int) -> None:
         """Starts the centroids by k-means on the raw rows; ``seed`` seeds it."""
-        raise NotImplementedError
 
     def forward(self, flat: Tensor) -> Tensor:
         """Embeds row numbers [batch, fields]; gives float [batch, fields, X]."""

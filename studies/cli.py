@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -17,6 +17,7 @@ from autodpq.errors import AutoDPQError
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
 
 DEFAULT_OUT = Path("autodpq-study")
+INTERRUPTED = 130  # what shells give a program that Ctrl-C ended
 
 Dataset = Annotated[str, typer.Option(help="A data set by name (list datasets), or a CSV or parquet file.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder of the publisher's files; else $AUTODPQ_DATA.")]
@@ -186,14 +187,28 @@ def options(
 
 def main() -> None:
     """Entry point: an error that a person can mend is one line, and exit code 2."""
+    stderr = Console(stderr=True)
     try:
-        app()
+        # Typer's own handling would draw a box around usage errors.
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except AutoDPQError as error:
-        Console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("Stopped. Finished runs and trials are kept; the same command goes on from there.")
-        sys.exit(130)
+        _fail(stderr, str(error))
+    except Exception as error:
+        # Which click it is, and where its classes are, differs between typer's versions.
+        if type(error).__name__ == "Abort":
+            code = INTERRUPTED
+        elif hasattr(error, "format_message"):
+            _fail(stderr, " ".join(str(error.format_message()).split()))
+        else:
+            raise
+    if code == INTERRUPTED:
+        stderr.print("Stopped. Finished runs and trials are kept; the same command goes on from there.", soft_wrap=True)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(stderr: Console, message: str) -> NoReturn:
+    stderr.print(f"[bold red]Error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -184,3 +188,17 @@ def test_version_and_help(cache: Path) -> None:
     version, help_ = call_cli("--version", cache=cache), call_cli("run", "--help", cache=cache)
     assert (version.code, version.out) == (0, f"autodpq {__version__}\n")
     assert help_.code == 0 and "--strategies" in help_.out and "--frequency-scope" in help_.out
+
+
+def test_ctrl_c_says_that_what_is_finished_is_kept(cache: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "studies.cli", "run", "--out", str(tmp_path / "study")]
+    environment = {**os.environ, "AUTODPQ_CACHE": str(cache)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        while not run.stdout.readline().startswith("[1/18]"):
+            assert run.poll() is None
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert err.startswith("Stopped.") and len(err.splitlines()) == 1
+    assert len(list((tmp_path / "study").glob("runs/*/result.json"))) >= 1
