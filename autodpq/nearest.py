@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from autodpq.errors import AutoDPQError
+
+Thing = TypeVar("Thing")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -15,3 +20,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
         return f"; did you mean {folded[matches[0]]!r}?"
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     return f"; known: {shown}" if names else ""
+
+
+def look_up(kind: str, name: str, known: Mapping[str, Thing]) -> Thing:
+    """What a name stands for; ``kind`` says in the error what was looked for.
+
+    Raises:
+        AutoDPQError: Nothing has the name; names the nearest.
+    """
+    if name not in known:
+        raise AutoDPQError(f"unknown {kind} {name!r}{nearest(name, known)}")
+    return known[name]

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from autodpq.dpq import QuantizerOptions
-from autodpq.errors import AutoDPQError
-from autodpq.nearest import nearest
+from autodpq.nearest import look_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +75,4 @@ def find_recipe(name: str) -> Recipe:
     Raises:
         AutoDPQError: There is none; names the nearest.
     """
-    if name not in RECIPES:
-        raise AutoDPQError(f"unknown recipe {name!r}{nearest(name, RECIPES)}")
-    return RECIPES[name]
+    return look_up("recipe", name, RECIPES)

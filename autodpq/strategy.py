@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from autodpq.errors import AutoDPQError
-from autodpq.nearest import nearest
+from autodpq.nearest import look_up
 from autodpq.plan import CompressionPlan
 from autodpq.task import SearchTask
 from autodpq.trial import Space, Trial, best_trial
@@ -79,9 +79,7 @@ def find_strategy(name: str) -> type[Strategy]:
     Raises:
         AutoDPQError: There is none; names the nearest.
     """
-    if name not in STRATEGIES:
-        raise AutoDPQError(f"unknown strategy {name!r}{nearest(name, STRATEGIES)}")
-    return STRATEGIES[name]
+    return look_up("strategy", name, STRATEGIES)
 
 
 def strategy_options(strategy: Strategy) -> dict[str, Any]:

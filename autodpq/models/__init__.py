@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from autodpq.errors import AutoDPQError
 from autodpq.models.base import CTRModel
 from autodpq.models.dcn import DCN, DCNv2
 from autodpq.models.deepfm import DeepFM
 from autodpq.models.pnn import PNN
-from autodpq.nearest import nearest
+from autodpq.nearest import look_up
 
 MODELS: dict[str, type[CTRModel]] = {model.name: model for model in (DeepFM, PNN, DCN, DCNv2)}
 
@@ -18,9 +17,7 @@ def find_model(name: str) -> type[CTRModel]:
     Raises:
         AutoDPQError: There is none; names the nearest.
     """
-    if name not in MODELS:
-        raise AutoDPQError(f"unknown model {name!r}{nearest(name, MODELS)}")
-    return MODELS[name]
+    return look_up("model", name, MODELS)
 
 
 __all__ = ["DCN", "MODELS", "PNN", "CTRModel", "DCNv2", "DeepFM", "find_model"]
