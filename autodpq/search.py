@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+
 from autodpq.bilevel import SearchEpoch, SearchOptions, carry_over, search, supernet_of
 from autodpq.plan import CompressionPlan
 from autodpq.strategy import Strategy, register
@@ -29,9 +31,9 @@ class AutoDPQ(Strategy):
     def __init__(
         self,
         *,
-        search_epochs: int = 2,
-        alpha_learning_rate: float = 3e-2,
-        xi: float = 0.0,
+        search_epochs: PositiveInt = 2,
+        alpha_learning_rate: PositiveFloat = 3e-2,
+        xi: NonNegativeFloat = 0.0,
         temperature_clock: Literal["step", "epoch"] = "step",
         scale: bool = True,
     ) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
-from autodpq.errors import AutoDPQError
-from autodpq.nearest import look_up
 from autodpq.plan import CompressionPlan
+from autodpq.plugins import Registry, is_class_of
 from autodpq.task import SearchTask
 from autodpq.trial import Space, Trial, best_trial
 
@@ -56,7 +54,7 @@ class AskTellStrategy(Strategy):
         return best_trial(task.history).plan
 
 
-STRATEGIES: dict[str, type[Strategy]] = {}
+STRATEGIES: Registry[type[Strategy]] = Registry("strategy", "autodpq.strategies", is_class_of(Strategy))
 AnyStrategy = TypeVar("AnyStrategy", bound=type[Strategy])
 
 
@@ -66,23 +64,5 @@ def register(strategy: AnyStrategy) -> AnyStrategy:
     Raises:
         AutoDPQError: Another strategy has the name.
     """
-    known = STRATEGIES.get(strategy.name)
-    if known is not None and known.__qualname__ != strategy.__qualname__:
-        raise AutoDPQError(f"two strategies are called {strategy.name!r}: {known} and {strategy}")
-    STRATEGIES[strategy.name] = strategy
+    STRATEGIES.add(strategy)
     return strategy
-
-
-def find_strategy(name: str) -> type[Strategy]:
-    """The registered strategy of a name.
-
-    Raises:
-        AutoDPQError: There is none; names the nearest.
-    """
-    return look_up("strategy", name, STRATEGIES)
-
-
-def strategy_options(strategy: Strategy) -> dict[str, Any]:
-    """The options of a strategy, by its constructor's signature."""
-    names = inspect.signature(type(strategy)).parameters
-    return {name: getattr(strategy, name) for name in names}

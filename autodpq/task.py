@@ -16,14 +16,17 @@ from autodpq.errors import AutoDPQError
 from autodpq.network import Network
 from autodpq.plan import CompressionPlan, Field
 from autodpq.trainer import Trainer
-from autodpq.trial import PHASES, Budget, Outcome, Phase, Pretrained, Space, Trial, check_plan
+from autodpq.trial import PHASES, Budget, Outcome, Phase, Pretrained, Prune, Space, Trial, check_plan
 
 
 class Executor(Protocol):
     """Trains plans; the runner decides where."""
 
-    def __call__(self, plans: Sequence[CompressionPlan]) -> Iterator[Outcome]:
-        """Yields the outcomes in the order of the plans."""
+    def __call__(self, plans: Sequence[CompressionPlan], first: int, prune: Prune) -> Iterator[Outcome]:
+        """Yields the outcomes in the order of the plans; ``first`` is the number of the first.
+
+        Wherever plans are trained, ``prune`` is asked here, in the order that :data:`autodpq.trial.Prune` promises.
+        """
         ...
 
 
@@ -41,6 +44,11 @@ class Journal(Protocol):
     def add_point(self, seconds: float, phase: Phase, valid_auc: float, reached_by: Network | Trial | None) -> None:
         """The search reached a validation AUC at a time; what reached it is given where it is the best so far."""
         ...
+
+
+def never(number: int, valid_aucs: Sequence[float]) -> bool:
+    """Prunes no trial."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -171,8 +179,12 @@ class SearchTask:
         """
         return self.evaluate_many([plan])[0]
 
-    def evaluate_many(self, plans: Sequence[CompressionPlan]) -> list[Trial]:
+    def evaluate_many(self, plans: Sequence[CompressionPlan], prune: Prune = never) -> list[Trial]:
         """Evaluates plans, in parallel where the executor can; trials come in the order of the plans.
+
+        Args:
+            plans: What to train.
+            prune: Ends trials early.
 
         Raises:
             AutoDPQError: A plan does not fit the space, or the budget is spent.
@@ -193,11 +205,20 @@ class SearchTask:
                 break
             kept.append(finished[number])
         for trial in kept:
+            if prune is not never:
+                self._replay(trial, prune)
             self._record(trial)
-        for plan, outcome in zip(plans[len(kept) :], self._executor(plans[len(kept) :]), strict=True):
+        left = plans[len(kept) :]
+        for plan, outcome in zip(left, self._executor(left, first + len(kept), prune), strict=True):
             self._add(plan, outcome)
         self._start_clock()
         return list(self.history[first:])
+
+    def _replay(self, trial: Trial, prune: Prune) -> None:
+        """Asks what was asked when the trial was trained, so that a pruner knows what it would have known."""
+        asked = trial.epochs if trial.state == "pruned" else trial.epochs - 1
+        for epoch in range(1, asked + 1):
+            prune(trial.number, trial.valid_aucs[:epoch])
 
     def _record(self, trial: Trial) -> None:
         self.history = (*self.history, trial)
@@ -214,13 +235,15 @@ class SearchTask:
         trial = Trial(
             number=len(self.history),
             plan=plan,
-            state="complete" if outcome.error is None else "failed",
+            state=outcome.kind,
             valid_auc=outcome.valid_auc,
             valid_logloss=outcome.valid_logloss,
             ledger=self.trainer.ledger(plan),
             seconds={"search": outcome.seconds},
-            epochs=outcome.epochs,
+            epochs=len(outcome.valid_aucs),
             error=outcome.error,
+            valid_aucs=tuple(outcome.valid_aucs),
+            attempts=outcome.attempts,
         )
         self._journal.add_trial(trial, outcome.state if best else None)
         self._record(trial)

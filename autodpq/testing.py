@@ -9,6 +9,7 @@ In a test module of one's own, this is all::
 from __future__ import annotations
 
 import inspect
+import json
 import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -24,12 +25,13 @@ from torch import Tensor, nn
 from autodpq.data.dataset import Samples
 from autodpq.models.deepfm import DeepFM
 from autodpq.network import Network
+from autodpq.options import label, options_of, parse_call
 from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full
 from autodpq.recipes import Recipe
 from autodpq.strategy import Strategy
 from autodpq.task import SearchTask
-from autodpq.trainer import Trainer
-from autodpq.trial import Budget, Outcome, Phase, Pretrained, Trial, check_plan
+from autodpq.trainer import Trainer, pruned_by, train_one
+from autodpq.trial import Budget, Outcome, Phase, Pretrained, Prune, Trial, check_plan
 
 FIELDS = (Field("user", 40, 12), Field("item", 24, 8), Field("device", 3, 3))
 CANDIDATES = (DPQ(2, 1), DPQ(2, 2), DPQ(4, 2))
@@ -83,20 +85,17 @@ class ToyExecutor:
         self.trainer: Trainer | None = None
         self.start: Mapping[str, Tensor] | None = None
 
-    def __call__(self, plans: Sequence[CompressionPlan]) -> Iterator[Outcome]:
+    def __call__(self, plans: Sequence[CompressionPlan], first: int, prune: Prune) -> Iterator[Outcome]:
         """Trains plans one after another."""
         assert self.trainer is not None, "make_task gives the executor its trainer"
-        for plan in plans:
-            number = len(self.trained)
-            if number == self.stops_at:
+        for number, plan in enumerate(plans, first):
+            if len(self.trained) == self.stops_at:
                 raise KeyboardInterrupt
             self.trained.append(plan)
-            if number == self.fails_at:
-                yield Outcome(None, None, 0.0, 0, None, "RuntimeError: made to fail")
-                continue
-            network, result = self.trainer.train_plan(plan, self.start)
-            metrics = result.best.metrics
-            yield Outcome(metrics.auc, metrics.logloss, result.seconds, result.epochs, network.state_dict())
+            if len(self.trained) - 1 == self.fails_at:
+                yield Outcome(None, None, 0.0, (), None, "RuntimeError: made to fail")
+            else:
+                yield train_one(self.trainer, plan, self.start, pruned_by(prune, number))
 
 
 def make_task(
@@ -226,8 +225,8 @@ class StrategyContract:
             pytest.skip("runs fewer than two trials")
         for number in range(len(task.history)):
             plan, failed = self.search(executor=ToyExecutor(fails_at=number))
-            states = ["failed" if trial.number == number else "complete" for trial in failed.history]
-            assert [trial.state for trial in failed.history] == states and len(states) > 1
+            assert [trial.number for trial in failed.history if trial.state == "failed"] == [number]
+            assert len(failed.history) > 1
             assert "made to fail" in (failed.history[number].error or "")
             check_plan(plan, failed.fields, failed.space)
 
@@ -236,6 +235,11 @@ class StrategyContract:
         assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters.values())
         given = {name: object() for name in parameters}
         assert vars(self.strategy(**given)) == given
+
+    def test_options_can_be_recorded(self) -> None:
+        options = options_of(self.make_strategy())
+        assert json.loads(json.dumps(options, allow_nan=False)).keys() == options.keys()
+        assert parse_call(label(self.make_strategy()))[0] == self.strategy.name
 
     def test_phases_add_up_to_the_time_charged(self) -> None:
         _, task = self.search()

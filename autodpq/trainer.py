@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -16,6 +17,7 @@ from autodpq.plan import Choice, CompressionPlan, Field, Full, uniform_plan
 from autodpq.recipes import Recipe
 from autodpq.supernet import SupernetEmbedding
 from autodpq.training import DeviceRows, Epoch, FitResult, fit
+from autodpq.trial import Outcome, Prune
 
 # Training that goes on must not see the batches of the training before it once more.
 ORDER_OFFSET = 7919
@@ -156,3 +158,62 @@ class Trainer:
         return ledger(
             self.fields, plan, self.recipe.embedding_dim, first_order=self.model.first_order, dense_floats=floats
         )
+
+
+class _Pruned(Exception):
+    """Training ends here."""
+
+
+def train_one(
+    trainer: Trainer,
+    plan: CompressionPlan,
+    pretrained: Mapping[str, Tensor] | None,
+    after_epoch: Callable[[Epoch, tuple[float, ...]], bool],
+) -> Outcome:
+    """Trains one plan for an executor; whatever goes wrong becomes the outcome's error, so that the search goes on.
+
+    The time charged is all of it, k-means included, but not that of ``after_epoch``.
+
+    Args:
+        trainer: Trains.
+        plan: The plan.
+        pretrained: Where it starts; None from nothing.
+        after_epoch: Called after every epoch with the validation AUCs so far; says whether to end here.
+    """
+    begin = time.perf_counter()
+    waited = 0.0
+    aucs: tuple[float, ...] = ()
+
+    def on_epoch(epoch: Epoch, network: Network) -> None:
+        nonlocal waited, aucs
+        aucs = (*aucs, epoch.metrics.auc)
+        called = time.perf_counter()
+        ends = after_epoch(epoch, aucs)
+        waited += time.perf_counter() - called
+        if ends:
+            raise _Pruned
+
+    def seconds() -> float:
+        return time.perf_counter() - begin - waited
+
+    try:
+        network, result = trainer.train_plan(plan, pretrained, on_epoch)
+    except _Pruned:
+        return Outcome(None, None, seconds(), aucs, None)
+    except Exception as error:
+        return Outcome(None, None, seconds(), aucs, None, f"{type(error).__name__}: {error}")
+    metrics = result.best.metrics
+    return Outcome(metrics.auc, metrics.logloss, seconds(), aucs, network.state_dict())
+
+
+def pruned_by(
+    prune: Prune, number: int, on_epoch: Callable[[Epoch], None] | None = None
+) -> Callable[[Epoch, tuple[float, ...]], bool]:
+    """The ``after_epoch`` of :func:`train_one` for trials that are trained where ``prune`` can be asked."""
+
+    def after_epoch(epoch: Epoch, valid_aucs: tuple[float, ...]) -> bool:
+        if on_epoch is not None:
+            on_epoch(epoch)
+        return not epoch.last and prune(number, valid_aucs)
+
+    return after_epoch

@@ -32,12 +32,14 @@ class Epoch:
         seconds: Since training began, evaluation included.
         metrics: On the validation rows.
         best: Whether no earlier epoch was as good.
+        last: Whether training ends with it.
     """
 
     number: int
     seconds: float
     metrics: Metrics
     best: bool
+    last: bool
 
 
 @dataclass(frozen=True)
@@ -163,20 +165,23 @@ def fit(
     optimizer = make_optimizer(network, recipe)
     best: Epoch | None = None
     best_state: dict[str, Tensor] = {}
-    number = 0
-    for number in range(1, (recipe.max_epochs if epochs is None else epochs) + 1):
+    number, limit = 0, recipe.max_epochs if epochs is None else epochs
+    for number in range(1, limit + 1):
         network.train()
         for ids, labels in train.batches(recipe.batch_size, seed, number):
             training_step(network, optimizer, ids, labels, recipe.l2)
         metrics = evaluate(network, valid)
-        epoch = Epoch(number, time.perf_counter() - begin, metrics, best is None or metrics.auc > best.metrics.auc)
+        is_best = best is None or metrics.auc > best.metrics.auc
+        since_best = 0 if best is None or is_best else number - best.number
+        last = number == limit or (epochs is None and since_best >= recipe.patience)
+        epoch = Epoch(number, time.perf_counter() - begin, metrics, is_best, last)
         if epoch.best:
             best, best_state = epoch, deepcopy(network.state_dict())
         if on_epoch is not None:
             called = time.perf_counter()
             on_epoch(epoch)
             begin += time.perf_counter() - called
-        if best is not None and epochs is None and number - best.number >= recipe.patience:
+        if epoch.last:
             break
     if best is None:
         raise AutoDPQError(f"epochs: {epochs} given, at least 1 is needed")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,6 +15,11 @@ from autodpq.plan import Choice, CompressionPlan, Field, Full, Others
 Phase = Literal["pretrain", "search", "retrain"]
 PHASES: tuple[Phase, ...] = ("pretrain", "search", "retrain")
 Space = Mapping[str, Sequence[Choice]]
+
+# Whether a trial ends now: asked after each of its epochs but the last, with its number and its validation AUCs so far.
+# Whatever runs side by side, trials of lower numbers have been asked about at that epoch, or have ended, before: what
+# looks at values of the same epoch alone gives the same answers on one process and on many.
+Prune = Callable[[int, Sequence[float]], bool]
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,8 @@ class Trial:
         seconds: Seconds per phase.
         epochs: Epochs trained.
         error: Why the trial failed; None unless it did.
+        valid_aucs: Validation AUC after each epoch.
+        attempts: How often it was begun: more than once where the process or machine that trained it was lost.
     """
 
     number: int
@@ -42,6 +49,8 @@ class Trial:
     seconds: Mapping[str, float] = field(default_factory=dict)
     epochs: int = 0
     error: str | None = None
+    valid_aucs: tuple[float, ...] = ()
+    attempts: int = 1
 
 
 def best_trial(history: Sequence[Trial]) -> Trial:
@@ -88,20 +97,29 @@ class Outcome:
     """What training one plan came to.
 
     Attributes:
-        valid_auc: None where it failed.
-        valid_logloss: None where it failed.
+        valid_auc: Of the best epoch; None unless it was trained to its end.
+        valid_logloss: Of that epoch; None unless it was trained to its end.
         seconds: Of training.
-        epochs: Epochs trained.
-        state: The network's weights; None where it failed.
-        error: Why it failed.
+        valid_aucs: Validation AUC after each epoch.
+        state: The network's weights; None unless it was trained to its end.
+        error: Why it failed; None unless it did.
+        attempts: How often it was begun.
     """
 
     valid_auc: float | None
     valid_logloss: float | None
     seconds: float
-    epochs: int
+    valid_aucs: tuple[float, ...]
     state: Mapping[str, Tensor] | None
     error: str | None = None
+    attempts: int = 1
+
+    @property
+    def kind(self) -> Literal["complete", "pruned", "failed"]:
+        """What the trial's state is."""
+        if self.error is not None:
+            return "failed"
+        return "pruned" if self.valid_auc is None else "complete"
 
 
 def check_plan(plan: CompressionPlan, fields: Sequence[Field], space: Space) -> None:
@@ -111,7 +129,7 @@ def check_plan(plan: CompressionPlan, fields: Sequence[Field], space: Space) -> 
         AutoDPQError: Names the field and the value.
     """
     if not isinstance(plan, CompressionPlan):
-        raise AutoDPQError(f"a strategy must give a CompressionPlan, not {type(plan).__name__}")
+        raise AutoDPQError(f"{plan!r} given, a CompressionPlan is needed")
     names = {field.name for field in fields}
     for name in plan:
         if name not in names:

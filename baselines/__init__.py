@@ -1,9 +1,12 @@
-"""The baseline strategies; importing the package registers them."""
+"""The baseline strategies; importing the package registers them.
+
+Those of Ray Tune are announced by entry points instead, as a plug-in's are: importing Ray takes a second.
+"""
 
 from __future__ import annotations
 
 from baselines.fe import FullEmbedding, FullEmbeddingContinued, OthersOnly
 from baselines.grid import Grid
-from baselines.random import Random
+from baselines.optuna_engine import NSGA2, TPE, Random
 
-__all__ = ["FullEmbedding", "FullEmbeddingContinued", "Grid", "OthersOnly", "Random"]
+__all__ = ["NSGA2", "TPE", "FullEmbedding", "FullEmbeddingContinued", "Grid", "OthersOnly", "Random"]

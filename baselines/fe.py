@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from pydantic import PositiveInt
+
 from autodpq.network import Network
 from autodpq.plan import CompressionPlan, Others, uniform_plan
 from autodpq.search import AutoDPQ
@@ -38,7 +40,7 @@ class FullEmbeddingContinued(Strategy):
 
     name: ClassVar[str] = "fe-continued"
 
-    def __init__(self, *, search_epochs: int = AutoDPQ().search_epochs) -> None:
+    def __init__(self, *, search_epochs: PositiveInt = AutoDPQ().search_epochs) -> None:
         self.search_epochs = search_epochs
 
     def search(self, task: SearchTask) -> CompressionPlan:

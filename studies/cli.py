@@ -19,7 +19,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_e
 DEFAULT_OUT = Path("autodpq-study")
 INTERRUPTED = 130  # what shells give a program that Ctrl-C ended
 
-Dataset = Annotated[str, typer.Option(help="A data set by name (list datasets), or a CSV or parquet file.")]
+Dataset = Annotated[
+    str, typer.Option(help="A name (list datasets), a CSV or parquet file, module:NAME or file.py:NAME.")
+]
 DataDir = Annotated[Path | None, typer.Option(help="Folder of the publisher's files; else $AUTODPQ_DATA.")]
 CacheDir = Annotated[
     Path | None, typer.Option(help="Folder of encoded data; else $AUTODPQ_CACHE, else ~/.cache/autodpq.")
@@ -39,7 +41,15 @@ class Listed(StrEnum):
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    from autodpq.options import split_names
+
+    return tuple(split_names(text))
+
+
+def _is_given(context: typer.Context, option: str) -> bool:
+    """Whether the command line gives an option."""
+    source = context.get_parameter_source(option.lower())
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
@@ -56,9 +66,18 @@ def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
 
 @app.command()
 def run(
-    strategies: Annotated[str, typer.Option(help="all, or names with commas between (list strategies).")] = "all",
+    context: typer.Context,
+    strategies: Annotated[
+        str,
+        typer.Option(
+            help="Names (list strategies), module:Class or file.py:Class, each with options as name(option=value), "
+            "commas between; all are the paper's."
+        ),
+    ] = "all",
     dataset: Dataset = "synthetic",
-    models: Annotated[str, typer.Option(help="Names with commas between (list models).")] = "deepfm",
+    models: Annotated[
+        str, typer.Option(help="Names (list models), module:Class or file.py:Class, with commas.")
+    ] = "deepfm",
     seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
     recipe: Annotated[str, typer.Option(help="Training recipe: paper or strong.")] = "paper",
     trials: Annotated[int | None, typer.Option(help="Trials of each search; else 20, and grid tries all.")] = None,
@@ -70,25 +89,37 @@ def run(
     resplit: Annotated[bool, typer.Option("--resplit", help="A split of its own for every seed.")] = False,
     frequency_scope: Annotated[str, typer.Option(help="Count values over all rows, or over train rows.")] = "all",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    jobs: Annotated[int, typer.Option(help="Processes that train trials side by side.")] = 1,
+    executor: Annotated[str, typer.Option(help="Train trials on this machine (local) or on a Ray cluster (ray).")] = (
+        "local"
+    ),
+    jobs: Annotated[int, typer.Option(help="Processes of this machine that train trials side by side.")] = 1,
+    ray_address: Annotated[str, typer.Option(help="The Ray cluster, as host:port; auto finds one here.")] = "auto",
+    cpus_per_trial: Annotated[float, typer.Option(help="Cores that a trial takes on the Ray cluster.")] = 1,
+    gpus_per_trial: Annotated[float, typer.Option(help="GPUs that a trial takes on the Ray cluster.")] = 0,
+    mirror: Annotated[
+        str | None, typer.Option(help="Optuna storage (sqlite:///FILE, postgresql://..., FILE.log) to copy trials to.")
+    ] = None,
     data_dir: DataDir = None,
     cache_dir: CacheDir = None,
     label: Label = "click",
     split_column: Annotated[str | None, typer.Option(help="Column of one's own file: train, valid, test.")] = None,
     time_column: Annotated[str | None, typer.Option(help="Column of one's own file that says when.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file of these options and of [options.STRATEGY]; the command line wins.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the study; the same command again does what is missing.")] = (
         DEFAULT_OUT
     ),
 ) -> None:
     """Run a study and write its report: every strategy, model and seed that is not done yet."""
     from reports import load_study, table1, write_report
-    from studies.config import ALL_STRATEGIES, check_config
+    from studies.config import check_config, read_config
     from studies.progress import Progress
     from studies.runner import run_study
 
     values: dict[str, Any] = {
         "dataset": dataset,
-        "strategies": ALL_STRATEGIES if strategies == "all" else _names(strategies),
+        "strategies": _names(strategies),
         "models": _names(models),
         "seeds": seeds,
         "recipe": recipe,
@@ -101,17 +132,25 @@ def run(
         "resplit": resplit,
         "frequency_scope": frequency_scope,
         "device": device,
+        "executor": executor,
         "jobs": jobs,
+        "ray_address": ray_address,
+        "cpus_per_trial": cpus_per_trial,
+        "gpus_per_trial": gpus_per_trial,
+        "mirror": mirror,
         "data_dir": None if data_dir is None else str(data_dir),
         "cache_dir": None if cache_dir is None else str(cache_dir),
         "label": label,
         "split_column": split_column,
         "time_column": time_column,
     }
-    config = check_config(values)
+    if config is not None:
+        given = {name for name in values if _is_given(context, name)}
+        values = {**values, **{name: value for name, value in read_config(config).items() if name not in given}}
+    checked = check_config(values)
     console = Console()
     with Progress(console) as progress:
-        run_study(config, out, progress)
+        run_study(checked, out, progress)
     files = write_report(out)
     console.print(table1(load_study(out)).to_text(), markup=False, highlight=False, soft_wrap=True)
     console.print(

@@ -5,20 +5,27 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+import autodpq.search as _registers_autodpq  # noqa: F401
+import baselines as _registers_baselines  # noqa: F401
 from autodpq.data import EncodedDataset, dataset_spec
 from autodpq.errors import AutoDPQError
 from autodpq.ledger import check_divides
-from autodpq.models import find_model
+from autodpq.models import MODELS
+from autodpq.nearest import nearest
+from autodpq.options import construct, label, options_of, parse_call
 from autodpq.plan import DPQ, Choice, Full
 from autodpq.plan import Field as DataField
 from autodpq.recipes import Recipe, find_recipe
-from autodpq.strategy import Strategy, find_strategy, strategy_options
+from autodpq.strategy import STRATEGIES, Strategy
 
+# What "all" stands for: the rows of the paper's tables, and the control.
 ALL_STRATEGIES = ("fe", "fe-continued", "others", "grid", "random", "autodpq")
 SPLIT_SEED = 2023
 
@@ -27,9 +34,10 @@ class StudyConfig(BaseModel):
     """The options of a study, as the command line takes them.
 
     Attributes:
-        dataset: A known name or a file.
-        strategies: Names of strategies.
-        models: Names of models.
+        dataset: A known name, a plug-in or a file.
+        strategies: Names of strategies or plug-ins, with options as ``name(option=value)``.
+        options: Options of strategies by name; those in ``strategies`` stand before them.
+        models: Names of models or plug-ins.
         seeds: Number of seeds: 0, 1, ...
         recipe: Name of the recipe.
         trials: Trials of each search; None leaves it to the strategy.
@@ -41,7 +49,12 @@ class StudyConfig(BaseModel):
         resplit: Give every seed a split of its own, the same for all strategies.
         frequency_scope: Count frequencies over all rows, or over the training rows alone.
         device: Where to train.
-        jobs: Processes that train trials side by side.
+        executor: Where trials are trained: on this machine, or on a Ray cluster.
+        jobs: Processes of this machine that train trials side by side.
+        ray_address: The cluster, as host:port, or "auto".
+        cpus_per_trial: Cores that a trial takes on the cluster.
+        gpus_per_trial: GPUs that a trial takes on the cluster; above 0 it trains there.
+        mirror: An Optuna storage that trials are copied to.
         data_dir: The folder of the publishers' files.
         cache_dir: The folder of encoded data.
         label: The label column of one's own file.
@@ -52,7 +65,8 @@ class StudyConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dataset: str = "synthetic"
-    strategies: tuple[str, ...] = ALL_STRATEGIES
+    strategies: tuple[str, ...] = ("all",)
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     models: tuple[str, ...] = ("deepfm",)
     seeds: int = Field(3, ge=1)
     recipe: str = "paper"
@@ -65,12 +79,45 @@ class StudyConfig(BaseModel):
     resplit: bool = False
     frequency_scope: Literal["all", "train"] = "all"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    executor: Literal["local", "ray"] = "local"
     jobs: int = Field(1, ge=1)
+    ray_address: str = "auto"
+    cpus_per_trial: float = Field(1, gt=0)
+    gpus_per_trial: float = Field(0, ge=0)
+    mirror: str | None = None
     data_dir: str | None = None
     cache_dir: str | None = None
     label: str = "click"
     split_column: str | None = None
     time_column: str | None = None
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Reads a study's options from TOML: keys are the command line's options, ``[options.NAME]`` a strategy's.
+
+    A file may come from anybody, so that it may name what is installed, but no code to load.
+
+    Raises:
+        AutoDPQError: Names the file and the key.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AutoDPQError(f"--config: {path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise AutoDPQError(f"--config: {path} is not valid TOML: {error}") from None
+    try:
+        config = StudyConfig(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        unknown = nearest(key, StudyConfig.model_fields) if first["type"] == "extra_forbidden" else ""
+        raise AutoDPQError(f"{path}: {key} = {first['input']!r}: {first['msg']}{unknown}") from None
+    for key, names in (("strategies", config.strategies), ("models", config.models), ("dataset", (config.dataset,))):
+        for name in names:
+            if ":" in parse_call(name)[0] and not Path(name).exists():
+                raise AutoDPQError(f"{path}: {key}: {name!r} is code to load, which only the command line may name")
+    return values
 
 
 def check_config(values: Mapping[str, Any]) -> StudyConfig:
@@ -86,15 +133,18 @@ def check_config(values: Mapping[str, Any]) -> StudyConfig:
         option = "--" + str(first["loc"][0]).replace("_", "-")
         raise AutoDPQError(f"{option}: {first['input']!r} given: {first['msg']}") from None
     spec = dataset_spec(config.dataset)
-    for option, names in (("--strategies", config.strategies), ("--models", config.models)):
-        if len(set(names)) < len(names):
-            raise AutoDPQError(f"{option}: a name is given twice in {','.join(names)}")
+    strategies = [label(strategy) for strategy in make_strategies(config)]
+    models = [MODELS.find(name).name for name in config.models]
+    for option, names in (("--strategies", strategies), ("--models", models)):
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise AutoDPQError(f"{option}: {twice} is given twice")
         if not names:
             raise AutoDPQError(f"{option}: at least one name is needed")
-    for name in config.strategies:
-        find_strategy(name)
-    for name in config.models:
-        find_model(name)
+    for option, value in (("--ray-address", "auto"), ("--cpus-per-trial", 1), ("--gpus-per-trial", 0), ("--jobs", 1)):
+        needed = "local" if option == "--jobs" else "ray"
+        if getattr(config, option[2:].replace("-", "_")) != value and config.executor != needed:
+            raise AutoDPQError(f"{option}: applies to --executor {needed}, not {config.executor}")
     for option, numbers in (("--K", config.K), ("--D", config.D)):
         if numbers is not None and (not numbers or len(set(numbers)) < len(numbers)):
             raise AutoDPQError(
@@ -104,6 +154,23 @@ def check_config(values: Mapping[str, Any]) -> StudyConfig:
     for choice in candidates(config.K or spec.K, config.D or spec.D):
         check_divides(choice.D, recipe.embedding_dim, "--D")
     return config
+
+
+def make_strategies(config: StudyConfig) -> list[Strategy]:
+    """The strategies of a study, their options checked.
+
+    Raises:
+        AutoDPQError: A strategy or an option is unknown, or an option is not of its type.
+    """
+    for name in config.options:
+        STRATEGIES.find(name)
+    texts = [name for text in config.strategies for name in (ALL_STRATEGIES if text == "all" else (text,))]
+    strategies = []
+    for text in texts:
+        reference, options = parse_call(text)
+        kind = STRATEGIES.find(reference)
+        strategies.append(construct(kind, options, config.options.get(kind.name)))
+    return strategies
 
 
 def candidates(K: tuple[int, ...], D: tuple[int, ...]) -> list[DPQ]:
@@ -124,8 +191,8 @@ class RunConfig:
     Attributes:
         data: The data set's name, fingerprint, threshold, split and scope of counting.
         model: The model's name.
-        strategy: The strategy's name.
-        options: The strategy's options.
+        strategy: The strategy's name, with the options that are not at their defaults.
+        options: All of the strategy's options.
         seed: The seed.
         recipe: All of the recipe.
         init: Where plans are trained from.
@@ -177,8 +244,8 @@ def run_config(config: StudyConfig, dataset: EncodedDataset, model: str, strateg
             "frequency_scope": config.frequency_scope,
         },
         model=model,
-        strategy=strategy.name,
-        options=strategy_options(strategy),
+        strategy=label(strategy),
+        options=options_of(strategy),
         seed=seed,
         recipe=dataclasses.asdict(recipe),
         init=config.init,

@@ -29,7 +29,7 @@ class SharedPretraining:
 
 
 def pretrain(
-    folder: Path, name: str, trainer: Trainer, test: DeviceRows, on_epoch: Callable[[Epoch, Network], None]
+    folder: Path, name: str, trainer: Trainer, test: DeviceRows, on_epoch: Callable[[Epoch], None]
 ) -> SharedPretraining:
     """Trains the FE network, or reads it where an earlier run of the study left it.
 
@@ -51,7 +51,7 @@ def pretrain(
                     flattened.append(test.flattened(network))
                 point = {"seconds": epoch.seconds, "phase": "pretrain", "valid_auc": epoch.metrics.auc}
                 curve.append({**point, "test_auc": evaluate(network, flattened[0]).auc})
-            on_epoch(epoch, network)
+            on_epoch(epoch)
 
         network, result = trainer.pretrain(record)
         folder.mkdir(parents=True, exist_ok=True)

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
 from autodpq.data import EncodedDataset
-from autodpq.network import Network
 from autodpq.plan import CompressionPlan, Field
-from autodpq.strategy import STRATEGIES, AskTellStrategy
 from autodpq.training import Epoch
 from autodpq.trial import Outcome
 from studies.config import RunConfig
 from studies.records import Point
-
-
-def _trainings(run: RunConfig) -> int:
-    """About how many trainings a run takes, for the time left."""
-    strategy = STRATEGIES[run.strategy]
-    if not issubclass(strategy, AskTellStrategy):
-        return 2
-    every = len(run.candidates) if run.strategy == "grid" else strategy.default_trials
-    return every if run.trials is None else min(run.trials, every) if run.strategy == "grid" else run.trials
 
 
 def _duration(seconds: float) -> str:
@@ -57,6 +47,7 @@ class Progress:
         )
         self._task = self._bar.add_task("", total=1, state="", left="")
         self._runs = 0
+        self._trainings: dict[str, int] = {}
         self._done = 0
         self._units = 0
         self._trial = 0
@@ -78,10 +69,10 @@ class Progress:
         dataset: EncodedDataset,
         fields: Sequence[Field],
         truth: dict[str, str | float] | None,
-        runs: Sequence[RunConfig],
+        trainings: Mapping[str, int],
         finished: Collection[str],
     ) -> None:
-        """The data is ready."""
+        """The data is ready; ``trainings`` says about how many each run takes, by its id."""
         rows = sum(field.cardinality for field in fields)
         head = sum(field.head for field in fields)
         self.console.print(
@@ -94,11 +85,12 @@ class Progress:
             self.console.print(
                 f"Bayes-optimal test AUC {truth['bayes_auc']:.4f}; the plan that suffices: {needed}", soft_wrap=True
             )
-        left = [run for run in runs if run.run_id not in finished]
+        left = [run for run in trainings if run not in finished]
         done = f", {len(finished)} of them done before" if finished else ""
-        self.console.print(f"{len(runs)} runs{done}")
+        self.console.print(f"{len(trainings)} runs{done}")
+        self._trainings = dict(trainings)
         self._runs = len(left)
-        self._units = sum(map(_trainings, left))
+        self._units = sum(trainings[run] for run in left)
         self._bar.update(self._task, total=max(self._units, 1))
         self._begin = time.monotonic()
 
@@ -108,7 +100,7 @@ class Progress:
         self._epochs.clear()
         self._bar.update(self._task, description=f"{run.model} seed {run.seed} {run.strategy}", state="")
 
-    def epoch(self, epoch: Epoch, network: Network) -> None:
+    def epoch(self, epoch: Epoch) -> None:
         """An epoch ended."""
         self._best = max(self._best, epoch.metrics.auc)
         trial = f"trial {self._trial + 1} " if self._trial else ""
@@ -131,6 +123,10 @@ class Progress:
         self._advance(1)
         self._bar.update(self._task, state=f"trial {self._trial} best AUC {self._best:.4f}")
 
+    def warn(self, message: str) -> None:
+        """Something that does not end the study, and that a person should know."""
+        self.console.print(f"[yellow]Warning:[/] {escape(message)}", highlight=False, soft_wrap=True)
+
     def _advance(self, units: int) -> None:
         task = self._bar.tasks[0]
         self._bar.advance(self._task, units)
@@ -140,8 +136,10 @@ class Progress:
     def end_run(self, run: RunConfig, record: dict[str, Any]) -> None:
         """A run ended."""
         self._done += 1
-        self._advance(max(_trainings(run) - self._trial, 0))
-        trials = f", {record['trials']} trials" if record["trials"] else ""
+        self._advance(max(self._trainings[run.run_id] - self._trial, 0))
+        kinds = ("failed", "pruned", "restarted")
+        counts = ", ".join(f"{record[f'{kind}_trials']} {kind}" for kind in kinds if record[f"{kind}_trials"])
+        trials = f", {record['trials']} trials{f' ({counts})' if counts else ''}" if record["trials"] else ""
         self.console.print(
             f"[{self._done}/{self._runs}] {run.model} seed {run.seed} {run.strategy}: "
             f"test AUC {record['test_auc']:.4f}, logloss {record['test_logloss']:.4f}, "

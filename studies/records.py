@@ -44,6 +44,8 @@ RECORD_COLUMNS = (
     "epochs",
     "trials",
     "failed_trials",
+    "pruned_trials",
+    "restarted_trials",
     "plan",
     "device",
     "machine",
@@ -94,22 +96,36 @@ class RunFolder:
         path: The folder.
         trainer: Prices the plans of trials that are read back.
         on_point: Called with every point of the anytime curve.
+        on_line: Called with every line of ``trials.jsonl``, those that are read back first.
     """
 
-    def __init__(self, path: Path, trainer: Trainer, on_point: Callable[[Point], None] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        trainer: Trainer,
+        on_point: Callable[[Point], None] | None = None,
+        on_line: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
         self.path = path
         self.trainer = trainer
         self.on_point = on_point
+        self.on_line = on_line
         self.points: list[Point] = []
         drop_cut_line(path / "trials.jsonl")
-        self._finished = self._with_weights([self._read_trial(line) for line in read_lines(path / "trials.jsonl")])
+        lines = read_lines(path / "trials.jsonl")
+        self._finished = self._with_weights([self._read_trial(line) for line in lines])
+        if on_line is not None:
+            for line in lines[: len(self._finished)]:
+                on_line(line)
         # Points are told again, by the trials that are read back or by a search that begins anew.
         (path / "curve.jsonl").unlink(missing_ok=True)
 
     def _read_trial(self, line: dict[str, Any]) -> Trial:
         plan = CompressionPlan.from_json(line["plan"])
-        kept = ("number", "state", "valid_auc", "valid_logloss", "seconds", "epochs", "error")
-        return Trial(plan=plan, ledger=self.trainer.ledger(plan), **{name: line[name] for name in kept})
+        kept = ("number", "state", "valid_auc", "valid_logloss", "seconds", "epochs", "error", "attempts")
+        valid_aucs = tuple(line["valid_aucs"])
+        values = {name: line[name] for name in kept}
+        return Trial(plan=plan, ledger=self.trainer.ledger(plan), valid_aucs=valid_aucs, **values)
 
     def _with_weights(self, trials: list[Trial]) -> list[Trial]:
         """The trials before the first best-so-far one whose weights are gone; the file forgets the rest."""
@@ -144,8 +160,12 @@ class RunFolder:
             "seconds": dict(trial.seconds),
             "epochs": trial.epochs,
             "error": trial.error,
+            "valid_aucs": list(trial.valid_aucs),
+            "attempts": trial.attempts,
         }
         append_line(self.path / "trials.jsonl", line)
+        if self.on_line is not None:
+            self.on_line(line)
 
     def add_point(self, seconds: float, phase: Phase, valid_auc: float, reached_by: Network | Trial | None) -> None:
         """Records a point; a network is copied, for its test value is computed after the search."""

@@ -1,40 +1,31 @@
-"""The loop around the strategies: timing, records, resuming, final training, test metrics."""
+"""A study: what is missing of it is run, one run after another."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pandas as pd
-from torch import Tensor
+import torch
 
-import autodpq.search as _registers_autodpq  # noqa: F401
-import baselines as _registers_baselines  # noqa: F401
-from autodpq import __version__
 from autodpq.data import EncodedDataset, load_dataset
 from autodpq.errors import AutoDPQError
-from autodpq.metrics import Metrics, evaluate_predictions
-from autodpq.models import find_model
-from autodpq.network import Network
-from autodpq.plan import DPQ, CompressionPlan, parse_choice
+from autodpq.models import MODELS
 from autodpq.recipes import find_recipe
-from autodpq.strategy import Strategy, find_strategy
-from autodpq.task import SearchTask
+from autodpq.strategy import AskTellStrategy, Strategy
 from autodpq.trainer import Trainer
-from autodpq.training import DeviceRows, Epoch, evaluate, predict
-from autodpq.trial import PHASES, Budget, Trial, best_trial, check_plan
-from studies.config import RunConfig, StudyConfig, make_space, run_config
-from studies.execution import LocalExecutor
+from autodpq.training import DeviceRows
+from studies.config import RunConfig, StudyConfig, make_strategies, run_config
+from studies.execution import TrainerSpec, to_arrays
 from studies.files import read_json, write_json
-from studies.headroom import headroom
-from studies.machine import choose_device, device_name, machine_name, torch_settings, versions
+from studies.machine import choose_device, torch_settings
 from studies.prepared import Prepared, prepare
-from studies.pretraining import SharedPretraining, pretrain
+from studies.pretraining import pretrain
+from studies.processes import WorkerPool
 from studies.progress import Progress
-from studies.records import RECORD_COLUMNS, RunFolder, write_records
+from studies.records import write_records
+from studies.run import Run, Shared, Workers
 
 
 def load_for(config: StudyConfig) -> EncodedDataset:
@@ -72,33 +63,68 @@ def run_study(config: StudyConfig, out: Path, progress: Progress) -> pd.DataFram
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     device = choose_device(config.device)
     dataset = load_for(config)
-    strategies = [find_strategy(name)() for name in config.strategies]
+    strategies = make_strategies(config)
     runs = [
-        (run_config(config, dataset, model, strategy, seed), strategy)
+        (run_config(config, dataset, MODELS.find(model).name, strategy, seed), model, strategy)
         for model in config.models
         for seed in range(config.seeds)
         for strategy in strategies
     ]
-    first = prepare_run(dataset, runs[0][0])
-    _claim(out, config)
-    finished = {run.run_id for run, _ in runs if (out / "runs" / run.run_id / "result.json").exists()}
-    progress.start_study(dataset, first.fields, first.truth, [run for run, _ in runs], finished)
-    shared: tuple[str, Prepared, Trainer, SharedPretraining] | None = None
-    for run, strategy in runs:
-        if run.run_id in finished:
-            continue
-        progress.start_run(run)
-        if shared is None or shared[0] != run.pretrained_id:
-            prepared = prepare_run(dataset, run)
-            recipe, model = find_recipe(config.recipe), find_model(run.model)
-            trainer = Trainer(prepared.fields, model, recipe, run.seed, device, prepared.train, prepared.valid)
-            test = DeviceRows.load(prepared.test, device)
-            pretraining = pretrain(out / "pretrained", run.pretrained_id, trainer, test, progress.epoch)
-            shared = (run.pretrained_id, prepared, trainer, pretraining)
-        record = _Run(out, config, run, strategy, *shared[1:], progress).execute()
-        write_records(out)
-        progress.end_run(run, record)
+    prepared = prepare_run(dataset, runs[0][0])
+    finished = {run.run_id for run, _, _ in runs if (out / "runs" / run.run_id / "result.json").exists()}
+    with _workers(config, progress) if len(finished) < len(runs) else nullcontext() as workers:
+        _claim(out, config)
+        trainings = {run.run_id: _trainings(config, run, strategy) for run, _, strategy in runs}
+        progress.start_study(dataset, prepared.fields, prepared.truth, trainings, finished)
+        data, shared = runs[0][0].data, None
+        for run, model, strategy in runs:
+            if run.run_id in finished:
+                continue
+            progress.start_run(run)
+            if run.data != data:
+                data, prepared = run.data, prepare_run(dataset, run)
+            if shared is None or shared.name != run.pretrained_id:
+                shared = _share(config, out, run, model, prepared, device, progress)
+            record = Run(out, config, run, strategy, shared, workers, progress).execute()
+            write_records(out)
+            progress.end_run(run, record)
     return write_records(out)
+
+
+def _share(
+    config: StudyConfig,
+    out: Path,
+    run: RunConfig,
+    model: str,
+    prepared: Prepared,
+    device: torch.device,
+    progress: Progress,
+) -> Shared:
+    recipe, rows = find_recipe(config.recipe), (prepared.train, prepared.valid)
+    trainer = Trainer(prepared.fields, MODELS.find(model), recipe, run.seed, device, *rows)
+    test = DeviceRows.load(prepared.test, device)
+    pretraining = pretrain(out / "pretrained", run.pretrained_id, trainer, test, progress.epoch)
+    start = to_arrays(pretraining.pretrained.state) if config.init == "pretrained" else None
+    there = str(device) if config.executor == "local" else "cuda" if config.gpus_per_trial else "cpu"
+    spec = TrainerSpec(prepared.fields, model, recipe, run.seed, there, *rows, start)
+    return Shared(run.pretrained_id, prepared, trainer, pretraining, spec)
+
+
+def _workers(config: StudyConfig, progress: Progress) -> AbstractContextManager[Workers | None]:
+    """What trains trials side by side; None where they are trained here, one after another."""
+    if config.executor == "ray":
+        from studies.ray_cluster import RayCluster
+
+        return RayCluster(config.ray_address, config.cpus_per_trial, config.gpus_per_trial, progress.warn)
+    return WorkerPool(config.jobs) if config.jobs > 1 else nullcontext()
+
+
+def _trainings(config: StudyConfig, run: RunConfig, strategy: Strategy) -> int:
+    """About how many trainings a run takes, for the time left."""
+    if not isinstance(strategy, AskTellStrategy):
+        return 2
+    expected = len(run.candidates) if strategy.name == "grid" else strategy.default_trials
+    return expected if config.trials is None else min(config.trials, expected)
 
 
 def prepare_run(dataset: EncodedDataset, run: RunConfig) -> Prepared:
@@ -130,157 +156,3 @@ def _claim(out: Path, config: StudyConfig) -> None:
         write_json(path, mine)
     except OSError as error:
         raise AutoDPQError(f"--out: {out} cannot be written: {error.strerror}") from None
-
-
-class _Run:
-    """One run, from its search to its record."""
-
-    def __init__(
-        self,
-        out: Path,
-        config: StudyConfig,
-        run: RunConfig,
-        strategy: Strategy,
-        prepared: Prepared,
-        trainer: Trainer,
-        pretraining: SharedPretraining,
-        progress: Progress,
-    ) -> None:
-        self.out = out
-        self.config = config
-        self.run = run
-        self.strategy = strategy
-        self.prepared = prepared
-        self.trainer = trainer
-        self.pretraining = pretraining
-        self.progress = progress
-        path = out / "runs" / run.run_id
-        path.mkdir(parents=True, exist_ok=True)
-        asked = {**dataclasses.asdict(run), "jobs": config.jobs, "device": str(trainer.device), "threads": 1}
-        write_json(path / "config.json", {**asked, "machine": machine_name(), "versions": versions()})
-        self.folder = RunFolder(path, trainer, progress.point)
-
-    def execute(self) -> dict[str, Any]:
-        """Searches, trains the plan, evaluates it on test rows and records everything; gives the record's row."""
-        task = self._task()
-        plan = self.strategy.search(task)
-        check_plan(plan, task.fields, task.space)
-        network = self._final_network(task, plan)
-        valid = evaluate(network, self.trainer.valid.flattened(network))
-        result = self._result(task, plan, network, valid)
-        self.folder.finish(result)
-        record: dict[str, Any] = result["record"]
-        return record
-
-    def _task(self) -> SearchTask:
-        choices = [choice for text in self.run.candidates if isinstance(choice := parse_choice(text), DPQ)]
-        prepared, pretrained = self.prepared, self.pretraining.pretrained
-        executor = LocalExecutor(
-            self.trainer,
-            prepared.train,
-            prepared.valid,
-            pretrained.state if self.config.init == "pretrained" else None,
-            self.config.jobs,
-            self.progress.epoch,
-            self.progress.trial,
-        )
-        return SearchTask(
-            self.trainer,
-            prepared.train,
-            prepared.valid,
-            make_space(prepared.fields, choices),
-            Budget(self.config.trials),
-            pretrained,
-            self.config.init,
-            executor,
-            self.folder,
-        )
-
-    def _final_network(self, task: SearchTask, plan: CompressionPlan) -> Network:
-        """Trains the network of the plan, unless a trial or the strategy already has."""
-        handed = task.handed_over
-        if handed is not None and handed.trained:
-            return handed.network
-        if handed is None and task.history and best_trial(task.history).plan == plan:
-            return self.folder.network_of(best_trial(task.history))
-        with task.phase("retrain"):
-
-            def report(epoch: Epoch, trained: Network) -> None:
-                task.epochs["retrain"] += 1
-                task.report(epoch.metrics.auc, trained)
-
-            if handed is not None:
-                self.trainer.fit(handed.network, on_epoch=report)
-                return handed.network
-            network, _ = self.trainer.train_plan(plan, self._start(task), report)
-            return network
-
-    def _start(self, task: SearchTask) -> Mapping[str, Tensor] | None:
-        """Where plans are trained from; charged to the run."""
-        return task.pretrained() if task.init == "pretrained" else None
-
-    def _result(self, task: SearchTask, plan: CompressionPlan, network: Network, valid: Metrics) -> dict[str, Any]:
-        test = DeviceRows.load(self.prepared.test, self.trainer.device)
-        probabilities = predict(network, test.flattened(network))
-        metrics = evaluate_predictions(probabilities, self.prepared.test.labels)
-        ledger = task.trainer.ledger(plan)
-        seconds = sum(task.seconds.values())
-        row = (
-            self.run.run_id,
-            self.out.resolve().name,
-            self.run.data["name"],
-            self.run.model,
-            self.run.strategy,
-            self.run.seed,
-            self.run.recipe["name"],
-            metrics.auc,
-            metrics.logloss,
-            valid.auc,
-            valid.logloss,
-            ledger.parameters,
-            ledger.bytes,
-            seconds,
-            *(task.seconds[phase] for phase in PHASES),
-            sum(task.epochs.values()),
-            len(task.history),
-            sum(trial.state == "failed" for trial in task.history),
-            plan.to_json(),
-            device_name(self.trainer.device),
-            machine_name(),
-            __version__,
-        )
-        curve = self._curve(task, test)
-        curve.append({"seconds": seconds, "phase": "retrain", "valid_auc": valid.auc, "test_auc": metrics.auc})
-        return {
-            "run": self.run.run_id,
-            "record": dict(zip(RECORD_COLUMNS, row, strict=True)),
-            "epochs": task.epochs,
-            "curve": curve,
-            "fe_seconds": self.pretraining.pretrained.seconds,
-            "headroom": headroom(self.prepared.test, self.prepared.fields, probabilities),
-            "fields": [
-                {
-                    "name": field.name,
-                    "cardinality": field.cardinality,
-                    "head": field.head,
-                    "choice": str(plan[field.name]),
-                    "parameters": share.parameters,
-                    "bits": share.bits,
-                }
-                for field, share in zip(self.prepared.fields, ledger.fields, strict=True)
-            ],
-            "truth": self.prepared.truth,
-        }
-
-    def _curve(self, task: SearchTask, test: DeviceRows) -> list[dict[str, Any]]:
-        """Points with test values; what reached them was kept until the search had ended."""
-        curve = list(self.pretraining.curve) if task.epochs["pretrain"] else []
-        for point in self.folder.points:
-            if point.reached_by is None:
-                continue
-            trial = point.reached_by
-            network = self.folder.network_of(trial) if isinstance(trial, Trial) else trial
-            auc = evaluate(network, test.flattened(network)).auc
-            values = {"seconds": point.seconds, "phase": point.phase, "valid_auc": point.valid_auc}
-            curve.append({**values, "test_auc": auc})
-        return curve

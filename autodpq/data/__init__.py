@@ -1,7 +1,7 @@
 """Data sets: tables to frequency-ranked ids, splits, and the loaders (no torch here)."""
 
 from autodpq.data.dataset import EncodedDataset, Samples, Truth
-from autodpq.data.registry import DATASETS, DatasetSpec, dataset_spec, list_datasets, load_dataset
+from autodpq.data.registry import DATASETS, DatasetSpec, dataset_spec, load_dataset
 from autodpq.data.splits import (
     FRACTIONS,
     SPLIT_METHODS,
@@ -26,7 +26,6 @@ __all__ = [
     "chronological_split",
     "column_split",
     "dataset_spec",
-    "list_datasets",
     "load_dataset",
     "random_split",
     "split_dataset",

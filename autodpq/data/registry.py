@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 from autodpq.data.avazu import load_avazu
 from autodpq.data.criteo import load_criteo
@@ -18,6 +17,7 @@ from autodpq.data.synthetic import THRESHOLD, load_synthetic
 from autodpq.data.table import load_table, table_name
 from autodpq.errors import AutoDPQError
 from autodpq.nearest import nearest
+from autodpq.plugins import Registry
 
 _PUBLISHED = frozenset({"data_dir", "cache_dir", "fields", "exclude"})
 _OWN = frozenset({"cache_dir", "label", "fields", "exclude", "split_column", "time_column"})
@@ -50,72 +50,68 @@ class DatasetSpec:
     embedding_dim: int = 16
 
 
-DATASETS = MappingProxyType(
-    {
-        spec.name: spec
-        for spec in (
-            DatasetSpec(
-                name="synthetic",
-                description="generated clicks in the shape of MovieLens-1M, 150,000 rows, the truth known",
-                threshold=THRESHOLD,
-                K=(8, 16, 32),
-                D=(2, 4, 8),
-                split_method="random",
-                load=load_synthetic,
-                options=frozenset({"cache_dir"}),
-            ),
-            DatasetSpec(
-                name="movielens1m",
-                description="MovieLens-1M: 1,000,209 ratings of movies, 8 fields",
-                threshold=40,
-                K=(8, 16, 32),
-                D=(2, 4, 8),
-                split_method="random",
-                load=load_movielens1m,
-                options=_PUBLISHED | {"label_above"},
-            ),
-            DatasetSpec(
-                name="avazu",
-                description="Avazu: 40 million advertisements shown on phones, 22 fields",
-                threshold=7,
-                K=(8, 16),
-                D=(2, 4),
-                split_method="random",
-                load=load_avazu,
-                options=_PUBLISHED,
-            ),
-            DatasetSpec(
-                name="criteo",
-                description="Criteo: 46 million advertisements shown on web pages, 39 fields",
-                threshold=10,
-                K=(8, 16),
-                D=(2, 4),
-                split_method="random",
-                load=load_criteo,
-                options=_PUBLISHED,
-            ),
-        )
-    }
-)
+def _check(thing: object) -> str | None:
+    return None if isinstance(thing, DatasetSpec) else f"{thing!r} is no autodpq.data.DatasetSpec"
 
 
-def list_datasets() -> tuple[DatasetSpec, ...]:
-    """The data sets that are known by name."""
-    return tuple(DATASETS.values())
+DATASETS: Registry[DatasetSpec] = Registry("data set", "autodpq.datasets", _check)
+for _spec in (
+    DatasetSpec(
+        name="synthetic",
+        description="generated clicks in the shape of MovieLens-1M, 150,000 rows, the truth known",
+        threshold=THRESHOLD,
+        K=(8, 16, 32),
+        D=(2, 4, 8),
+        split_method="random",
+        load=load_synthetic,
+        options=frozenset({"cache_dir"}),
+    ),
+    DatasetSpec(
+        name="movielens1m",
+        description="MovieLens-1M: 1,000,209 ratings of movies, 8 fields",
+        threshold=40,
+        K=(8, 16, 32),
+        D=(2, 4, 8),
+        split_method="random",
+        load=load_movielens1m,
+        options=_PUBLISHED | {"label_above"},
+    ),
+    DatasetSpec(
+        name="avazu",
+        description="Avazu: 40 million advertisements shown on phones, 22 fields",
+        threshold=7,
+        K=(8, 16),
+        D=(2, 4),
+        split_method="random",
+        load=load_avazu,
+        options=_PUBLISHED,
+    ),
+    DatasetSpec(
+        name="criteo",
+        description="Criteo: 46 million advertisements shown on web pages, 39 fields",
+        threshold=10,
+        K=(8, 16),
+        D=(2, 4),
+        split_method="random",
+        load=load_criteo,
+        options=_PUBLISHED,
+    ),
+):
+    DATASETS.add(_spec, "built in")
 
 
 def dataset_spec(name_or_path: str | os.PathLike[str]) -> DatasetSpec:
-    """The data set of a name, or the one that a file of one's own is.
+    """The data set of a name or plug-in, or the one that a file of one's own is.
 
     Raises:
-        AutoDPQError: It is neither a known name nor a file.
+        AutoDPQError: It is neither a known name, nor a plug-in, nor a file.
     """
     text = os.fspath(name_or_path)
-    if text in DATASETS:
-        return DATASETS[text]
     path = Path(text).expanduser()
+    if text in DATASETS.names() or (":" in text and not path.exists()):
+        return DATASETS.find(text)
     if not text or not path.exists():
-        raise AutoDPQError(f"{text!r} is neither a data set nor a file{nearest(text, DATASETS)}")
+        raise AutoDPQError(f"{text!r} is neither a data set nor a file{nearest(text, DATASETS.names())}")
     return DatasetSpec(
         name=table_name(path),
         description=f"one's own file {path.name}",

@@ -11,7 +11,7 @@ import torch
 from command_line import Call, call_cli
 
 from autodpq.data import DATASETS, load_dataset
-from autodpq.models import find_model
+from autodpq.models import MODELS
 from autodpq.plan import CompressionPlan
 from autodpq.recipes import find_recipe
 from autodpq.trainer import Trainer
@@ -39,7 +39,7 @@ def test_autodpq_comes_near_the_plan_that_generated_the_data(
         frequency_scope="all",
     )
     assert ready.truth is not None and ready.truth == result["truth"]
-    trainer = Trainer(ready.fields, find_model("deepfm"), find_recipe("paper"), 0, cpu, ready.train, ready.valid)
+    trainer = Trainer(ready.fields, MODELS.find("deepfm"), find_recipe("paper"), 0, cpu, ready.train, ready.valid)
     pretrained = load_state(next(out.glob("pretrained/*.safetensors")))
     test = DeviceRows.load(ready.test, cpu)
 

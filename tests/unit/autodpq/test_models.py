@@ -6,7 +6,7 @@ import torch
 from autodpq.dpq import QuantizerOptions
 from autodpq.embedding import PlanEmbedding
 from autodpq.errors import AutoDPQError
-from autodpq.models import DCN, MODELS, PNN, DCNv2, DeepFM, find_model
+from autodpq.models import DCN, MODELS, PNN, DCNv2, DeepFM
 from autodpq.models.layers import MLP
 from autodpq.network import Network
 from autodpq.operations import Dropout
@@ -35,8 +35,8 @@ def batch_of(n=6, n_fields=N_FIELDS):
 
 
 def test_all_models_are_known():
-    assert MODELS == {"deepfm": DeepFM, "pnn": PNN, "dcn": DCN, "dcnv2": DCNv2}
-    assert [find_model(name) for name in MODELS] == list(MODELS.values())
+    assert dict(MODELS) == {"deepfm": DeepFM, "pnn": PNN, "dcn": DCN, "dcnv2": DCNv2}
+    assert [MODELS.find(name) for name in MODELS] == list(MODELS.values())
 
 
 @pytest.mark.parametrize(
@@ -44,12 +44,12 @@ def test_all_models_are_known():
 )
 def test_find_model_names_the_nearest(name, near):
     with pytest.raises(AutoDPQError, match=f"{name!r}; did you mean '{near}"):
-        find_model(name)
+        MODELS.find(name)
 
 
 def test_find_model_names_all_where_none_is_near():
     with pytest.raises(AutoDPQError, match="'transformer'; known: deepfm, pnn, dcn, dcnv2"):
-        find_model("transformer")
+        MODELS.find("transformer")
 
 
 @each_model

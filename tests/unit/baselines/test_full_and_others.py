@@ -6,7 +6,8 @@ import torch
 from autodpq.errors import AutoDPQError
 from autodpq.plan import Full, Others, uniform_plan
 from autodpq.search import AutoDPQ
-from autodpq.strategy import Strategy, find_strategy, strategy_options
+from autodpq.options import options_of
+from autodpq.strategy import STRATEGIES, Strategy
 from autodpq.testing import FIELDS, MemoryJournal, ToyExecutor, make_task
 from autodpq.training import evaluate
 from baselines import FullEmbedding, FullEmbeddingContinued, OthersOnly
@@ -92,9 +93,9 @@ def test_no_search_epoch_is_refused() -> None:
     ("name", "strategy"), [("fe", FullEmbedding), ("fe-continued", FullEmbeddingContinued), ("others", OthersOnly)]
 )
 def test_baselines_are_found_by_name(name: str, strategy: type[Strategy]) -> None:
-    assert find_strategy(name) is strategy
+    assert STRATEGIES.find(name) is strategy
 
 
 def test_options_are_read_off_the_constructor() -> None:
-    assert strategy_options(FullEmbedding()) == {}
-    assert strategy_options(FullEmbeddingContinued(search_epochs=7)) == {"search_epochs": 7}
+    assert options_of(FullEmbedding()) == {}
+    assert options_of(FullEmbeddingContinued(search_epochs=7)) == {"search_epochs": 7}

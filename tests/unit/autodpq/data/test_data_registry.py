@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from autodpq.data import DATASETS, dataset_spec, list_datasets, load_dataset
+from autodpq.data import DATASETS, dataset_spec, load_dataset
 from autodpq.data.splits import SPLIT_METHODS
 from autodpq.errors import AutoDPQError
 
 
 def test_the_known_data_sets_and_their_defaults() -> None:
-    defaults = {spec.name: (spec.threshold, spec.K, spec.D, spec.split_method) for spec in list_datasets()}
+    defaults = {spec.name: (spec.threshold, spec.K, spec.D, spec.split_method) for spec in DATASETS.values()}
     assert defaults == {
         "synthetic": (60, (8, 16, 32), (2, 4, 8), "random"),
         "movielens1m": (40, (8, 16, 32), (2, 4, 8), "random"),
@@ -82,7 +82,7 @@ def test_a_text_for_a_sequence_of_names_is_refused() -> None:
 
 
 def test_every_option_applies_to_something() -> None:
-    taken = frozenset.union(*(spec.options for spec in list_datasets())) | {"label", "split_column", "time_column"}
+    taken = frozenset.union(*(spec.options for spec in DATASETS.values())) | {"label", "split_column", "time_column"}
     assert taken == set(load_dataset.__kwdefaults__ or {})
 
 

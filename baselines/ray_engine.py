@@ -1,0 +1,109 @@
+"""Ray Tune's random search and its ASHA as strategies. Trials run where all others do: no Ray cluster is started."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import Field, PositiveInt
+
+from autodpq.errors import AutoDPQError
+from autodpq.plan import CompressionPlan
+from autodpq.strategy import AskTellStrategy
+from autodpq.task import SearchTask
+from autodpq.trial import Space, Trial, best_trial
+
+try:
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+    from ray.tune.search.variant_generator import generate_variants
+except ImportError as error:
+    raise AutoDPQError("needs Ray Tune: pip install 'autodpq[ray]'") from error
+
+
+class RandomRay(AskTellStrategy):
+    """A pair (K, D) of its own for every field, drawn uniformly by Ray Tune's variant generator."""
+
+    name: ClassVar[str] = "random-ray"
+    uses_history: ClassVar[bool] = False
+
+    def ask(self, number: int, space: Space, rng: np.random.Generator, history: Sequence[Trial]) -> CompressionPlan:
+        spec = {name: tune.choice(list(row)) if len(row) > 1 else row[0] for name, row in space.items()}
+        # A generator, never a bare seed: Ray begins anew at a seed for every field, which then all draw alike.
+        random_state = np.random.RandomState(rng.integers(2**31))
+        [(_, variant)] = generate_variants(spec, random_state=random_state)
+        return CompressionPlan({name: variant[name] for name in space})
+
+
+@dataclass(frozen=True)
+class _TuneTrial:
+    """All that Ray's scheduler reads of a trial of Tune."""
+
+    trial_id: str
+
+
+class _Halving:
+    """Asks Ray's ASHA scheduler about trials that Ray does not run; a :data:`autodpq.trial.Prune`.
+
+    The scheduler compares a trial with those that came to the same rung before it. All of them came there at the same
+    epoch, so that its answers are the same whatever runs side by side.
+
+    Args:
+        scheduler: Knows the rungs; reads ``epoch`` and ``valid_auc``.
+    """
+
+    def __init__(self, scheduler: Any) -> None:
+        self._scheduler = scheduler
+        self._added: set[int] = set()
+
+    def __call__(self, number: int, valid_aucs: Sequence[float]) -> bool:
+        trial = _TuneTrial(str(number))
+        if number not in self._added:
+            # Draws a bracket of one from NumPy's global generator: whatever its state, the same one.
+            self._scheduler.on_trial_add(None, trial)
+            self._added.add(number)
+        result = {"epoch": len(valid_aucs), "valid_auc": max(valid_aucs)}
+        decision: str = self._scheduler.on_trial_result(None, trial, result)
+        return decision == TrialScheduler.STOP
+
+
+class ASHA(RandomRay):
+    """Asynchronous successive halving (Li et al., 2020): plans of :class:`RandomRay`, the worse of which end early.
+
+    At the rungs, epochs ``grace_period * reduction_factor ** k``, a trial goes on if its best validation AUC so far is
+    at least the quantile ``1 - 1 / reduction_factor`` of the trials that came there before it. A trial that ends with
+    a rung's epoch by itself is not entered there.
+
+    Args:
+        reduction_factor: About one trial in so many goes on from a rung.
+        grace_period: The first rung's epoch: no trial ends earlier.
+    """
+
+    name: ClassVar[str] = "asha"
+
+    def __init__(self, *, reduction_factor: Annotated[float, Field(gt=1)] = 4.0, grace_period: PositiveInt = 1) -> None:
+        self.reduction_factor = reduction_factor
+        self.grace_period = grace_period
+
+    def search(self, task: SearchTask) -> CompressionPlan:
+        max_epochs = task.trainer.recipe.max_epochs
+        if self.grace_period >= max_epochs:
+            raise AutoDPQError(
+                f"{self.name}: grace_period={self.grace_period} leaves nothing to end early: "
+                f"the recipe trains for at most {max_epochs} epochs"
+            )
+        scheduler = ASHAScheduler(
+            time_attr="epoch",
+            metric="valid_auc",
+            mode="max",
+            max_t=max_epochs,
+            grace_period=self.grace_period,
+            reduction_factor=self.reduction_factor,
+        )
+        with task.phase("search"):
+            numbers = range(self.n_trials(task))
+            plans = [self.ask(number, task.space, task.rng(number), ()) for number in numbers]
+            task.evaluate_many(plans, _Halving(scheduler))
+        return best_trial(task.history).plan

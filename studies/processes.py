@@ -1,0 +1,197 @@
+"""Trials in processes side by side on this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
+from types import TracebackType
+from typing import Any, Self
+
+from autodpq.plan import CompressionPlan
+from autodpq.trainer import train_one
+from autodpq.training import Epoch
+from autodpq.trial import Outcome, Prune
+from studies.execution import (
+    MAX_ATTEMPTS,
+    EpochEnded,
+    LocalExecutor,
+    PruningOrder,
+    SentOutcome,
+    TrainerSpec,
+    TrialEnded,
+    in_order,
+)
+from studies.machine import torch_settings
+
+
+@torch_settings()
+def _work(connection: Connection) -> None:
+    """A worker's life: specifications and plans come in; epochs and outcomes go out, each epoch answered."""
+    trainer = pretrained = None
+
+    def after_epoch(epoch: Epoch, valid_aucs: tuple[float, ...]) -> bool:
+        connection.send((epoch, valid_aucs))
+        return bool(connection.recv())
+
+    try:
+        while True:
+            message = connection.recv()
+            if isinstance(message, TrainerSpec):
+                trainer, pretrained = message.build()
+            else:
+                assert trainer is not None, "a specification comes before the first plan"
+                connection.send(SentOutcome.pack(train_one(trainer, message, pretrained, after_epoch)))
+    except (EOFError, KeyboardInterrupt, BrokenPipeError):
+        return  # the study ended
+
+
+class _Worker:
+    """One process and the line to it.
+
+    Attributes:
+        position: Of the plan that it trains; None while it is idle.
+    """
+
+    def __init__(self) -> None:
+        # Forked children would inherit torch's threads in an unknown state.
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs,), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.position: int | None = None
+        self._spec: TrainerSpec | None = None
+
+    def tell(self, spec: TrainerSpec) -> None:
+        """Says what to train with, unless it is known."""
+        if self._spec is not spec:
+            self.send(spec)
+            self._spec = spec
+
+    def send(self, message: object) -> None:
+        """Sends a message; that the process is gone is seen where answers are read."""
+        with suppress(OSError):
+            self.connection.send(message)
+
+    def stop(self) -> None:
+        """Ends the process, whatever it is doing."""
+        self.process.terminate()
+        self.process.join()
+        self.connection.close()
+
+
+class WorkerPool:
+    """Processes that train plans; they live as long as the study, so that each starts once.
+
+    Args:
+        jobs: How many.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            worker.stop()
+        self._workers.clear()
+
+    def executor(self, spec: TrainerSpec, here: LocalExecutor) -> ProcessExecutor:
+        """An executor for one run; ``here`` trains a plan that comes alone."""
+        return ProcessExecutor(self, spec, here)
+
+    def ready(self, spec: TrainerSpec, wanted: int) -> list[_Worker]:
+        """As many workers as there are jobs for, each knowing what to train with."""
+        for worker in self._workers:
+            if worker.position is not None:  # busy with what nobody waits for any more
+                worker.stop()
+        self._workers = [worker for worker in self._workers if worker.process.is_alive()]
+        while len(self._workers) < min(self.jobs, wanted):
+            self._workers.append(_Worker())
+        workers = self._workers[:wanted]
+        for worker in workers:
+            worker.tell(spec)
+        return workers
+
+    def renew(self, worker: _Worker, spec: TrainerSpec) -> _Worker:
+        """A new worker in the place of one that died."""
+        worker.stop()
+        fresh = _Worker()
+        self._workers[self._workers.index(worker)] = fresh
+        fresh.tell(spec)
+        return fresh
+
+
+class ProcessExecutor:
+    """Trains the plans of one run in the processes of a pool.
+
+    Args:
+        pool: The processes.
+        spec: What they train with.
+        here: Trains a plan that comes alone.
+    """
+
+    def __init__(self, pool: WorkerPool, spec: TrainerSpec, here: LocalExecutor) -> None:
+        self.pool = pool
+        self.spec = spec
+        self.here = here
+
+    def __call__(self, plans: Sequence[CompressionPlan], first: int, prune: Prune) -> Iterator[Outcome]:
+        """Yields outcomes in the order of the plans."""
+        if len(plans) < 2:
+            yield from self.here(plans, first, prune)
+            return
+        workers = self.pool.ready(self.spec, len(plans))
+        order = PruningOrder(prune, first, len(plans))
+
+        def answer(position: int, ends: bool) -> None:
+            for worker in workers:
+                if worker.position == position:
+                    worker.send(ends)
+
+        events = self._events(plans, workers)
+        yield from in_order(events, len(plans), order, answer, self.here.on_epoch, self.here.on_outcome)
+
+    def _events(self, plans: Sequence[CompressionPlan], workers: list[_Worker]) -> Iterator[EpochEnded | TrialEnded]:
+        """Keeps the workers busy and tells what happens; a trial whose process is lost is begun again."""
+        left = deque(range(len(plans)))
+        attempts = [0] * len(plans)
+        while True:
+            for worker in workers:
+                if worker.position is None and left:
+                    worker.position = left.popleft()
+                    attempts[worker.position] += 1
+                    worker.send(plans[worker.position])
+            busy = {worker.connection: index for index, worker in enumerate(workers) if worker.position is not None}
+            if not busy:
+                return
+            for connection in wait(list(busy)):
+                index = busy[connection]  # type: ignore[index]
+                worker = workers[index]
+                position = worker.position
+                assert position is not None
+                try:
+                    message: Any = worker.connection.recv()
+                except (EOFError, OSError):
+                    workers[index] = self.pool.renew(worker, self.spec)
+                    if attempts[position] < MAX_ATTEMPTS:
+                        left.appendleft(position)
+                        continue
+                    error = f"the process that trained it ended {attempts[position]} times"
+                    outcome = Outcome(None, None, 0.0, (), None, f"{error}, exit code {worker.process.exitcode}")
+                else:
+                    if not isinstance(message, SentOutcome):
+                        yield EpochEnded(position, *message)
+                        continue
+                    worker.position = None
+                    outcome = message.unpack()
+                yield TrialEnded(position, replace(outcome, attempts=attempts[position]))

@@ -1,0 +1,214 @@
+"""One run, from its search to its record."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from autodpq import __version__
+from autodpq.errors import AutoDPQError
+from autodpq.metrics import Metrics, evaluate_predictions
+from autodpq.network import Network
+from autodpq.plan import DPQ, CompressionPlan, parse_choice
+from autodpq.strategy import Strategy
+from autodpq.task import Executor, SearchTask
+from autodpq.trainer import Trainer
+from autodpq.training import DeviceRows, Epoch, evaluate, predict
+from autodpq.trial import PHASES, Budget, Trial, best_trial, check_plan
+from studies.config import RunConfig, StudyConfig, make_space
+from studies.execution import LocalExecutor, TrainerSpec
+from studies.files import write_json
+from studies.headroom import headroom
+from studies.machine import device_name, machine_name, versions
+from studies.prepared import Prepared
+from studies.pretraining import SharedPretraining
+from studies.progress import Progress
+from studies.records import RECORD_COLUMNS, RunFolder
+
+
+class Workers(Protocol):
+    """What trains trials side by side; it lives as long as the study."""
+
+    def executor(self, spec: TrainerSpec, here: LocalExecutor) -> Executor:
+        """An executor for one run; ``here`` is the one of this process."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Shared:
+    """What all strategies of one model and seed share.
+
+    Attributes:
+        name: Of the pretrained network.
+        prepared: The rows.
+        trainer: Trains here.
+        pretraining: The pretrained network.
+        spec: What workers train with.
+    """
+
+    name: str
+    prepared: Prepared
+    trainer: Trainer
+    pretraining: SharedPretraining
+    spec: TrainerSpec
+
+
+class Run:
+    """One run, from its search to its record."""
+
+    def __init__(
+        self,
+        out: Path,
+        config: StudyConfig,
+        run: RunConfig,
+        strategy: Strategy,
+        shared: Shared,
+        workers: Workers | None,
+        progress: Progress,
+    ) -> None:
+        self.out = out
+        self.config = config
+        self.run = run
+        self.strategy = strategy
+        self.shared = shared
+        self.prepared = shared.prepared
+        self.trainer = shared.trainer
+        self.pretraining = shared.pretraining
+        self.workers = workers
+        self.progress = progress
+        path = out / "runs" / run.run_id
+        path.mkdir(parents=True, exist_ok=True)
+        execution = {name: getattr(config, name) for name in ("executor", "jobs", "cpus_per_trial", "gpus_per_trial")}
+        asked = {**dataclasses.asdict(run), **execution, "device": str(self.trainer.device), "threads": 1}
+        write_json(path / "config.json", {**asked, "machine": machine_name(), "versions": versions()})
+        self.folder = RunFolder(path, self.trainer, progress.point)
+
+    def execute(self) -> dict[str, Any]:
+        """Searches, trains the plan, evaluates it on test rows and records everything; gives the record's row."""
+        task = self._task()
+        try:
+            plan = self.strategy.search(task)
+            check_plan(plan, task.fields, task.space)
+        except AutoDPQError as error:
+            raise AutoDPQError(f"{self.run.strategy}: {error}") from error
+        network = self._final_network(task, plan)
+        valid = evaluate(network, self.trainer.valid.flattened(network))
+        result = self._result(task, plan, network, valid)
+        self.folder.finish(result)
+        record: dict[str, Any] = result["record"]
+        return record
+
+    def _task(self) -> SearchTask:
+        choices = [choice for text in self.run.candidates if isinstance(choice := parse_choice(text), DPQ)]
+        prepared, pretrained = self.prepared, self.pretraining.pretrained
+        return SearchTask(
+            self.trainer,
+            prepared.train,
+            prepared.valid,
+            make_space(prepared.fields, choices),
+            Budget(self.config.trials),
+            pretrained,
+            self.config.init,
+            self._executor(),
+            self.folder,
+        )
+
+    def _executor(self) -> Executor:
+        start = self.pretraining.pretrained.state if self.config.init == "pretrained" else None
+        here = LocalExecutor(self.trainer, start, self.progress.epoch, self.progress.trial)
+        return here if self.workers is None else self.workers.executor(self.shared.spec, here)
+
+    def _final_network(self, task: SearchTask, plan: CompressionPlan) -> Network:
+        """Trains the network of the plan, unless a trial or the strategy already has."""
+        handed = task.handed_over
+        if handed is not None and handed.trained:
+            return handed.network
+        if handed is None and task.history and best_trial(task.history).plan == plan:
+            return self.folder.network_of(best_trial(task.history))
+        with task.phase("retrain"):
+
+            def report(epoch: Epoch, trained: Network) -> None:
+                task.epochs["retrain"] += 1
+                task.report(epoch.metrics.auc, trained)
+
+            if handed is not None:
+                self.trainer.fit(handed.network, on_epoch=report)
+                return handed.network
+            network, _ = self.trainer.train_plan(plan, self._start(task), report)
+            return network
+
+    def _start(self, task: SearchTask) -> Mapping[str, Tensor] | None:
+        """Where plans are trained from; charged to the run."""
+        return task.pretrained() if task.init == "pretrained" else None
+
+    def _result(self, task: SearchTask, plan: CompressionPlan, network: Network, valid: Metrics) -> dict[str, Any]:
+        test = DeviceRows.load(self.prepared.test, self.trainer.device)
+        probabilities = predict(network, test.flattened(network))
+        metrics = evaluate_predictions(probabilities, self.prepared.test.labels)
+        ledger = task.trainer.ledger(plan)
+        seconds = sum(task.seconds.values())
+        row = (
+            self.run.run_id,
+            self.out.resolve().name,
+            self.run.data["name"],
+            self.run.model,
+            self.run.strategy,
+            self.run.seed,
+            self.run.recipe["name"],
+            metrics.auc,
+            metrics.logloss,
+            valid.auc,
+            valid.logloss,
+            ledger.parameters,
+            ledger.bytes,
+            seconds,
+            *(task.seconds[phase] for phase in PHASES),
+            sum(task.epochs.values()),
+            len(task.history),
+            sum(trial.state == "failed" for trial in task.history),
+            sum(trial.state == "pruned" for trial in task.history),
+            sum(trial.attempts > 1 for trial in task.history),
+            plan.to_json(),
+            device_name(self.trainer.device),
+            machine_name(),
+            __version__,
+        )
+        curve = self._curve(task, test)
+        curve.append({"seconds": seconds, "phase": "retrain", "valid_auc": valid.auc, "test_auc": metrics.auc})
+        return {
+            "run": self.run.run_id,
+            "record": dict(zip(RECORD_COLUMNS, row, strict=True)),
+            "epochs": task.epochs,
+            "curve": curve,
+            "fe_seconds": self.pretraining.pretrained.seconds,
+            "headroom": headroom(self.prepared.test, self.prepared.fields, probabilities),
+            "fields": [
+                {
+                    "name": field.name,
+                    "cardinality": field.cardinality,
+                    "head": field.head,
+                    "choice": str(plan[field.name]),
+                    "parameters": share.parameters,
+                    "bits": share.bits,
+                }
+                for field, share in zip(self.prepared.fields, ledger.fields, strict=True)
+            ],
+            "truth": self.prepared.truth,
+        }
+
+    def _curve(self, task: SearchTask, test: DeviceRows) -> list[dict[str, Any]]:
+        """Points with test values; what reached them was kept until the search had ended."""
+        curve = list(self.pretraining.curve) if task.epochs["pretrain"] else []
+        for point in self.folder.points:
+            if point.reached_by is None:
+                continue
+            trial = point.reached_by
+            network = self.folder.network_of(trial) if isinstance(trial, Trial) else trial
+            auc = evaluate(network, test.flattened(network)).auc
+            values = {"seconds": point.seconds, "phase": point.phase, "valid_auc": point.valid_auc}
+            curve.append({**values, "test_auc": auc})
+        return curve

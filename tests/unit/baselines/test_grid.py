@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from planted import PAIRS, SPACE
+
+from autodpq.plan import DPQ, Choice, CompressionPlan, Full
+from autodpq.testing import CANDIDATES, ToyExecutor, make_task
+from baselines import Grid
+
+
+def test_grid_tries_every_pair_once_in_order_the_same_for_all_searched_fields() -> None:
+    rng = np.random.default_rng(0)
+    plans = [Grid().ask(number, SPACE, rng, ()) for number in range(9)]
+    assert [plan["user"] for plan in plans] == list(PAIRS)
+    for plan in plans:
+        assert plan["gender"] == Full()
+        assert plan["user"] == plan["movie"] == plan["zip"]
+
+
+def test_grid_searches_all_pairs_and_takes_the_best() -> None:
+    executor = ToyExecutor()
+    task = make_task(trials=None, executor=executor)
+    plan = Grid().search(task)
+    assert [trained["user"] for trained in executor.trained] == list(CANDIDATES)
+    best = max(task.history, key=lambda trial: trial.valid_auc or 0.0)
+    assert plan == best.plan
+
+
+def test_grid_stops_where_the_budget_or_the_grid_ends() -> None:
+    assert Grid().n_trials(make_task(trials=2)) == 2
+    assert Grid().n_trials(make_task(trials=100)) == len(CANDIDATES)
+    assert Grid().n_trials(make_task(trials=None)) == len(CANDIDATES)
+
+
+def test_grid_leaves_out_pairs_that_not_every_field_may_take() -> None:
+    space: dict[str, Sequence[Choice]] = {"user": (DPQ(8, 2), DPQ(16, 2), DPQ(4, 2)), "zip": (DPQ(4, 2), DPQ(8, 2))}
+    rng = np.random.default_rng(0)
+    plans = [Grid().ask(number, space, rng, ()) for number in range(2)]
+    assert plans == [CompressionPlan({"user": pair, "zip": pair}) for pair in (DPQ(8, 2), DPQ(4, 2))]
+
+
+def test_grid_gives_the_one_plan_of_a_grid_of_one_pair() -> None:
+    task = make_task(trials=None)
+    task.space = {name: choices[:1] for name, choices in task.space.items()}
+    assert Grid().search(task) == CompressionPlan({name: choices[0] for name, choices in task.space.items()})
