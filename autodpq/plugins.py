@@ -182,6 +182,15 @@ def _place(thing: object) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
+def source_digest(kind: type) -> str | None:
+    """Twelve hexadecimal digits of the file that a plug-in's class is written in; None for what is built in."""
+    module = sys.modules.get(kind.__module__)
+    file = getattr(module, "__file__", None)
+    if kind.__module__.partition(".")[0] in _OURS or file is None:
+        return None
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12]
+
+
 _FILE_MODULE = "autodpq_file_"
 
 

@@ -15,20 +15,29 @@ from autodpq.trial import Space, Trial, best_trial
 
 
 class Strategy(ABC):
-    """A search strategy. Its constructor takes keyword-only options and only stores them."""
+    """A search strategy. Its constructor takes keyword-only options and only stores them.
+
+    Attributes:
+        name: What it is called on the command line and in tables.
+        default_trials: Trials where the budget leaves it to the strategy; 0 for one that evaluates no plans.
+    """
 
     name: ClassVar[str]
+    default_trials: ClassVar[int] = 0
 
     @abstractmethod
     def search(self, task: SearchTask) -> CompressionPlan:
         """Chooses a plan."""
+
+    def n_trials(self, task: SearchTask) -> int:
+        """How many trials are run: the budget's, else the strategy's own number."""
+        return self.default_trials if task.budget.trials is None else task.budget.trials
 
 
 class AskTellStrategy(Strategy):
     """A black box that is asked for one plan after another; the best on validation data is taken.
 
     Attributes:
-        default_trials: Trials where the budget leaves it to the strategy.
         uses_history: Whether a plan depends on earlier trials; if not, all are asked for at once and run in parallel.
     """
 
@@ -38,10 +47,6 @@ class AskTellStrategy(Strategy):
     @abstractmethod
     def ask(self, number: int, space: Space, rng: np.random.Generator, history: Sequence[Trial]) -> CompressionPlan:
         """The plan of trial ``number``; all randomness comes from ``rng``, which is seeded by (seed, number)."""
-
-    def n_trials(self, task: SearchTask) -> int:
-        """How many trials are run."""
-        return self.default_trials if task.budget.trials is None else task.budget.trials
 
     def search(self, task: SearchTask) -> CompressionPlan:
         with task.phase("search"):

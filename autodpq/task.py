@@ -216,7 +216,7 @@ class SearchTask:
 
     def _replay(self, trial: Trial, prune: Prune) -> None:
         """Asks what was asked when the trial was trained, so that a pruner knows what it would have known."""
-        asked = trial.epochs if trial.state == "pruned" else trial.epochs - 1
+        asked = trial.epochs - 1 if trial.state == "complete" else trial.epochs
         for epoch in range(1, asked + 1):
             prune(trial.number, trial.valid_aucs[:epoch])
 

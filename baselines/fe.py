@@ -13,6 +13,8 @@ from autodpq.strategy import Strategy, register
 from autodpq.task import SearchTask
 from autodpq.training import Epoch
 
+_SEARCH_EPOCHS = AutoDPQ().search_epochs  # the control spends as many as what it controls for
+
 
 @register
 class FullEmbedding(Strategy):
@@ -40,7 +42,7 @@ class FullEmbeddingContinued(Strategy):
 
     name: ClassVar[str] = "fe-continued"
 
-    def __init__(self, *, search_epochs: PositiveInt = AutoDPQ().search_epochs) -> None:
+    def __init__(self, *, search_epochs: PositiveInt = _SEARCH_EPOCHS) -> None:
         self.search_epochs = search_epochs
 
     def search(self, task: SearchTask) -> CompressionPlan:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import optuna
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import TrialState
@@ -63,7 +63,6 @@ class OptunaStrategy(Strategy):
     interrupted run had finished, so a resumed search builds the same study again by running from its start.
 
     Attributes:
-        default_trials: Trials where the budget leaves it to the strategy.
         directions: What Optuna does with each of :meth:`values`.
     """
 
@@ -91,10 +90,6 @@ class OptunaStrategy(Strategy):
         """The plan that is taken."""
         return best_trial(history).plan
 
-    def n_trials(self, task: SearchTask) -> int:
-        """How many trials are run."""
-        return self.default_trials if task.budget.trials is None else task.budget.trials
-
     def search(self, task: SearchTask) -> CompressionPlan:
         with task.phase("search"):
             study = optuna.create_study(sampler=self.sampler(0), directions=self.directions)
@@ -111,12 +106,14 @@ class OptunaStrategy(Strategy):
         return self.choose(task.history)
 
     def _ask(self, study: Study, task: SearchTask, number: int) -> tuple[optuna.Trial, CompressionPlan]:
-        # A sampler per trial: one that lived on would draw otherwise after a resume, and one that were built again
-        # with the same seed would repeat its first draws.
+        # A sampler per trial, so that random draws depend on (seed, number) alone; one that was built again with the
+        # search's seed would repeat its first draws.
         study.sampler = self.sampler(int(task.rng(number).integers(2**31)))
         texts = {name: [str(choice) for choice in candidates] for name, candidates in task.space.items()}
-        searched = {name: CategoricalDistribution(row) for name, row in texts.items() if len(row) > 1}
-        in_study = study.ask({**searched})
+        searched: dict[str, BaseDistribution] = {
+            name: CategoricalDistribution(row) for name, row in texts.items() if len(row) > 1
+        }
+        in_study = study.ask(searched)
         drawn = {name: texts[name].index(in_study.params[name]) for name in searched}
         return in_study, CompressionPlan({name: row[drawn.get(name, 0)] for name, row in task.space.items()})
 

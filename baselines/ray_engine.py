@@ -72,9 +72,9 @@ class _Halving:
 class ASHA(RandomRay):
     """Asynchronous successive halving (Li et al., 2020): plans of :class:`RandomRay`, the worse of which end early.
 
-    At the rungs, epochs ``grace_period * reduction_factor ** k``, a trial goes on if its best validation AUC so far is
-    at least the quantile ``1 - 1 / reduction_factor`` of the trials that came there before it. A trial that ends with
-    a rung's epoch by itself is not entered there.
+    At the rungs, epochs ``grace_period * reduction_factor ** k`` rounded up, a trial goes on if its best validation AUC
+    so far is at least the quantile ``1 - 1 / reduction_factor`` of the trials that came there before it. A trial whose
+    training ends at a rung's epoch by itself is not entered there.
 
     Args:
         reduction_factor: About one trial in so many goes on from a rung.

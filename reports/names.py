@@ -13,6 +13,10 @@ _DISPLAY = {
     "others": "Others",
     "grid": "Grid",
     "random": "Random",
+    "tpe": "TPE",
+    "nsga2": "NSGA-II",
+    "random-ray": "Random (Ray)",
+    "asha": "ASHA",
     OURS: "AutoDPQ",
 }
 BUILT_IN = tuple(_DISPLAY)

@@ -20,9 +20,13 @@ _BUILT_IN_LOOKS = {
     "others": ("#56B4E9", "v"),
     "grid": ("#009E73", "^"),
     "random": ("#00558F", "X"),
+    "tpe": ("#E69F00", "P"),
+    "nsga2": ("#7A5C00", "*"),
+    "random-ray": ("#7F7F7F", "<"),
+    "asha": ("#4B0082", ">"),
     "autodpq": ("#D55E00", "o"),
 }
-_PLUG_IN_LOOKS = (("#E69F00", "P"), ("#7A5C00", "*"), ("#7F7F7F", "<"), ("#4B0082", ">"), ("#8FBC00", "h"))
+_PLUG_IN_LOOKS = (("#8FBC00", "h"), ("#B22222", "p"), ("#17BECF", "d"), ("#FF7FBF", "8"), ("#6B8E8E", "H"))
 
 _STYLE = {
     "font.size": 9,

@@ -141,6 +141,19 @@ class TrialEnded:
     outcome: Outcome
 
 
+@dataclass(frozen=True)
+class TrialLost:
+    """The process or machine that trained a trial is gone.
+
+    It may begin again, but no trial waits for it any more: they could hold what it needs to begin.
+
+    Attributes:
+        position: Of its plan.
+    """
+
+    position: int
+
+
 class PruningOrder:
     """Asks about trials that run side by side in an order that gives the answers of one after another.
 
@@ -166,7 +179,7 @@ class PruningOrder:
         return self._answer()
 
     def trial_ended(self, position: int) -> list[tuple[int, bool]]:
-        """A trial is over; gives the trials that wait no longer, and whether they end."""
+        """A trial is over or lost; gives the trials that wait no longer, and whether they end."""
         self._ended[position] = True
         self._waiting.pop(position, None)
         return self._answer()
@@ -186,7 +199,7 @@ class PruningOrder:
 
 
 def in_order(
-    events: Iterable[EpochEnded | TrialEnded],
+    events: Iterable[EpochEnded | TrialEnded | TrialLost],
     trials: int,
     order: PruningOrder,
     answer: Callable[[int, bool], None],
@@ -210,8 +223,9 @@ def in_order(
             on_epoch(event.epoch)
             answers = order.epoch_ended(event)
         else:
-            outcomes[event.position] = event.outcome
-            on_outcome(event.outcome)
+            if isinstance(event, TrialEnded):
+                outcomes[event.position] = event.outcome
+                on_outcome(event.outcome)
             answers = order.trial_ended(event.position)
         for position, ends in answers:
             answer(position, ends)

@@ -165,6 +165,7 @@ class ProcessExecutor:
         """Keeps the workers busy and tells what happens; a trial whose process is lost is begun again."""
         left = deque(range(len(plans)))
         attempts = [0] * len(plans)
+        valid_aucs: list[tuple[float, ...]] = [()] * len(plans)
         while True:
             for worker in workers:
                 if worker.position is None and left:
@@ -187,10 +188,13 @@ class ProcessExecutor:
                         left.appendleft(position)
                         continue
                     error = f"the process that trained it ended {attempts[position]} times"
-                    outcome = Outcome(None, None, 0.0, (), None, f"{error}, exit code {worker.process.exitcode}")
+                    # With its epochs, for a resumed search asks about them again.
+                    error = f"{error}, exit code {worker.process.exitcode}"
+                    outcome = Outcome(None, None, 0.0, valid_aucs[position], None, error)
                 else:
                     if not isinstance(message, SentOutcome):
-                        yield EpochEnded(position, *message)
+                        epoch, valid_aucs[position] = message
+                        yield EpochEnded(position, epoch, valid_aucs[position])
                         continue
                     worker.position = None
                     outcome = message.unpack()

@@ -94,6 +94,10 @@ class Progress:
         self._bar.update(self._task, total=max(self._units, 1))
         self._begin = time.monotonic()
 
+    def mirrored(self, address: str) -> None:
+        """Trials are copied to an Optuna storage."""
+        self.console.print(f"To watch the trials: optuna-dashboard {address}", markup=False, soft_wrap=True)
+
     def start_run(self, run: RunConfig) -> None:
         """A run begins."""
         self._trial, self._best = 0, 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +13,8 @@ from autodpq import __version__
 from autodpq.errors import AutoDPQError
 from autodpq.metrics import Metrics, evaluate_predictions
 from autodpq.network import Network
-from autodpq.plan import DPQ, CompressionPlan, parse_choice
+from autodpq.plan import DPQ, CompressionPlan, Full, Others, parse_choice
+from autodpq.plugins import source_digest
 from autodpq.strategy import Strategy
 from autodpq.task import Executor, SearchTask
 from autodpq.trainer import Trainer
@@ -21,9 +22,10 @@ from autodpq.training import DeviceRows, Epoch, evaluate, predict
 from autodpq.trial import PHASES, Budget, Trial, best_trial, check_plan
 from studies.config import RunConfig, StudyConfig, make_space
 from studies.execution import LocalExecutor, TrainerSpec
-from studies.files import write_json
+from studies.files import read_json, read_lines, write_json
 from studies.headroom import headroom
 from studies.machine import device_name, machine_name, versions
+from studies.mirror import Mirror, MirroredRun
 from studies.prepared import Prepared
 from studies.pretraining import SharedPretraining
 from studies.progress import Progress
@@ -36,6 +38,51 @@ class Workers(Protocol):
     def executor(self, spec: TrainerSpec, here: LocalExecutor) -> Executor:
         """An executor for one run; ``here`` is the one of this process."""
         ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What all runs of a study share.
+
+    Attributes:
+        config: What is asked for.
+        out: The study's folder.
+        workers: What trains trials side by side; None where they are trained here, one after another.
+        mirror: Where trials are copied to; None for nowhere.
+        progress: Is told how far it is.
+    """
+
+    config: StudyConfig
+    out: Path
+    workers: Workers | None
+    mirror: Mirror | None
+    progress: Progress
+
+    def folder(self, run: RunConfig) -> Path:
+        """The folder of a run."""
+        return self.out / "runs" / run.run_id
+
+    def mirrored(self, run: RunConfig, searched: Iterable[str]) -> MirroredRun | None:
+        """A run in the Optuna storage, if there is one; ``searched`` are the fields with rare values.
+
+        Raises:
+            AutoDPQError: The storage holds another run under the name.
+        """
+        if self.mirror is None:
+            return None
+        name = "/".join((self.out.resolve().name, run.data["name"], run.model, run.strategy, str(run.seed)))
+        choices = (str(Full()), str(Others()), *run.candidates)
+        attributes = {"recipe": run.recipe["name"], "init": run.init, "version": __version__}
+        return self.mirror.open(name, run.run_id, attributes, dict.fromkeys(searched, choices))
+
+    def mirror_finished(self, run: RunConfig) -> None:
+        """Copies the trials of a run that was finished before."""
+        lines = read_lines(self.folder(run) / "trials.jsonl")
+        if lines and self.mirror is not None:
+            fields = read_json(self.folder(run) / "result.json")["fields"]
+            mirrored = self.mirrored(run, [field["name"] for field in fields if field["head"] < field["cardinality"]])
+            assert mirrored is not None, "there is a mirror"
+            mirrored.copy(lines)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,35 +104,51 @@ class Shared:
     spec: TrainerSpec
 
 
+def sources(model: type, strategy: type) -> dict[str, str | None]:
+    """What tells whether the code of plug-ins is still the one that was measured."""
+    return {"model": source_digest(model), "strategy": source_digest(strategy)}
+
+
 class Run:
     """One run, from its search to its record."""
 
-    def __init__(
-        self,
-        out: Path,
-        config: StudyConfig,
-        run: RunConfig,
-        strategy: Strategy,
-        shared: Shared,
-        workers: Workers | None,
-        progress: Progress,
-    ) -> None:
-        self.out = out
-        self.config = config
+    def __init__(self, context: Context, run: RunConfig, strategy: Strategy, shared: Shared) -> None:
+        self.context = context
+        self.out = context.out
+        self.config = context.config
         self.run = run
         self.strategy = strategy
         self.shared = shared
         self.prepared = shared.prepared
         self.trainer = shared.trainer
         self.pretraining = shared.pretraining
-        self.workers = workers
-        self.progress = progress
-        path = out / "runs" / run.run_id
+        self.workers = context.workers
+        self.progress = context.progress
+        path = context.folder(run)
         path.mkdir(parents=True, exist_ok=True)
-        execution = {name: getattr(config, name) for name in ("executor", "jobs", "cpus_per_trial", "gpus_per_trial")}
+        execution = {
+            name: getattr(self.config, name) for name in ("executor", "jobs", "cpus_per_trial", "gpus_per_trial")
+        }
         asked = {**dataclasses.asdict(run), **execution, "device": str(self.trainer.device), "threads": 1}
+        asked["sources"] = sources(self.trainer.model, type(strategy))
         write_json(path / "config.json", {**asked, "machine": machine_name(), "versions": versions()})
-        self.folder = RunFolder(path, self.trainer, progress.point)
+        self._lines: list[dict[str, Any]] = []
+        self._mirrored: MirroredRun | None = None
+        self.folder = RunFolder(path, self.trainer, self.progress.point, self._copy_trial)
+        if strategy.default_trials:
+            self._mirror()  # a name that is taken shows before hours of work
+
+    def _mirror(self) -> MirroredRun | None:
+        if self._mirrored is None:
+            searched = [field.name for field in self.prepared.fields if field.tail]
+            self._mirrored = self.context.mirrored(self.run, searched)
+        return self._mirrored
+
+    def _copy_trial(self, line: dict[str, Any]) -> None:
+        mirrored = self._mirror()
+        if mirrored is not None:
+            self._lines.append(line)
+            mirrored.copy(self._lines)
 
     def execute(self) -> dict[str, Any]:
         """Searches, trains the plan, evaluates it on test rows and records everything; gives the record's row."""
@@ -99,6 +162,8 @@ class Run:
         valid = evaluate(network, self.trainer.valid.flattened(network))
         result = self._result(task, plan, network, valid)
         self.folder.finish(result)
+        if self._mirrored is not None:
+            self._mirrored.copy(self._lines)  # what an outage at the end has left out
         record: dict[str, Any] = result["record"]
         return record
 

@@ -13,19 +13,21 @@ from autodpq.data import EncodedDataset, load_dataset
 from autodpq.errors import AutoDPQError
 from autodpq.models import MODELS
 from autodpq.recipes import find_recipe
-from autodpq.strategy import AskTellStrategy, Strategy
+from autodpq.strategy import Strategy
 from autodpq.trainer import Trainer
 from autodpq.training import DeviceRows
 from studies.config import RunConfig, StudyConfig, make_strategies, run_config
 from studies.execution import TrainerSpec, to_arrays
 from studies.files import read_json, write_json
 from studies.machine import choose_device, torch_settings
+from studies.mirror import Mirror
 from studies.prepared import Prepared, prepare
 from studies.pretraining import pretrain
 from studies.processes import WorkerPool
 from studies.progress import Progress
+from studies.ray_cluster import RayCluster
 from studies.records import write_records
-from studies.run import Run, Shared, Workers
+from studies.run import Context, Run, Shared, Workers, sources
 
 
 def load_for(config: StudyConfig) -> EncodedDataset:
@@ -71,57 +73,70 @@ def run_study(config: StudyConfig, out: Path, progress: Progress) -> pd.DataFram
         for strategy in strategies
     ]
     prepared = prepare_run(dataset, runs[0][0])
+    for run, model, strategy in runs:
+        _check_sources(out, run, MODELS.find(model), strategy)
     finished = {run.run_id for run, _, _ in runs if (out / "runs" / run.run_id / "result.json").exists()}
+    mirror = None if config.mirror is None else Mirror(config.mirror, progress.warn)
     with _workers(config, progress) if len(finished) < len(runs) else nullcontext() as workers:
         _claim(out, config)
+        context = Context(config, out, workers, mirror, progress)
         trainings = {run.run_id: _trainings(config, run, strategy) for run, _, strategy in runs}
         progress.start_study(dataset, prepared.fields, prepared.truth, trainings, finished)
+        if mirror is not None:
+            progress.mirrored(mirror.address)
         data, shared = runs[0][0].data, None
         for run, model, strategy in runs:
             if run.run_id in finished:
+                context.mirror_finished(run)
                 continue
             progress.start_run(run)
             if run.data != data:
                 data, prepared = run.data, prepare_run(dataset, run)
             if shared is None or shared.name != run.pretrained_id:
-                shared = _share(config, out, run, model, prepared, device, progress)
-            record = Run(out, config, run, strategy, shared, workers, progress).execute()
+                shared = _share(context, run, model, prepared, device)
+            record = Run(context, run, strategy, shared).execute()
             write_records(out)
             progress.end_run(run, record)
     return write_records(out)
 
 
-def _share(
-    config: StudyConfig,
-    out: Path,
-    run: RunConfig,
-    model: str,
-    prepared: Prepared,
-    device: torch.device,
-    progress: Progress,
-) -> Shared:
+def _share(context: Context, run: RunConfig, model: str, prepared: Prepared, device: torch.device) -> Shared:
+    config, progress = context.config, context.progress
     recipe, rows = find_recipe(config.recipe), (prepared.train, prepared.valid)
     trainer = Trainer(prepared.fields, MODELS.find(model), recipe, run.seed, device, *rows)
     test = DeviceRows.load(prepared.test, device)
-    pretraining = pretrain(out / "pretrained", run.pretrained_id, trainer, test, progress.epoch)
+    pretraining = pretrain(context.out / "pretrained", run.pretrained_id, trainer, test, progress.epoch)
     start = to_arrays(pretraining.pretrained.state) if config.init == "pretrained" else None
     there = str(device) if config.executor == "local" else "cuda" if config.gpus_per_trial else "cpu"
     spec = TrainerSpec(prepared.fields, model, recipe, run.seed, there, *rows, start)
     return Shared(run.pretrained_id, prepared, trainer, pretraining, spec)
 
 
+def _check_sources(out: Path, run: RunConfig, model: type, strategy: Strategy) -> None:
+    """Refuses to go on with a run that another version of a plug-in began, or to stand beside one that it finished."""
+    path = out / "runs" / run.run_id / "config.json"
+    if not path.exists():
+        return
+    measured = read_json(path).get("sources", {})
+    for part, digest in sources(model, type(strategy)).items():
+        if measured.get(part) != digest:
+            name = run.strategy if part == "strategy" else run.model
+            raise AutoDPQError(
+                f"{part} {name!r}: its code is not what {path.parent} was measured with; delete that folder to measure "
+                f"it anew, or name another --out"
+            )
+
+
 def _workers(config: StudyConfig, progress: Progress) -> AbstractContextManager[Workers | None]:
     """What trains trials side by side; None where they are trained here, one after another."""
     if config.executor == "ray":
-        from studies.ray_cluster import RayCluster
-
         return RayCluster(config.ray_address, config.cpus_per_trial, config.gpus_per_trial, progress.warn)
     return WorkerPool(config.jobs) if config.jobs > 1 else nullcontext()
 
 
 def _trainings(config: StudyConfig, run: RunConfig, strategy: Strategy) -> int:
     """About how many trainings a run takes, for the time left."""
-    if not isinstance(strategy, AskTellStrategy):
+    if not strategy.default_trials:
         return 2
     expected = len(run.candidates) if strategy.name == "grid" else strategy.default_trials
     return expected if config.trials is None else min(config.trials, expected)

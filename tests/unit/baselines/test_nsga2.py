@@ -78,7 +78,7 @@ def test_later_generations_get_smaller_where_accuracy_is_all_the_same() -> None:
             )
             for engine in (NSGA2(population_size=10), Random())
         )
-        assert sizes < 0.95 * by_chance
+        assert sizes < 0.9 * by_chance
 
 
 def covered(history: Sequence[Trial], most_bytes: int) -> float:
@@ -102,7 +102,7 @@ def test_front_is_pushed_farther_than_by_random_search() -> None:
     assert np.mean([genetic for genetic, _ in areas]) > 1.02 * np.mean([random for _, random in areas])
 
 
-@pytest.mark.parametrize("max_bytes", [52_000, 60_000, 10**9])
+@pytest.mark.parametrize("max_bytes", [8_000, 11_000, 10**9])
 def test_best_within_max_bytes_is_taken(max_bytes: int) -> None:
     task = planted_task(PlantedExecutor(rises_with_size), trials=30)
     plan = NSGA2(max_bytes=max_bytes).search(task)

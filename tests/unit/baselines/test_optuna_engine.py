@@ -164,7 +164,7 @@ def test_tpe_starts_as_random_search_does_and_then_learns() -> None:
     rising, falling = PlantedExecutor(), PlantedExecutor(lambda number, plan: [0.5 - PAIRS.index(plan["user"]) / 100])  # type: ignore[arg-type]
     learnt, otherwise = numbers_tried(TPE(), 20, rising), numbers_tried(TPE(), 20, falling)
     assert learnt[:10] == otherwise[:10] == RANDOM_PLANS[0].split()[:10]
-    assert all(first != second for first, second in zip(learnt[10:13], otherwise[10:13], strict=True))
+    assert sum(first != second for first, second in zip(learnt[10:], otherwise[10:], strict=True)) >= 7
 
 
 @pytest.mark.parametrize("tpe", [TPE(), TPE(batch_size=5)], ids=["one", "batches"])
@@ -175,16 +175,14 @@ def test_tpe_concentrates_on_what_was_good(tpe: TPE) -> None:
         assert np.mean(late) - 0.7 > 1.8 * (np.mean(by_chance) - 0.7)
 
 
-def test_trials_of_a_tpe_batch_keep_apart() -> None:
+def test_trials_of_a_tpe_batch_heed_those_that_run_beside_them() -> None:
     class NoLiar(TPE):
         def sampler(self, seed: int) -> optuna.samplers.BaseSampler:
             return optuna.samplers.TPESampler(seed=seed, constant_liar=False)
 
-    apart, together = (
-        [len(set(numbers_tried(strategy, 40)[start : start + 10])) for start in (20, 30)]
-        for strategy in (TPE(batch_size=10), NoLiar(batch_size=10))
-    )
-    assert apart == [10, 10] > together
+    heeding, blind = numbers_tried(TPE(batch_size=10), 20), numbers_tried(NoLiar(batch_size=10), 20)
+    assert heeding[:11] == blind[:11], "nothing runs beside the first of a batch"
+    assert sum(first != second for first, second in zip(heeding[11:], blind[11:], strict=True)) >= 5
 
 
 def test_batch_of_no_trial_is_an_error() -> None:

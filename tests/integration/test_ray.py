@@ -1,0 +1,189 @@
+"""Trials on a small Ray cluster of two nodes, which are processes on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from autodpq.errors import AutoDPQError
+from autodpq.plan import CompressionPlan, Others
+from autodpq.task import SearchTask, never
+from autodpq.testing import CANDIDATES, FIELDS, RECIPE, make_task
+from autodpq.training import Epoch
+from autodpq.trial import Outcome, Prune
+from studies.execution import MAX_ATTEMPTS, LocalExecutor, TrainerSpec, to_arrays
+from studies.machine import torch_settings
+from studies.ray_cluster import RayCluster, RayExecutor
+
+ray = pytest.importorskip("ray")
+cluster_utils = pytest.importorskip("ray.cluster_utils")
+
+PLANS = [
+    CompressionPlan({"user": user, "item": item, "device": Others()}) for user in CANDIDATES for item in CANDIDATES
+]
+SLOW = replace(RECIPE, max_epochs=6, patience=6, batch_size=2)
+
+DYING = '''"""A model whose process ends, as when memory is short, where its name says so."""
+
+import os
+
+from autodpq.models import DeepFM
+from helper import CODE
+
+
+class Dying(DeepFM):
+    name = "dying"
+
+    def __init__(self, n_fields, embedding_dim, hidden, dropout):
+        super().__init__(n_fields, embedding_dim, hidden, dropout)
+        self.steps = 0
+
+    def forward(self, embeddings):
+        os._exit(CODE)
+'''
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Any]:
+    # Nodes that are gone are noticed sooner than by Ray's own settings.
+    quick = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+    head = {"num_cpus": 1, "include_dashboard": False, "_system_config": quick}
+    nodes = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
+    nodes.second = nodes.add_node(num_cpus=1)
+    yield nodes
+    ray.shutdown()
+    nodes.shutdown()
+
+
+@pytest.fixture(scope="module")
+def warnings() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def cluster(nodes: Any, warnings: list[str]) -> Iterator[RayCluster]:
+    with RayCluster(nodes.address, 1, 0, warnings.append) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def task() -> SearchTask:
+    with torch_settings():
+        return make_task()
+
+
+def spec_of(task: SearchTask, **changed: Any) -> TrainerSpec:
+    start = to_arrays(task.pretrained())
+    return replace(TrainerSpec(FIELDS, "deepfm", RECIPE, task.seed, "cpu", task.train, task.valid, start), **changed)
+
+
+def ignore(_: object) -> None:
+    pass
+
+
+@torch_settings()
+def here(spec: TrainerSpec, plans: Sequence[CompressionPlan], prune: Prune = never) -> list[Outcome]:
+    return list(LocalExecutor(*spec.build(), ignore, ignore)(plans, 0, prune))
+
+
+def there(
+    cluster: RayCluster,
+    spec: TrainerSpec,
+    plans: Sequence[CompressionPlan],
+    prune: Prune = never,
+    on_epoch: Callable[[Epoch], None] = ignore,
+) -> list[Outcome]:
+    return list(RayExecutor(cluster, spec, on_epoch, ignore)(plans, 0, prune))
+
+
+def assert_same(one: Outcome, two: Outcome) -> None:
+    strip: dict[str, Any] = {"seconds": 0.0, "state": None, "attempts": 1}
+    assert replace(one, **strip) == replace(two, **strip)
+    assert (one.state is None) == (two.state is None)
+    if one.state is not None and two.state is not None:
+        assert one.state.keys() == two.state.keys()
+        assert all(torch.equal(value, two.state[name]) for name, value in one.state.items())
+
+
+def test_node_without_the_package_is_named(nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "autodpq").mkdir()
+    (tmp_path / "autodpq" / "__init__.py").write_text("raise ImportError('not here')")
+    monkeypatch.chdir(tmp_path)  # workers look where the study was started, too
+    node = nodes.add_node(num_cpus=1, env_vars={"PYTHONPATH": str(tmp_path)})
+    try:
+        begin = time.monotonic()
+        with pytest.raises(AutoDPQError, match="cannot import autodpq: ImportError: not here; install") as caught:
+            RayCluster(nodes.address, 1, 0, ignore).__enter__()
+        assert "\n" not in str(caught.value) and not ray.is_initialized()
+        assert time.monotonic() - begin < 30
+    finally:
+        nodes.remove_node(node)
+
+
+def test_trial_that_fits_no_node_is_refused(nodes: Any) -> None:
+    for cpus, gpus, option in ((64, 0, "--cpus-per-trial 64"), (1, 1, "--gpus-per-trial 1")):
+        with pytest.raises(AutoDPQError, match=f"{option}: no node of the Ray cluster has so many"):
+            RayCluster(nodes.address, cpus, gpus, ignore).__enter__()
+    assert not ray.is_initialized()
+
+
+def test_outcomes_and_pruning_are_those_of_one_process(cluster: RayCluster, task: SearchTask) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def prune(number: int, valid_aucs: Sequence[float]) -> bool:
+        asked.append((number, len(valid_aucs)))
+        return number in (1, 4)
+
+    spec, plans = spec_of(task, recipe=replace(RECIPE, max_epochs=3, patience=3)), PLANS[:6]
+    epochs: list[int] = []
+    outcomes = there(cluster, spec, plans, prune, lambda epoch: epochs.append(epoch.number))
+    asked_there, asked = asked, []
+    for one, two in zip(here(spec, plans, prune), outcomes, strict=True):
+        assert_same(one, two)
+        assert two.attempts == 1
+    assert sorted(asked) == sorted(asked_there)
+    assert [outcome.kind == "pruned" for outcome in outcomes] == [number in (1, 4) for number in range(6)]
+    assert len(epochs) == sum(len(outcome.valid_aucs) for outcome in outcomes)
+
+
+def test_interrupted_search_ends_its_trials(cluster: RayCluster, task: SearchTask) -> None:
+    def interrupt(_: Epoch) -> None:
+        raise KeyboardInterrupt
+
+    endless = spec_of(task, recipe=replace(SLOW, max_epochs=10_000, patience=10_000))
+    with pytest.raises(KeyboardInterrupt):
+        there(cluster, endless, PLANS[:2], on_epoch=interrupt)
+    (outcome,) = there(cluster, spec_of(task), PLANS[:1])
+    assert_same(here(spec_of(task), PLANS[:1])[0], outcome)
+
+
+def test_trial_whose_process_always_ends_fails(
+    cluster: RayCluster, task: SearchTask, warnings: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "helper.py").write_text("CODE = 3")
+    (tmp_path / "dying.py").write_text(DYING)
+    spec = spec_of(task, model=f"{tmp_path / 'dying.py'}:Dying", pretrained=None)
+    (outcome,) = there(cluster, spec, PLANS[:1])
+    assert outcome.kind == "failed" and outcome.attempts == MAX_ATTEMPTS
+    print(outcome.error, warnings)
+
+
+def test_lost_node_s_trials_begin_again(nodes: Any, cluster: RayCluster, task: SearchTask) -> None:
+    def lose(epoch: Epoch) -> None:
+        seen.append(epoch.number)
+        if seen.count(2) == 2 and nodes.second is not None:
+            nodes.remove_node(nodes.second, allow_graceful=False)
+            nodes.second = None
+
+    seen: list[int] = []
+    spec = spec_of(task, recipe=SLOW)
+    outcomes = there(cluster, spec, PLANS[:6], on_epoch=lose)
+    for one, two in zip(here(spec, PLANS[:6]), outcomes, strict=True):
+        assert_same(one, two)
+    assert [outcome.attempts for outcome in outcomes].count(2) >= 1
