@@ -164,6 +164,10 @@ class _Pruned(Exception):
     """Training ends here."""
 
 
+class _CallerFailed(Exception):
+    """Not the trial failed, but who was asked about it."""
+
+
 def train_one(
     trainer: Trainer,
     plan: CompressionPlan,
@@ -188,7 +192,10 @@ def train_one(
         nonlocal waited, aucs
         aucs = (*aucs, epoch.metrics.auc)
         called = time.perf_counter()
-        ends = after_epoch(epoch, aucs)
+        try:
+            ends = after_epoch(epoch, aucs)
+        except Exception as error:
+            raise _CallerFailed from error
         waited += time.perf_counter() - called
         if ends:
             raise _Pruned
@@ -200,6 +207,9 @@ def train_one(
         network, result = trainer.train_plan(plan, pretrained, on_epoch)
     except _Pruned:
         return Outcome(None, None, seconds(), aucs, None)
+    except _CallerFailed as failed:
+        assert failed.__cause__ is not None, "raised from what failed"
+        raise failed.__cause__ from None
     except Exception as error:
         return Outcome(None, None, seconds(), aucs, None, f"{type(error).__name__}: {error}")
     metrics = result.best.metrics

@@ -184,6 +184,14 @@ class PruningOrder:
         self._waiting.pop(position, None)
         return self._answer()
 
+    def answered(self, position: int) -> int:
+        """After how many epochs a trial got an answer."""
+        return len(self._answers[position])
+
+    def forget(self, position: int) -> None:
+        """A trial waits no longer, for its process is gone; it will ask again."""
+        self._waiting.pop(position, None)
+
     def _answer(self) -> list[tuple[int, bool]]:
         given = []
         for position, event in sorted(self._waiting.items()):

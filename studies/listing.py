@@ -43,7 +43,7 @@ def list_lines(what: str) -> Iterator[str]:
         from autodpq.models import MODELS
 
         known = list(MODELS.known())
-        texts = {entry.name: _first_line(entry.thing) for entry in known}
+        texts = {entry.name: _first_line(entry.thing) for entry in known if entry.thing is not None}
     else:
         from autodpq.strategy import STRATEGIES
         from studies.config import ALL_STRATEGIES

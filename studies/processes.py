@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
@@ -31,7 +32,7 @@ from studies.machine import torch_settings
 @torch_settings()
 def _work(connection: Connection) -> None:
     """A worker's life: specifications and plans come in; epochs and outcomes go out, each epoch answered."""
-    trainer = pretrained = None
+    trainer = pretrained = error = None
 
     def after_epoch(epoch: Epoch, valid_aucs: tuple[float, ...]) -> bool:
         connection.send((epoch, valid_aucs))
@@ -41,12 +42,30 @@ def _work(connection: Connection) -> None:
         while True:
             message = connection.recv()
             if isinstance(message, TrainerSpec):
-                trainer, pretrained = message.build()
+                trainer = None
+                try:
+                    trainer, pretrained = message.build()
+                except Exception as failed:
+                    error = f"{type(failed).__name__}: {failed}"
+            elif trainer is None:
+                connection.send(SentOutcome.pack(Outcome(None, None, 0.0, (), None, error)))
             else:
-                assert trainer is not None, "a specification comes before the first plan"
                 connection.send(SentOutcome.pack(train_one(trainer, message, pretrained, after_epoch)))
-    except (EOFError, KeyboardInterrupt, BrokenPipeError):
+    except (EOFError, BrokenPipeError):
         return  # the study ended
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes that start here never see Ctrl-C, which a terminal sends to all: who started them ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Worker:
@@ -61,7 +80,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs,), daemon=True)
-        self.process.start()
+        with _without_interrupts():
+            self.process.start()
         theirs.close()
         self.position: int | None = None
         self._spec: TrainerSpec | None = None
@@ -88,7 +108,7 @@ class WorkerPool:
     """Processes that train plans; they live as long as the study, so that each starts once.
 
     Args:
-        jobs: How many.
+        jobs: How many; 0 where trials are not trained in processes.
     """
 
     def __init__(self, jobs: int) -> None:
@@ -96,6 +116,8 @@ class WorkerPool:
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Self:
+        """Starts them: that takes seconds, in which the data are read."""
+        self._workers = [_Worker() for _ in range(self.jobs)]
         return self
 
     def __exit__(
@@ -115,8 +137,7 @@ class WorkerPool:
             if worker.position is not None:  # busy with what nobody waits for any more
                 worker.stop()
         self._workers = [worker for worker in self._workers if worker.process.is_alive()]
-        while len(self._workers) < min(self.jobs, wanted):
-            self._workers.append(_Worker())
+        self._workers += [_Worker() for _ in range(min(self.jobs, wanted) - len(self._workers))]
         workers = self._workers[:wanted]
         for worker in workers:
             worker.tell(spec)
@@ -158,10 +179,12 @@ class ProcessExecutor:
                 if worker.position == position:
                     worker.send(ends)
 
-        events = self._events(plans, workers)
+        events = self._events(plans, workers, order)
         yield from in_order(events, len(plans), order, answer, self.here.on_epoch, self.here.on_outcome)
 
-    def _events(self, plans: Sequence[CompressionPlan], workers: list[_Worker]) -> Iterator[EpochEnded | TrialEnded]:
+    def _events(
+        self, plans: Sequence[CompressionPlan], workers: list[_Worker], order: PruningOrder
+    ) -> Iterator[EpochEnded | TrialEnded]:
         """Keeps the workers busy and tells what happens; a trial whose process is lost is begun again."""
         left = deque(range(len(plans)))
         attempts = [0] * len(plans)
@@ -184,17 +207,20 @@ class ProcessExecutor:
                     message: Any = worker.connection.recv()
                 except (EOFError, OSError):
                     workers[index] = self.pool.renew(worker, self.spec)
+                    order.forget(position)
                     if attempts[position] < MAX_ATTEMPTS:
                         left.appendleft(position)
                         continue
                     error = f"the process that trained it ended {attempts[position]} times"
-                    # With its epochs, for a resumed search asks about them again.
+                    # With the epochs that were asked about, for a resumed search asks about them again.
+                    asked = valid_aucs[position][: order.answered(position)]
                     error = f"{error}, exit code {worker.process.exitcode}"
-                    outcome = Outcome(None, None, 0.0, valid_aucs[position], None, error)
+                    outcome = Outcome(None, None, 0.0, asked, None, error)
                 else:
                     if not isinstance(message, SentOutcome):
-                        epoch, valid_aucs[position] = message
-                        yield EpochEnded(position, epoch, valid_aucs[position])
+                        epoch, so_far = message
+                        valid_aucs[position] = max(valid_aucs[position], so_far, key=len)
+                        yield EpochEnded(position, epoch, so_far)
                         continue
                     worker.position = None
                     outcome = message.unpack()

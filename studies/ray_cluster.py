@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib import import_module
@@ -34,13 +35,15 @@ from studies.execution import (
     in_order,
 )
 from studies.ray_connection import answers, check_packages, connected, one_line, suitable_nodes
-from studies.ray_tuning import Tuning, lost_for_good
-from studies.ray_worker import Mailbox, Message, Parcel, TrialBegun, TrialSent
+from studies.ray_tuning import Tuning
+from studies.ray_worker import Mailbox, Message, Parcel, TrialBegun, TrialSent, lost_for_good
 
 # How often the study looks up, for Ctrl-C and for whether the cluster is still there.
 POLL_SECONDS = 0.5
 # A cluster whose head answers no more for so long is lost; Ray itself would end this process after 60.
 LOST_SECONDS = 20.0
+# Until a person is told that trials wait for others' work to end.
+IDLE_SECONDS = 60.0
 
 _NO_ROWS = Samples(np.empty((0, 0), np.int32), np.empty(0, np.uint8))
 
@@ -75,7 +78,7 @@ class RayCluster:
             self._seen = time.monotonic()
             closing.callback(self.end)
             nodes = suitable_nodes(self.resources["cpu"], self.resources["gpu"])
-            self._ray = import_module("ray")
+            self._ray: Any = import_module("ray")
             here = self._ray.get_runtime_context().get_node_id()
             nodes += [node for node in self._ray.nodes() if node["NodeID"] == here and node not in nodes]
             pinned = import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy(here, soft=False)
@@ -95,8 +98,8 @@ class RayCluster:
         """An executor for one run; of ``here``, who is told of epochs and outcomes."""
         return RayExecutor(self, spec, here.on_epoch, here.on_outcome)
 
-    def tune(self, plans: Sequence[tuple[int, CompressionPlan]], parcel: Parcel) -> Tuning:
-        """Starts training plans, given with their positions."""
+    def tune(self, plans: Mapping[int, tuple[CompressionPlan, int]], parcel: Parcel) -> Tuning:
+        """Starts training plans, given by position and with how often they have been begun."""
         self.end()
         self.ask("open", plans, parcel)
         self._tuning = Tuning(self.mailbox, self._mailbox_name, len(plans), self.resources)
@@ -143,10 +146,16 @@ class RayCluster:
 
     def messages(self, tuning: Tuning) -> Iterator[Message]:
         """What trials tell until they have ended."""
-        running = True
+        running, warns_at = True, time.monotonic() + IDLE_SECONDS
         while running:
             running = tuning.is_alive()  # first: once it has ended, all that trials tell is there
-            yield from self.ask("take", POLL_SECONDS)
+            messages: list[Message] = self.ask("take", POLL_SECONDS)
+            if messages:
+                warns_at = math.inf
+            elif time.monotonic() > warns_at:
+                warns_at = math.inf
+                self.warn(f"no trial has begun for {IDLE_SECONDS:g} s: the cluster has no node free for one")
+            yield from messages
 
 
 @contextmanager
@@ -205,18 +214,18 @@ class RayExecutor:
         self, plans: Sequence[CompressionPlan], first: int, tickets: dict[int, int]
     ) -> Iterator[EpochEnded | TrialEnded | TrialLost]:
         """What happens until all trials are over; ``tickets`` tells whom an answer is for."""
-        left, attempts = dict(enumerate(plans)), [0] * len(plans)
+        left, attempts = set(range(len(plans))), [0] * len(plans)
         parcel = self.cluster.parcel(self.spec)
         while left:
             before = sum(attempts)
-            tuning = self.cluster.tune(list(left.items()), parcel)
+            tuning = self.cluster.tune({position: (plans[position], attempts[position]) for position in left}, parcel)
             for message in self.cluster.messages(tuning):
                 position = message.position
                 if isinstance(message, TrialBegun):
                     attempts[position] += 1
                     tickets[position] = message.ticket
                 elif isinstance(message, TrialSent):
-                    del left[position]
+                    left.remove(position)
                     yield TrialEnded(position, replace(message.outcome.unpack(), attempts=attempts[position]))
                 else:
                     if isinstance(message, TrialLost):
@@ -226,10 +235,10 @@ class RayExecutor:
                     return
             # Tune gives up or leaves trials out where memory is short or a node goes at a bad moment.
             if sum(attempts) == before:
-                raise AutoDPQError(f"--executor ray: trials do not start: {tuning.error}")
-            for position in list(left):
+                raise AutoDPQError(f"--executor ray: trials do not start: {tuning.error or 'Tune ended'}")
+            for position in sorted(left):
                 if attempts[position] >= MAX_ATTEMPTS:
-                    del left[position]
+                    left.remove(position)
                     outcome = Outcome(None, None, 0.0, (), None, lost_for_good(tuning.error), attempts[position])
                     yield TrialEnded(position, outcome)
                 elif attempts[position]:

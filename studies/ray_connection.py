@@ -6,10 +6,12 @@ import logging
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -19,12 +21,11 @@ from autodpq import __version__
 from autodpq.errors import AutoDPQError
 
 CONNECT_SECONDS = 5.0
+CHECK_SECONDS = 20.0
 # A node's first process and its imports take a few.
 PROBE_SECONDS = 120.0
 
 _SETTINGS = {
-    # A thread of Tune's that outlives the connection would start a cluster of its own.
-    "RAY_ENABLE_AUTO_CONNECT": "0",
     # Files that nobody reads, and errors that outcomes tell.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -63,20 +64,14 @@ def connected(address: str) -> Iterator[str]:
     """
     with _quiet():
         ray = _import()
-        head = _head(address)
-        # It prints what befalls workers and nodes whatever it is told; the study tells of the trials that are lost.
-        printing = import_module("ray._private.worker")
-        printed = getattr(printing, "_worker_logs_enabled", True)
-        printing._worker_logs_enabled = False  # type: ignore[attr-defined]
-        try:
-            ray.init(address=head, log_to_driver=False, logging_level=logging.CRITICAL)
-        except (Exception, SystemExit) as error:
-            raise AutoDPQError(f"--ray-address: {head} cannot be used: {one_line(error)}") from None
-        try:
-            yield head
-        finally:
-            ray.shutdown()
-            printing._worker_logs_enabled = printed  # type: ignore[attr-defined]
+        address = (os.environ.get("RAY_ADDRESS") or address) if address == "auto" else address
+        _check_address(address)
+        with _printing_nothing():
+            _init(ray, address)
+            try:
+                yield ray.get_runtime_context().gcs_address
+            finally:
+                ray.shutdown()
 
 
 @contextmanager
@@ -101,26 +96,51 @@ def _quiet() -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def _printing_nothing() -> Iterator[None]:
+    """Ray prints what befalls workers and nodes whatever it is told; the study tells of the trials that are lost."""
+    worker: Any = import_module("ray._private.worker")
+    before = getattr(worker, "_worker_logs_enabled", True)
+    worker._worker_logs_enabled = False
+    try:
+        yield
+    finally:
+        worker._worker_logs_enabled = before
+
+
 def _import() -> Any:
     try:
         import_module("ray.tune")
-        return import_module("ray")
+        ray = import_module("ray")
     except ImportError:
         raise AutoDPQError("--executor ray needs Ray: pip install 'autodpq[ray]'") from None
+    with suppress(ImportError):
+        # A thread of Tune's that outlives a lost cluster would start one of its own here.
+        automatic: Any = import_module("ray._private.auto_init_hook")
+        automatic.enable_auto_connect = False
+    return ray
 
 
-def _head(address: str) -> str:
-    """The cluster's ``host:port``, where something listens: Ray itself would wait for minutes, then end the process."""
-    start = "start one with `ray start --head`, or name the address of one that runs"
+def _check_address(address: str) -> None:
+    """Looks whether there is a cluster: where none is, Ray waits for minutes and then ends the process."""
     if address.startswith("ray://"):
         raise AutoDPQError(f"--ray-address: {address} is for Ray Client, which Tune does not work over; say host:port")
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--skip-version-check", "--address"]
     try:
-        head: str | None = import_module("ray._private.services").canonicalize_bootstrap_address(address)
-    except (ConnectionError, ValueError):
-        head = None
-    if head is None or not answers(head):
-        raise AutoDPQError(f"--ray-address: no Ray cluster answers at {address}; {start}")
-    return head
+        if address != "auto" and not answers(address):
+            raise ConnectionError
+        subprocess.run([*command, address], capture_output=True, timeout=CHECK_SECONDS, check=True)
+    except (ConnectionError, subprocess.SubprocessError):
+        start = "start one with `ray start --head`, or give the address of one that runs"
+        raise AutoDPQError(f"--ray-address: no Ray cluster answers at {address}; {start}") from None
+
+
+def _init(ray: Any, address: str) -> None:
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+    except (Exception, SystemExit) as error:
+        reason = " ".join(str(error).split())
+        raise AutoDPQError(f"--ray-address: this process cannot join the cluster at {address}: {reason}") from None
 
 
 def suitable_nodes(cpus: float, gpus: float) -> list[Node]:
@@ -167,7 +187,9 @@ def check_packages(nodes: Sequence[Node], warn: Callable[[str], None]) -> None:
     seen = {}
     for node in nodes:
         there = strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        seen[probe.options(scheduling_strategy=there).remote()] = f"{node['NodeManagerAddress']} ({node['NodeName']})"
+        seen[probe.options(scheduling_strategy=there).remote()] = (
+            f"{node['NodeManagerAddress']} ({node['NodeManagerHostname']})"
+        )
     ray.wait(list(seen), num_returns=len(seen), timeout=PROBE_SECONDS)
     for reference, name in seen.items():
         try:

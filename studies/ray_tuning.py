@@ -19,11 +19,6 @@ GRACE_SECONDS = 0.5
 END_SECONDS = 10.0
 
 
-def lost_for_good(error: str) -> str:
-    """What to say of a trial that was begun as often as it may be."""
-    return f"its process or node was lost {MAX_ATTEMPTS} times: {error}"
-
-
 class Tuning:
     """Trials of Tune, in a thread: it would keep Ctrl-C to itself.
 
@@ -34,7 +29,7 @@ class Tuning:
         resources: What each takes.
 
     Attributes:
-        error: Why it failed, or the last trial that it gave up did; empty unless there is such a one.
+        error: Why it failed, or the last trial that was lost; empty unless one was.
     """
 
     def __init__(self, mailbox: Any, name: str, trials: int, resources: Mapping[str, float]) -> None:
@@ -104,11 +99,10 @@ class Tuning:
                 tuning._trials = trials
 
             def on_trial_recover(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
-                ray.get(mailbox.trial_lost.remote(trial.trial_id))
-
-            def on_trial_error(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
                 tuning.error = _last_error(trial)
-                ray.get(mailbox.trial_failed.remote(trial.trial_id, lost_for_good(tuning.error)))
+                ray.get(mailbox.trial_lost.remote(trial.trial_id, tuning.error))
+
+            on_trial_error = on_trial_recover
 
             __reduce__ = _unread
 
@@ -116,7 +110,7 @@ class Tuning:
 
 
 def _last_error(trial: Any) -> str:
-    """Why Tune gave a trial up."""
+    """Why a trial was lost."""
     try:
         return one_line(import_module("ray.cloudpickle").loads(Path(trial.pickled_error_file).read_bytes()))
     except Exception as error:

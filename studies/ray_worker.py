@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import warnings
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,7 +18,7 @@ from autodpq.plan import CompressionPlan
 from autodpq.trainer import Trainer, train_one
 from autodpq.training import Epoch
 from autodpq.trial import Outcome
-from studies.execution import EpochEnded, SentOutcome, TrialLost
+from studies.execution import MAX_ATTEMPTS, EpochEnded, SentOutcome, TrialLost
 from studies.machine import torch_settings
 
 
@@ -46,12 +45,14 @@ class Job:
         position: Of its plan.
         plan: The plan.
         parcel: What to train it with.
-        ticket: Another one each time that it is begun; tells a process that was lost from the one in its place.
+        attempt: How often the plan has been begun, with this time.
+        ticket: No other job's; tells a process that was lost from the one in its place.
     """
 
     position: int
     plan: CompressionPlan
     parcel: Parcel
+    attempt: int
     ticket: int
 
 
@@ -87,24 +88,25 @@ Message = TrialBegun | EpochEnded | TrialLost | TrialSent
 class Mailbox:
     """An actor beside the study: trials leave messages and wait for answers, the study takes and answers them.
 
-    It gives the plans out in their order, for Tune starts its trials in any order when it uses a process again, and a
-    trial that waits for one that waits for the first one's resources would wait for ever.
+    It gives out the first plan that is left to whatever trial of Tune's begins. Tune itself, where it uses a process
+    again, starts trials in any order, and puts those that it begins again last: a trial that waits for one that waits
+    for the first one's resources would wait for ever.
     """
 
     def __init__(self) -> None:
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
         self._parcel: Parcel | None = None
-        self._left: deque[tuple[int, CompressionPlan]] = deque()
+        self._left: dict[int, tuple[CompressionPlan, int]] = {}
         self._jobs: dict[str, Job] = {}
         self._answers: dict[int, asyncio.Future[bool]] = {}
         self._tickets = itertools.count()
 
-    async def open(self, plans: Sequence[tuple[int, CompressionPlan]], parcel: Parcel) -> None:
-        """The study wants plans trained, given with their positions; what was before is forgotten."""
+    async def open(self, plans: Mapping[int, tuple[CompressionPlan, int]], parcel: Parcel) -> None:
+        """The study wants plans trained, given by position and with how often they have been begun."""
         for answer in self._answers.values():
             answer.cancel()
         self._messages, self._answers, self._jobs = asyncio.Queue(), {}, {}
-        self._left, self._parcel = deque(plans), parcel
+        self._left, self._parcel = dict(plans), parcel
 
     async def take(self, seconds: float) -> list[Message]:
         """The study takes what has come in, or comes in within so many seconds."""
@@ -122,14 +124,12 @@ class Mailbox:
             answer.set_result(ends)
 
     async def begin(self, trial: str) -> Job | None:
-        """A trial of Tune's begins, perhaps again; None where nothing is left for it to do."""
-        job = self._jobs.pop(trial, None)
-        if job is None:
-            if not self._left or self._parcel is None:
-                return None
-            job = Job(*self._left.popleft(), self._parcel, 0)
-        job = replace(job, ticket=next(self._tickets))
-        self._jobs[trial] = job
+        """A trial of Tune's begins, perhaps again; None where nothing is left to do."""
+        if not self._left or self._parcel is None:
+            return None
+        position = min(self._left)
+        plan, begun = self._left.pop(position)
+        job = self._jobs[trial] = Job(position, plan, self._parcel, begun + 1, next(self._tickets))
         self._messages.put_nowait(TrialBegun(job.position, job.ticket))
         return job
 
@@ -147,33 +147,34 @@ class Mailbox:
         if self._knows(trial, ticket):
             self._messages.put_nowait(TrialSent(self._jobs.pop(trial).position, outcome))
 
-    async def trial_lost(self, trial: str) -> None:
-        """Tune has seen a trial's process or node go, and will begin it again."""
-        job = self._jobs.get(trial)
-        if job is not None:
-            self._forget(job.ticket)
-            self._jobs[trial] = replace(job, ticket=-1)
-            self._messages.put_nowait(TrialLost(job.position))
-
-    async def trial_failed(self, trial: str, error: str) -> None:
-        """Tune gives a trial up."""
+    async def trial_lost(self, trial: str, error: str) -> None:
+        """Tune has seen a trial's process or node go; its plan is left again, unless it is to blame."""
         job = self._jobs.pop(trial, None)
-        if job is not None:
-            self._forget(job.ticket)
-            outcome = Outcome(None, None, 0.0, (), None, error)
+        if job is None:
+            return
+        answer = self._answers.pop(job.ticket, None)
+        if answer is not None:
+            answer.cancel()
+        if job.attempt < MAX_ATTEMPTS:
+            self._left[job.position] = (job.plan, job.attempt)
+            self._messages.put_nowait(TrialLost(job.position))
+        else:
+            outcome = Outcome(None, None, 0.0, (), None, lost_for_good(error))
             self._messages.put_nowait(TrialSent(job.position, SentOutcome.pack(outcome)))
 
     def _knows(self, trial: str, ticket: int) -> bool:
         return trial in self._jobs and self._jobs[trial].ticket == ticket
 
-    def _forget(self, ticket: int) -> None:
-        answer = self._answers.pop(ticket, None)
-        if answer is not None:
-            answer.cancel()
+
+def lost_for_good(error: str) -> str:
+    """What to say of a plan that was begun as often as it may be."""
+    return f"its process or node was lost {MAX_ATTEMPTS} times: {error}"
 
 
 @lru_cache(maxsize=1)
 def _build(parcel: Parcel) -> tuple[Trainer, dict[str, Tensor] | None]:
+    """What a process trains its trials with; a process knows one parcel only."""
+    import_module("torch._dynamo")  # a second that the first optimizer would take out of a trial's time
     get = import_module("ray").get
     spec, model = get(parcel.spec)
     spec = replace(spec, train=get(parcel.train), valid=get(parcel.valid))

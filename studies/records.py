@@ -122,9 +122,10 @@ class RunFolder:
 
     def _read_trial(self, line: dict[str, Any]) -> Trial:
         plan = CompressionPlan.from_json(line["plan"])
-        kept = ("number", "state", "valid_auc", "valid_logloss", "seconds", "epochs", "error", "attempts")
-        valid_aucs = tuple(line["valid_aucs"])
+        kept = ("number", "state", "valid_auc", "valid_logloss", "seconds", "epochs", "error")
         values = {name: line[name] for name in kept}
+        # Versions before 0.2 wrote neither, and never began a trial again.
+        valid_aucs, values["attempts"] = tuple(line.get("valid_aucs", ())), line.get("attempts", 1)
         return Trial(plan=plan, ledger=self.trainer.ledger(plan), valid_aucs=valid_aucs, **values)
 
     def _with_weights(self, trials: list[Trial]) -> list[Trial]:

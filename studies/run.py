@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,27 +63,65 @@ class Context:
         """The folder of a run."""
         return self.out / "runs" / run.run_id
 
-    def mirrored(self, run: RunConfig, searched: Iterable[str]) -> MirroredRun | None:
-        """A run in the Optuna storage, if there is one; ``searched`` are the fields with rare values.
-
-        Raises:
-            AutoDPQError: The storage holds another run under the name.
-        """
+    def copies(self, run: RunConfig, searched: Iterable[str]) -> TrialCopies | None:
+        """What copies the trials of a run, if anything does; ``searched`` are the fields with rare values."""
         if self.mirror is None:
             return None
         name = "/".join((self.out.resolve().name, run.data["name"], run.model, run.strategy, str(run.seed)))
         choices = (str(Full()), str(Others()), *run.candidates)
         attributes = {"recipe": run.recipe["name"], "init": run.init, "version": __version__}
-        return self.mirror.open(name, run.run_id, attributes, dict.fromkeys(searched, choices))
+        return TrialCopies(self.mirror, name, run.run_id, attributes, dict.fromkeys(searched, choices))
 
-    def mirror_finished(self, run: RunConfig) -> None:
+    def copy_finished(self, run: RunConfig) -> None:
         """Copies the trials of a run that was finished before."""
         lines = read_lines(self.folder(run) / "trials.jsonl")
         if lines and self.mirror is not None:
             fields = read_json(self.folder(run) / "result.json")["fields"]
-            mirrored = self.mirrored(run, [field["name"] for field in fields if field["head"] < field["cardinality"]])
-            assert mirrored is not None, "there is a mirror"
-            mirrored.copy(lines)
+            copies = self.copies(run, [field["name"] for field in fields if field["head"] < field["cardinality"]])
+            assert copies is not None, "there is a mirror"
+            copies(*lines)
+
+
+class TrialCopies:
+    """Copies the trials of a run as they are recorded; an Optuna study is made when there is something to copy.
+
+    It holds no rows, for a strategy can come by it through its task.
+
+    Args:
+        mirror: Where to.
+        name: Of the Optuna study.
+        run: The run's id.
+        attributes: Of the Optuna study.
+        choices: What a plan may hold per field.
+    """
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        name: str,
+        run: str,
+        attributes: dict[str, str],
+        choices: dict[str, tuple[str, ...]],
+    ) -> None:
+        self._open = partial(mirror.open, name, run, attributes, choices)
+        self._mirrored: MirroredRun | None = None
+        self._lines: list[dict[str, Any]] = []
+
+    def begin(self) -> None:
+        """Makes or finds the Optuna study.
+
+        Raises:
+            AutoDPQError: The storage holds another run under the name.
+        """
+        self._mirrored = self._mirrored or self._open()
+
+    def __call__(self, *lines: dict[str, Any]) -> None:
+        """Copies lines of ``trials.jsonl``, and what an outage has left out before."""
+        self._lines += lines
+        if self._lines:
+            self.begin()
+            assert self._mirrored is not None, "it has begun"
+            self._mirrored.copy(self._lines)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,23 +171,11 @@ class Run:
         asked = {**dataclasses.asdict(run), **execution, "device": str(self.trainer.device), "threads": 1}
         asked["sources"] = sources(self.trainer.model, type(strategy))
         write_json(path / "config.json", {**asked, "machine": machine_name(), "versions": versions()})
-        self._lines: list[dict[str, Any]] = []
-        self._mirrored: MirroredRun | None = None
-        self.folder = RunFolder(path, self.trainer, self.progress.point, self._copy_trial)
-        if strategy.default_trials:
-            self._mirror()  # a name that is taken shows before hours of work
-
-    def _mirror(self) -> MirroredRun | None:
-        if self._mirrored is None:
-            searched = [field.name for field in self.prepared.fields if field.tail]
-            self._mirrored = self.context.mirrored(self.run, searched)
-        return self._mirrored
-
-    def _copy_trial(self, line: dict[str, Any]) -> None:
-        mirrored = self._mirror()
-        if mirrored is not None:
-            self._lines.append(line)
-            mirrored.copy(self._lines)
+        searched = [field.name for field in self.prepared.fields if field.tail]
+        self.copies = context.copies(run, searched)
+        if self.copies is not None and strategy.default_trials:
+            self.copies.begin()  # a name that is taken shows before hours of work
+        self.folder = RunFolder(path, self.trainer, self.progress.point, self.copies)
 
     def execute(self) -> dict[str, Any]:
         """Searches, trains the plan, evaluates it on test rows and records everything; gives the record's row."""
@@ -162,8 +189,8 @@ class Run:
         valid = evaluate(network, self.trainer.valid.flattened(network))
         result = self._result(task, plan, network, valid)
         self.folder.finish(result)
-        if self._mirrored is not None:
-            self._mirrored.copy(self._lines)  # what an outage at the end has left out
+        if self.copies is not None:
+            self.copies()
         record: dict[str, Any] = result["record"]
         return record
 

@@ -63,6 +63,11 @@ def run_study(config: StudyConfig, out: Path, progress: Progress) -> pd.DataFram
     """
     # Optuna tells of every study that is made; a trial is one here.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with WorkerPool(config.jobs if config.executor == "local" and config.jobs > 1 else 0) as pool:
+        return _run_missing(config, out, progress, pool)
+
+
+def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: WorkerPool) -> pd.DataFrame:
     device = choose_device(config.device)
     dataset = load_for(config)
     strategies = make_strategies(config)
@@ -77,7 +82,8 @@ def run_study(config: StudyConfig, out: Path, progress: Progress) -> pd.DataFram
         _check_sources(out, run, MODELS.find(model), strategy)
     finished = {run.run_id for run, _, _ in runs if (out / "runs" / run.run_id / "result.json").exists()}
     mirror = None if config.mirror is None else Mirror(config.mirror, progress.warn)
-    with _workers(config, progress) if len(finished) < len(runs) else nullcontext() as workers:
+    here = nullcontext(pool if pool.jobs else None)
+    with _cluster(config, progress) if config.executor == "ray" and len(finished) < len(runs) else here as workers:
         _claim(out, config)
         context = Context(config, out, workers, mirror, progress)
         trainings = {run.run_id: _trainings(config, run, strategy) for run, _, strategy in runs}
@@ -87,7 +93,7 @@ def run_study(config: StudyConfig, out: Path, progress: Progress) -> pd.DataFram
         data, shared = runs[0][0].data, None
         for run, model, strategy in runs:
             if run.run_id in finished:
-                context.mirror_finished(run)
+                context.copy_finished(run)
                 continue
             progress.start_run(run)
             if run.data != data:
@@ -127,11 +133,8 @@ def _check_sources(out: Path, run: RunConfig, model: type, strategy: Strategy) -
             )
 
 
-def _workers(config: StudyConfig, progress: Progress) -> AbstractContextManager[Workers | None]:
-    """What trains trials side by side; None where they are trained here, one after another."""
-    if config.executor == "ray":
-        return RayCluster(config.ray_address, config.cpus_per_trial, config.gpus_per_trial, progress.warn)
-    return WorkerPool(config.jobs) if config.jobs > 1 else nullcontext()
+def _cluster(config: StudyConfig, progress: Progress) -> AbstractContextManager[Workers | None]:
+    return RayCluster(config.ray_address, config.cpus_per_trial, config.gpus_per_trial, progress.warn)
 
 
 def _trainings(config: StudyConfig, run: RunConfig, strategy: Strategy) -> int:

@@ -12,7 +12,7 @@ from autodpq.data.dataset import Samples
 from autodpq.errors import AutoDPQError
 from autodpq.plan import DPQ, CompressionPlan, Others, uniform_plan
 from autodpq.strategy import AskTellStrategy, Strategy
-from autodpq.task import SearchTask
+from autodpq.task import SearchTask, never
 from autodpq.testing import MemoryJournal, StrategyContract, ToyExecutor, make_samples, make_task, reachable_arrays
 from autodpq.trial import Space, Trial
 
@@ -55,7 +55,7 @@ class _Trainer(_Sound):
 
     def search(self, task: SearchTask) -> CompressionPlan:
         for number in range(3):
-            list(task._executor([self.ask(number, task.space, task.rng(number), ())]))
+            list(task._executor([self.ask(number, task.space, task.rng(number), ())], number, never))
         return super().search(task)
 
 
@@ -100,6 +100,20 @@ class _Renames(_Sound):
         self.n_epochs = epochs
 
 
+class _Unwritable(_Sound):
+    """Has an option that no record can hold."""
+
+    def __init__(self, *, weight: float = float("nan")) -> None:
+        self.weight = weight
+
+
+class _Swallows(_Sound):
+    """Takes whatever it is given, so that a mistyped option goes unseen."""
+
+    def __init__(self, **options: int) -> None:
+        self.__dict__.update(options)
+
+
 class _NeverEnds(_Sound):
     """Leaves a phase open."""
 
@@ -134,6 +148,7 @@ TESTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("test_budget_is_kept", {"trials": 1}),
     ("test_failed_trial_is_recorded_and_the_search_goes_on", {}),
     ("test_constructor_takes_keyword_options_and_only_stores_them", {}),
+    ("test_options_can_be_recorded", {}),
     ("test_phases_add_up_to_the_time_charged", {}),
     ("test_only_training_and_validation_rows_can_be_reached", {}),
 )
@@ -157,12 +172,15 @@ def test_a_sound_strategy_passes(test: str, arguments: dict[str, Any]) -> None:
         (_Positional, "test_constructor_takes_keyword_options_and_only_stores_them"),
         (_Computes, "test_constructor_takes_keyword_options_and_only_stores_them"),
         (_Renames, "test_constructor_takes_keyword_options_and_only_stores_them"),
+        (_Swallows, "test_constructor_takes_keyword_options_and_only_stores_them"),
+        (_Renames, "test_options_can_be_recorded"),
+        (_Unwritable, "test_options_can_be_recorded"),
         (_NeverEnds, "test_phases_add_up_to_the_time_charged"),
         (_Spies, "test_only_training_and_validation_rows_can_be_reached"),
     ],
 )
 def test_a_strategy_that_breaks_the_contract_does_not_pass(strategy: type[Strategy], test: str) -> None:
-    with pytest.raises((AssertionError, AutoDPQError)):
+    with pytest.raises((AssertionError, AutoDPQError, ValueError)):
         getattr(contract_of(strategy), test)(**dict(TESTS)[test])
 
 

@@ -9,14 +9,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import typer
 from command_line import Call, Called, call_cli
+from installed import Site, installing
 
 from autodpq._version import __version__
+from autodpq.errors import AutoDPQError
+from studies.cli import app
+from studies.config import StudyConfig
 
 STRATEGIES = ("fe", "fe-continued", "others", "grid", "random", "autodpq")
 SEEDS = 2
@@ -68,7 +74,8 @@ def test_every_run_has_one_row_and_one_result(study: tuple[Path, Called]) -> Non
         "grid": 2,
         "random": 2,
     }
-    assert (records["failed_trials"] == 0).all() and set(records["recipe"]) == {"paper"}
+    assert (records[["failed_trials", "pruned_trials", "restarted_trials"]] == 0).all(axis=None)
+    assert set(records["recipe"]) == {"paper"}
     assert f"[{len(records)}/{len(records)}]" in done.out and done.err == ""
     assert not list(out.rglob("*.part")) and not list(out.glob("runs/*/incumbents"))
 
@@ -138,7 +145,7 @@ def test_fresh_study_gives_the_same_digits(
     study: tuple[Path, Called], arguments: list[str], cache: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "study"
-    again = call_cli(*arguments, out, "--strategies", "autodpq", "--seeds", "1", "--jobs", "2", cache=cache)
+    again = call_cli(*arguments, out, "--strategies", "autodpq,random", "--seeds", "1", "--jobs", "2", cache=cache)
     assert again.code == 0, again.err
     whole, alone = (records_of(folder).drop(columns=[*TIMES]) for folder in (study[0], out))
     pd.testing.assert_frame_equal(alone, whole.loc[alone.index])
@@ -164,7 +171,11 @@ def test_report_can_be_written_anew(copy: Path, call_here: Call) -> None:
 @pytest.mark.parametrize("what", ["strategies", "models", "datasets"])
 def test_list(call_here: Call, what: str) -> None:
     done = call_here("list", what)
-    expected = {"strategies": STRATEGIES, "models": ("deepfm", "pnn", "dcn"), "datasets": ("synthetic", "movielens1m")}
+    expected = {
+        "strategies": (*STRATEGIES, "tpe", "nsga2", "random-ray", "asha"),
+        "models": ("deepfm", "pnn", "dcn"),
+        "datasets": ("synthetic", "movielens1m"),
+    }
     listed = [line.split()[0] for line in done.out.splitlines() if line.strip()]
     assert done.code == 0 and set(expected[what]) <= set(listed)
 
@@ -202,3 +213,184 @@ def test_ctrl_c_says_that_what_is_finished_is_kept(cache: Path, tmp_path: Path) 
     assert run.returncode == 130
     assert err.startswith("Stopped.") and len(err.splitlines()) == 1
     assert len(list((tmp_path / "study").glob("runs/*/result.json"))) >= 1
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    with installing(tmp_path, monkeypatch) as made:
+        yield made
+
+
+MINE = """
+from autodpq.plan import CompressionPlan
+from autodpq.strategy import AskTellStrategy
+
+import beside
+
+class Mine(AskTellStrategy):
+    name = "mine"
+    uses_history = False
+
+    def __init__(self, *, shift: int = 0, word: str = "a"):
+        self.shift = shift
+        self.word = word
+
+    def ask(self, number, space, rng, history):
+        return CompressionPlan(beside.shifted(space, number + self.shift))
+"""
+BESIDE = """
+def shifted(space, number):
+    return {name: row[number % len(row)] for name, row in space.items()}
+"""
+
+
+def test_strategy_of_one_s_own_runs_beside_others_and_has_a_row_in_the_tables(
+    site: Site, call_here: Call, own_csv: Path, tmp_path: Path
+) -> None:
+    site.write("../path/mine.py", MINE)
+    site.write("../path/beside.py", BESIDE)
+    arguments = f"run --dataset {own_csv} --seeds 1 --trials 2 --K 4,8 --D 2 --threshold 8 --out study --jobs 2".split()
+    strategies = """fe,path/mine.py:Mine(shift=1),path/mine.py:Mine(word='b, "c"')"""
+    done = call_here(*arguments, "--strategies", strategies)
+    assert done.code == 0 and done.err == "", done.err
+    names = ["fe", "mine(shift=1)", 'mine(word="b, \\"c\\"")']
+    records = pd.read_csv(tmp_path / "study" / "records.csv")
+    assert records["strategy"].tolist() == names
+    assert records["trials"].tolist() == [0, 2, 2]
+    for name, shift in zip(records["run"][1:], (1, 0), strict=True):
+        lines = (tmp_path / "study" / "runs" / name / "trials.jsonl").read_text().splitlines()
+        plans = [json.loads(json.loads(line)["plan"]) for line in lines]
+        assert [plan["user"] for plan in plans] == [f"dpq({(4, 8)[(number + shift) % 2]},2)" for number in range(2)]
+    table = (tmp_path / "study" / "report" / "table1.md").read_text()
+    rows = [line for line in table.splitlines() if line.startswith("| mine(")]
+    assert len(rows) == 2 and rows[0].startswith("| mine(shift=1) ")
+    tidy = pd.read_csv(tmp_path / "study" / "report" / "table1.csv")
+    assert tidy["strategy"].unique().tolist() == names
+    # What was measured is shown without the code that was measured.
+    (tmp_path / "path" / "mine.py").unlink()
+    assert "done     shop deepfm seed 0 mine(shift=1): test AUC" in call_here("status", "study").out
+    assert call_here("report", "study").code == 0
+    assert (tmp_path / "study" / "report" / "table1.md").read_text() == table
+
+
+def test_broken_plug_in_does_not_keep_the_others_from_being_listed_or_run(
+    site: Site, call_here: Call, own_csv: Path
+) -> None:
+    site.write("beside.py", BESIDE)
+    site.install("sound-things", MINE, {"autodpq.strategies": {"mine": "sound_things:Mine"}})
+    points = {"broken": "broken_things:Mine", "grid": "broken_things:Mine"}
+    site.install("broken-things", "raise RuntimeError('one\\ntwo')\n", {"autodpq.strategies": points})
+    listed = call_here("list", "strategies")
+    assert listed.code == 0 and listed.err == ""
+    lines = {line.split()[0]: line for line in listed.out.splitlines() if "cannot be used" not in line}
+    assert lines["mine"].split()[1:3] == ["sound-things", "1.0"] and {*STRATEGIES} <= set(lines)
+    (broken,) = (line for line in listed.out.splitlines() if line.startswith("broken "))
+    assert "cannot be used: strategy 'broken' of broken-things 1.0 does not load: RuntimeError: one two" in broken
+    arguments = f"run --dataset {own_csv} --seeds 1 --trials 1 --K 4 --D 2 --threshold 8 --out study".split()
+    done = call_here(*arguments, "--strategies", "grid,mine")
+    assert done.code == 0, done.err
+    assert pd.read_csv("study/records.csv")["strategy"].tolist() == ["grid", "mine"]
+
+
+Config = Callable[..., StudyConfig]
+
+
+@pytest.fixture
+def config_of(call_here: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Config:
+    """The options that a command line comes to, by which nothing is run."""
+
+    def config(text: str, *arguments: str) -> StudyConfig:
+        seen: list[StudyConfig] = []
+
+        def see(config: StudyConfig, *_: Any) -> None:
+            seen.append(config)
+            raise AutoDPQError("it was seen")
+
+        monkeypatch.setattr("studies.runner.run_study", see)
+        (tmp_path / "study.toml").write_text(text)
+        done = call_here("run", *arguments, "--config", tmp_path / "study.toml")
+        assert done.err == "Error: it was seen\n"
+        return seen[0]
+
+    return config
+
+
+def test_every_option_of_a_study_can_be_given_on_the_command_line_and_in_the_file() -> None:
+    command: Any = typer.main.get_command(app)
+    options = {option.name for option in command.commands["run"].params}
+    fields = {name.lower() for name in StudyConfig.model_fields}
+    assert options - {"config", "out", "help"} == fields - {"options"}
+
+
+BOTH = [
+    ("dataset", '"movielens1m"', "avazu", "avazu", "movielens1m"),
+    ("strategies", '["fe", "grid"]', "random,tpe(batch_size=2)", ("random", "tpe(batch_size=2)"), ("fe", "grid")),
+    ("strategies", '["fe"]', "all", ("all",), ("fe",)),
+    ("models", '["pnn"]', "deepfm", ("deepfm",), ("pnn",)),
+    ("seeds", "5", "3", 3, 5),
+    ("recipe", '"strong"', "paper", "paper", "strong"),
+    ("trials", "7", "2", 2, 7),
+    ("threshold", "30", "20", 20, 30),
+    ("K", "[4]", "8,16", (8, 16), (4,)),
+    ("D", "[4]", "2,4", (2, 4), (4,)),
+    ("init", '"scratch"', "pretrained", "pretrained", "scratch"),
+    ("split", '"time"', "random", "random", "time"),
+    ("frequency_scope", '"train"', "all", "all", "train"),
+    ("device", '"cpu"', "auto", "auto", "cpu"),
+    ("jobs", "4", "1", 1, 4),
+    ("label", '"clicked"', "click", "click", "clicked"),
+    ("split_column", '"part"', "half", "half", "part"),
+    ("time_column", '"hour"', "day", "day", "hour"),
+    ("data_dir", '"there"', "here", "here", "there"),
+    ("cache_dir", '"there"', "here", "here", "there"),
+    ("mirror", '"sqlite:///a.db"', "b.log", "b.log", "sqlite:///a.db"),
+]
+
+
+@pytest.mark.parametrize(("option", "in_file", "given", "wins", "else_"), BOTH)
+def test_command_line_stands_before_the_file_even_where_it_says_what_is_so_anyway(
+    config_of: Config, option: str, in_file: str, given: str, wins: object, else_: object
+) -> None:
+    text = f"{option} = {in_file}"
+    alone = config_of(text)
+    assert getattr(alone, option) == else_
+    untouched = {name: value for name, value in StudyConfig() if name != option}
+    assert {name: value for name, value in alone if name != option} == untouched
+    both = config_of(text, f"--{option.replace('_', '-')}", given)
+    assert getattr(both, option) == wins
+    assert {name: value for name, value in both if name != option} == untouched
+
+
+def test_options_of_ray_and_flags_in_both(config_of: Config) -> None:
+    text = 'executor = "ray"\nray_address = "a:1"\ncpus_per_trial = 2\ngpus_per_trial = 0.5\nresplit = true'
+    config = config_of(text)
+    assert (config.executor, config.ray_address, config.cpus_per_trial, config.gpus_per_trial) == ("ray", "a:1", 2, 0.5)
+    assert config.resplit
+    config = config_of(text, "--ray-address", "auto", "--cpus-per-trial", "1", "--gpus-per-trial", "0")
+    assert (config.executor, config.ray_address, config.cpus_per_trial, config.gpus_per_trial) == ("ray", "auto", 1, 0)
+    assert config_of("", "--resplit").resplit
+
+
+def test_options_of_strategies_in_the_file_apply_to_those_that_the_command_line_names(config_of: Config) -> None:
+    from studies.config import make_strategies
+
+    text = 'strategies = ["fe"]\n[options.tpe]\nbatch_size = 2'
+    config = config_of(text, "--strategies", "tpe,tpe(batch_size=3)")
+    assert [vars(strategy) for strategy in make_strategies(config)] == [{"batch_size": 2}, {"batch_size": 3}]
+
+
+def test_file_of_options_runs(call_here: Call, own_csv: Path, tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(
+        f"""
+        dataset = "{own_csv}"
+        strategies = ["fe", "fe-continued"]
+        seeds = 2
+        threshold = 8
+        [options.fe-continued]
+        search_epochs = 1
+        """
+    )
+    done = call_here("run", "--config", tmp_path / "study.toml", "--seeds", "1", "--out", tmp_path / "study")
+    assert done.code == 0, done.err
+    records = pd.read_csv(tmp_path / "study" / "records.csv")
+    assert records["strategy"].tolist() == ["fe", "fe-continued(search_epochs=1)"]

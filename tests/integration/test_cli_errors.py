@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from command_line import Call, Called, call_cli
+from installed import installing
 
 HEADER = "click,user,item\n"
 ROWS = "".join(f"{number % 2},{number % 7},{number % 5}\n" for number in range(400))
@@ -56,13 +57,105 @@ def assert_one_line(done: Called, *parts: str) -> None:
         ("--device tpu", "--device: 'tpu' given"),
         ("--time-column hour", "'time_column' does not apply"),
         ("--strategies ,", "--strategies: at least one name"),
-        ("--strategies fe,fe", "--strategies: a name is given twice"),
+        ("--strategies fe,fe", "--strategies: fe is given twice"),
+        ("--strategies all,grid", "--strategies: grid is given twice"),
+        ("--strategies tpe,tpe(batch_size=1)", "--strategies: tpe is given twice"),
+        ("--strategies tpe(batch_size=0)", "tpe: option batch_size='0': Input should be greater than 0"),
+        ("--strategies tpe(batch-size=2)", "'tpe(batch-size=2)': 'batch-size=2' given, option=value is needed"),
+        ("--strategies tpe(bach_size=2)", "tpe: unknown option 'bach_size'; did you mean 'batch_size'?"),
+        ("--strategies tpe(batch_size=2", "'tpe(batch_size=2': ')' is missing"),
+        ("--strategies fe(x=1)", "fe: unknown option 'x'; it has none"),
+        ("--strategies gone.py:Mine", "gone.py:Mine: there is no file gone.py"),
+        ("--strategies gone.py:Ant", "gone.py:Ant: there is no file gone.py"),
+        ("--strategies gone:Mine", "gone:Mine: gone does not import: ModuleNotFoundError: No module named 'gone'"),
+        ("--strategies json:Mine", "json:Mine: json has no 'Mine'"),
+        ("--strategies json:JSONEncoder", "JSONEncoder is no subclass of autodpq.strategy.Strategy"),
+        ("--models json:JSONEncoder", "JSONEncoder is no subclass of autodpq.models.base.CTRModel"),
+        ("--models gone.py:Mine", "gone.py:Mine: there is no file gone.py"),
+        ("--dataset gone.py:DATA", "gone.py:DATA: there is no file gone.py"),
+        ("--dataset json:dumps", "is no autodpq.data.DatasetSpec"),
+        ("--config gone.toml", "--config: gone.toml cannot be read: No such file or directory"),
+        ("--executor slurm", "--executor: 'slurm' given"),
+        ("--executor ray --jobs 2", "--jobs: applies to --executor local, not ray"),
+        ("--ray-address a:1", "--ray-address: applies to --executor ray, not local"),
+        ("--cpus-per-trial 2", "--cpus-per-trial: applies to --executor ray, not local"),
+        ("--gpus-per-trial 1", "--gpus-per-trial: applies to --executor ray, not local"),
     ],
 )
 def test_wrong_options(call_here: Call, tmp_path: Path, options: str, message: str) -> None:
     out = tmp_path / "study"
     assert_one_line(call_here("run", *options.split(" "), "--out", out), message)
     assert not out.exists()
+
+
+HEAD = "from autodpq.strategy import Strategy\nclass Mine(Strategy):\n    name = 'mine'\n"
+SEARCH = "    def search(self, task):\n        return None\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "options", "message"),
+    [
+        ("1 / 0", "", "mine.py, line 1: ZeroDivisionError: division by zero"),
+        ("x = 1\ndef f(:", "", "mine.py: SyntaxError: invalid syntax (mine.py, line 2)"),
+        ("import sys\nsys.exit('gone')", "", "mine.py, line 2: SystemExit: gone"),
+        ("raise ValueError('one\\ntwo')", "", "mine.py, line 1: ValueError: one two"),
+        (HEAD, "", "Mine does not define search"),
+        (HEAD.replace("mine'", "grid'") + SEARCH, "", "strategy 'grid' is there twice: baselines.grid:Grid and "),
+        (
+            HEAD.replace("mine'", "a,b'") + SEARCH,
+            "",
+            "a strategy's name is made of letters, digits and -_.+, not 'a,b'",
+        ),
+        (HEAD + SEARCH + "    def __init__(self, **options): pass", "", "mine: its constructor takes **options"),
+        (HEAD + SEARCH + "    def __init__(self, *, x=1): pass", "", "does not store the option 'x' under its name"),
+        (HEAD + SEARCH + "    def __init__(self, *, x: int): self.x = x", "", "mine: option 'x' is needed"),
+        (HEAD + SEARCH + "    def __init__(self, *, x: 'Gone' = 1): self.x = x", "", "annotations cannot be read"),
+        (
+            HEAD + SEARCH + "    def __init__(self, *, x: int = 1): 1 / x",
+            "(x=0)",
+            "ZeroDivisionError: division by zero",
+        ),
+        (HEAD + SEARCH + "    def __init__(self, *, x: float = 1): self.x = x", "(x=nan)", "mine: option x='nan': "),
+    ],
+)
+def test_wrong_plug_ins(
+    call_here: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, options: str, message: str
+) -> None:
+    with installing(tmp_path, monkeypatch):
+        (tmp_path / "mine.py").write_text(code + "\n")
+        assert_one_line(call_here("run", "--strategies", f"fe,mine.py:Mine{options}", "--out", "study"), message)
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sedes = 3", "study.toml: sedes = 3: Extra inputs are not permitted; did you mean 'seeds'?"),
+        ("seeds = 'x'", "study.toml: seeds = 'x': Input should be a valid integer"),
+        ("seeds = ", "study.toml is not valid TOML"),
+        ("strategies = ['mine.py:Mine']", "is code to load, which only the command line may name"),
+        ("[options.'mine.py:Mine']", "is code to load, which only the command line may name"),
+        ("[options.tpee]", "unknown strategy 'tpee'; did you mean 'tpe'?"),
+        (
+            "[options.autodpq]\nsearch_epoch = 1",
+            "autodpq: unknown option 'search_epoch'; did you mean 'search_epochs'?",
+        ),
+        (
+            "[options.autodpq]\nsearch_epochs = '1'",
+            "autodpq: option search_epochs='1': Input should be a valid integer",
+        ),
+        ("[options.autodpq]\nxi = nan", "autodpq: option xi=nan: "),
+        ("recipe = 'papr'", "unknown recipe 'papr'; did you mean 'paper'?"),
+    ],
+)
+def test_wrong_files_of_options(
+    call_here: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    with installing(tmp_path, monkeypatch):
+        (tmp_path / "study.toml").write_text(text)
+        (tmp_path / "mine.py").write_text("open('ran', 'w')\n")
+        assert_one_line(call_here("run", "--config", "study.toml", "--out", "study"), message)
+    assert not (tmp_path / "study").exists() and not (tmp_path / "ran").exists()
 
 
 def csv(text: str) -> Callable[[Path], Path]:
@@ -126,6 +219,8 @@ def test_wrong_files(call_here: Call, tmp_path: Path, write: Callable[[Path], Pa
 def test_markup_in_a_name_is_printed_as_it_is(call_here: Call, tmp_path: Path) -> None:
     done = call_here("run", "--strategies", "[bold]fe[/]", "--out", tmp_path / "study")
     assert_one_line(done, "unknown strategy '[bold]fe[/]'")
+    done = call_here("run", "--dataset", "it:ant:snail", "--out", tmp_path / "study")
+    assert_one_line(done, "it:ant:snail: it:ant does not import")
 
 
 @pytest.mark.parametrize("how", ["option", "environment"])

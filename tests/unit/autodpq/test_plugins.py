@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from installed import Site, installing
 
 from autodpq.data import DATASETS, dataset_spec
 from autodpq.errors import AutoDPQError
@@ -32,44 +31,10 @@ def strategy_text(kind: str = "Plug", name: object = "plug") -> str:
     return STRATEGY.format(kind=kind, name=name)
 
 
-@dataclass(frozen=True)
-class Site:
-    """A folder that distributions are installed into, as pip leaves them."""
-
-    folder: Path
-
-    def write(self, path: str, text: str) -> Path:
-        file = self.folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        importlib.invalidate_caches()
-        return file
-
-    def install(self, name: str, text: str, points: Mapping[str, str], group: str = GROUP, version: str = "1.0") -> str:
-        """Installs a distribution of one module; gives the module's name."""
-        module = name.replace("-", "_")
-        info = f"{module}-{version}.dist-info"
-        self.write(f"{module}.py", text)
-        self.write(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        lines = [f"{point} = {value}" for point, value in points.items()]
-        self.write(f"{info}/entry_points.txt", "\n".join([f"[{group}]", *lines, ""]))
-        return module
-
-
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(folder)  # puts sys.path back at the end as well
-    monkeypatch.chdir(tmp_path)
-    known, names = set(sys.modules), [(registry, set(registry)) for registry in (STRATEGIES, MODELS, DATASETS)]
-    yield Site(folder)
-    for registry, before in names:
-        for name in set(registry) - before:
-            registry.forget(name)
-    for name in set(sys.modules) - known:
-        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
+    with installing(tmp_path, monkeypatch) as made:
+        yield made
 
 
 @pytest.fixture
@@ -94,7 +59,7 @@ def refused(call: Callable[[], object]) -> str:
 def test_installed_plug_in_is_found_by_its_name_and_loaded_when_it_is(
     site: Site, registry: Registry[type[Strategy]]
 ) -> None:
-    module = site.install("some-tools", strategy_text(), {"plug": "some_tools:Plug"}, version="2.3")
+    module = site.install("some-tools", strategy_text(), {GROUP: {"plug": "some_tools:Plug"}}, version="2.3")
     assert registry.names() == ["fe", "plug"] and list(registry) == ["fe"] and module not in sys.modules
     found = registry.find("plug")
     assert (found.__module__, found.__name__) == (module, "Plug")
@@ -105,20 +70,22 @@ def test_installed_plug_in_is_found_by_its_name_and_loaded_when_it_is(
 
 def test_one_distribution_may_bring_many(site: Site, registry: Registry[type[Strategy]]) -> None:
     text = strategy_text("One", "one") + strategy_text("Two", "two")
-    site.install("some-tools", text, {"two": "some_tools:Two", "one": "some_tools:One"})
+    site.install("some-tools", text, {GROUP: {"two": "some_tools:Two", "one": "some_tools:One"}})
     assert registry.names() == ["fe", "one", "two"]
     assert origins(registry) == {"fe": "built in", "one": "some-tools 1.0", "two": "some-tools 1.0"}
 
 
 def test_plug_in_that_registers_itself_too_is_one(site: Site) -> None:
     text = strategy_text().replace("import Strategy", "import Strategy, register")
-    site.install("some-tools", text.replace("class", "@register\nclass"), {"plug": "some_tools:Plug"}, STRATEGIES.group)
+    site.install(
+        "some-tools", text.replace("class", "@register\nclass"), {STRATEGIES.group: {"plug": "some_tools:Plug"}}
+    )
     assert STRATEGIES.find("plug").__module__ == "some_tools"
     assert next(entry.origin for entry in STRATEGIES.known() if entry.name == "plug") == "some-tools 1.0"
 
 
 def test_plug_ins_of_another_group_are_not_drawn_in(site: Site, registry: Registry[type[Strategy]]) -> None:
-    site.install("some-tools", strategy_text(), {"plug": "some_tools:Plug"}, "tests.models")
+    site.install("some-tools", strategy_text(), {"tests.models": {"plug": "some_tools:Plug"}})
     assert registry.names() == ["fe"] and origins(registry) == {"fe": "built in"}
 
 
@@ -148,8 +115,8 @@ def test_broken_plug_in_is_listed_with_its_error_and_harms_no_other(
     site: Site, registry: Registry[type[Strategy]], kind: str
 ) -> None:
     text, message = BROKEN[kind]
-    site.install("plug-tools", text, {"plug": "plug_tools:Plug"})
-    site.install("sound-tools", strategy_text("Sound", "sound"), {"sound": "sound_tools:Sound"})
+    site.install("plug-tools", text, {GROUP: {"plug": "plug_tools:Plug"}})
+    site.install("sound-tools", strategy_text("Sound", "sound"), {GROUP: {"sound": "sound_tools:Sound"}})
     entries = {entry.name: entry for entry in registry.known()}
     assert list(entries) == ["fe", "sound", "plug"]
     broken = entries["plug"]
@@ -161,8 +128,8 @@ def test_broken_plug_in_is_listed_with_its_error_and_harms_no_other(
 
 def test_all_broken_plug_ins_together_harm_nothing(site: Site, registry: Registry[type[Strategy]]) -> None:
     for number, (text, _) in enumerate(BROKEN.values()):
-        site.install(f"tools-{number}", text, {f"plug{number}": f"tools_{number}:Plug"})
-    site.install("sound-tools", strategy_text("Sound", "sound"), {"sound": "sound_tools:Sound"})
+        site.install(f"tools-{number}", text, {GROUP: {f"plug{number}": f"tools_{number}:Plug"}})
+    site.install("sound-tools", strategy_text("Sound", "sound"), {GROUP: {"sound": "sound_tools:Sound"}})
     entries = registry.known()
     assert {entry.name for entry in entries if entry.error is None} == {"fe", "sound"}
     assert len([entry for entry in entries if entry.error is not None]) == len(BROKEN)
@@ -171,14 +138,14 @@ def test_all_broken_plug_ins_together_harm_nothing(site: Site, registry: Registr
 
 @pytest.mark.parametrize("value", ["plug_tools", "plug_tools:", "plug_tools:Plug.search", "plug_tools:Plug and more"])
 def test_entry_point_that_names_no_class_is_broken(site: Site, registry: Registry[type[Strategy]], value: str) -> None:
-    site.install("plug-tools", strategy_text(), {"plug": value})
+    site.install("plug-tools", strategy_text(), {GROUP: {"plug": value}})
     message = refused(lambda: registry.find("plug"))
     assert "plug-tools 1.0" in message or message.startswith("plug-tools 1.0"), message
     assert [entry.name for entry in registry.known() if entry.error is not None] == ["plug"]
 
 
 def test_plug_in_cannot_take_the_name_of_a_built_in(site: Site, registry: Registry[type[Strategy]]) -> None:
-    site.install("plug-tools", strategy_text(name="fe"), {"fe": "plug_tools:Plug"})
+    site.install("plug-tools", strategy_text(name="fe"), {GROUP: {"fe": "plug_tools:Plug"}})
     assert registry.names() == ["fe"] and registry.find("fe") is FullEmbedding
     sound, broken = registry.known()
     assert (sound.origin, sound.thing, sound.error) == ("built in", FullEmbedding, None)
@@ -189,7 +156,7 @@ def test_plug_in_cannot_take_the_name_of_a_built_in(site: Site, registry: Regist
 
 def test_two_distributions_with_one_name(site: Site, registry: Registry[type[Strategy]]) -> None:
     for name in ("one-tools", "two-tools"):
-        site.install(name, strategy_text(), {"plug": f"{name.replace('-', '_')}:Plug"})
+        site.install(name, strategy_text(), {GROUP: {"plug": f"{name.replace('-', '_')}:Plug"}})
     message = refused(lambda: registry.find("plug"))
     assert "'plug' is there twice: one_tools:Plug of one-tools 1.0 and two_tools:Plug of two-tools 1.0" in message
     assert "one_tools" not in sys.modules and "two_tools" not in sys.modules
@@ -202,7 +169,7 @@ def test_two_distributions_with_one_name(site: Site, registry: Registry[type[Str
 
 def test_one_distribution_that_is_on_the_path_twice_is_one(site: Site, registry: Registry[type[Strategy]]) -> None:
     for version in ("1.0", "1.1"):
-        site.install("plug-tools", strategy_text(), {"plug": "plug_tools:Plug"}, version=version)
+        site.install("plug-tools", strategy_text(), {GROUP: {"plug": "plug_tools:Plug"}}, version=version)
     assert registry.find("plug").__module__ == "plug_tools"
     assert [entry.error for entry in registry.known()] == [None, None]
 
@@ -210,7 +177,7 @@ def test_one_distribution_that_is_on_the_path_twice_is_one(site: Site, registry:
 def test_unknown_name_names_the_nearest_even_of_what_is_not_loaded(
     site: Site, registry: Registry[type[Strategy]]
 ) -> None:
-    site.install("plug-tools", strategy_text(name="hill-climb"), {"hill-climb": "plug_tools:Plug"})
+    site.install("plug-tools", strategy_text(name="hill-climb"), {GROUP: {"hill-climb": "plug_tools:Plug"}})
     message = refused(lambda: registry.find("hil-climb"))
     assert message == "unknown strategy 'hil-climb'; did you mean 'hill-climb'?"
     assert "plug_tools" not in sys.modules
@@ -325,11 +292,11 @@ def test_names_are_not_taken_twice(site: Site, registry: Registry[type[Strategy]
         kept: type[Strategy] = Grid
     else:
         if first == "installed":
-            site.install("plug-tools", text, {"mine": "plug_tools:Mine"})
+            site.install("plug-tools", text, {GROUP: {"mine": "plug_tools:Mine"}})
         kept = registry.find(references[first])
     before = dict(registry)
     if second == "installed":
-        site.install("plug-tools", text, {kept.name: "plug_tools:Mine"})
+        site.install("plug-tools", text, {GROUP: {kept.name: "plug_tools:Mine"}})
         # A name stands for what has it already; the newcomer is listed as broken.
         assert registry.find(references[second]) is kept
         broken = [entry for entry in registry.known() if entry.error is not None]
@@ -349,7 +316,7 @@ def test_name_of_an_installed_plug_in_that_is_not_loaded_yet_is_taken_too(
     site: Site, registry: Registry[type[Strategy]], reference: str
 ) -> None:
     # Else which of the two a study means would depend on the order in which it names them.
-    site.install("plug-tools", strategy_text(name="mine"), {"mine": "plug_tools:Plug"})
+    site.install("plug-tools", strategy_text(name="mine"), {GROUP: {"mine": "plug_tools:Plug"}})
     site.write("../a.py", strategy_text("Mine", "mine"))
     message = refused(lambda: registry.find(reference))
     assert "strategy 'mine' is there twice: " in message and reference in message and "plug-tools 1.0" in message
@@ -357,7 +324,7 @@ def test_name_of_an_installed_plug_in_that_is_not_loaded_yet_is_taken_too(
 
 
 def test_installed_plug_in_may_be_named_by_its_module(site: Site, registry: Registry[type[Strategy]]) -> None:
-    site.install("plug-tools", strategy_text(), {"plug": "plug_tools:Plug"})
+    site.install("plug-tools", strategy_text(), {GROUP: {"plug": "plug_tools:Plug"}})
     assert registry.find("plug_tools:Plug") is registry.find("plug")
     assert [entry.error for entry in registry.known()] == [None, None]
 
@@ -414,8 +381,8 @@ def test_what_fails_leaves_nothing_registered(site: Site, reference: str, end: s
 
 def test_installed_plug_in_that_fails_leaves_nothing_registered(site: Site) -> None:
     before = dict(STRATEGIES)
-    site.install("plug-tools", f"{REGISTERED}\n1 / 0\n", {"plug": "plug_tools:Left"}, STRATEGIES.group)
-    site.install("other-tools", REGISTERED, {"other": "other_tools:Left"}, STRATEGIES.group)
+    site.install("plug-tools", f"{REGISTERED}\n1 / 0\n", {STRATEGIES.group: {"plug": "plug_tools:Left"}})
+    site.install("other-tools", REGISTERED, {STRATEGIES.group: {"other": "other_tools:Left"}})
     for name in ("plug", "other"):
         refused(lambda: STRATEGIES.find(name))  # noqa: B023
     assert dict(STRATEGIES) == before
@@ -451,9 +418,9 @@ def test_data_sets_are_plugged_in_alike(site: Site) -> None:
 
 
 def test_installed_data_sets_and_models_are_found_by_name(site: Site) -> None:
-    site.install("shop-data", DATA, {"shop": "shop_data:SHOP"}, DATASETS.group)
-    site.install("sum-model", MODEL, {"sum": "sum_model:Sum"}, MODELS.group)
-    site.install("bad-data", "SHOP = 3\n", {"bad": "bad_data:SHOP"}, DATASETS.group)
+    site.install("shop-data", DATA, {DATASETS.group: {"shop": "shop_data:SHOP"}})
+    site.install("sum-model", MODEL, {MODELS.group: {"sum": "sum_model:Sum"}})
+    site.install("bad-data", "SHOP = 3\n", {DATASETS.group: {"bad": "bad_data:SHOP"}})
     assert dataset_spec("shop").description == "a shop's clicks"
     assert MODELS.find("sum").__module__ == "sum_model"
     assert "did you mean 'shop'" in refused(lambda: dataset_spec("shpo"))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from autodpq.ledger import code_bits
 from autodpq.models import MODELS, DeepFM
 from autodpq.plan import DPQ, CompressionPlan, Field, Full, Others
 from autodpq.recipes import Recipe
-from autodpq.trainer import Trainer
+from autodpq.trainer import Trainer, pruned_by, train_one
 from autodpq.training import evaluate
 
 X = 4
@@ -227,3 +228,143 @@ def test_plans_and_spaces_that_do_not_fit_are_refused():
         trainer.ledger(CompressionPlan(dict.fromkeys("abcd", DPQ(2, 3))))
     with pytest.raises(AutoDPQError, match="'a'"):
         trainer.build_supernet(dict.fromkeys("abcd", (Others(),)), True)
+
+
+def goes_on(epoch, valid_aucs):
+    return False
+
+
+def test_training_one_plan_gives_the_best_epoch_and_all_their_aucs():
+    trainer = trainer_of()
+    pretrained = snapshot(trainer.pretrain()[0])
+    told = []
+    network, result = trainer.train_plan(PLAN, pretrained, lambda epoch, network: told.append(epoch.metrics.auc))
+    seen = []
+    outcome = train_one(trainer, PLAN, pretrained, lambda epoch, aucs: seen.append((epoch, aucs)))
+    assert outcome.kind == "complete" and (outcome.error, outcome.attempts) == (None, 1)
+    assert (outcome.valid_auc, outcome.valid_logloss) == (result.best.metrics.auc, result.best.metrics.logloss)
+    assert outcome.valid_aucs == tuple(told) and outcome.valid_auc == max(told) and len(told) == result.epochs
+    assert states_equal(outcome.state, network.state_dict())
+    assert [aucs for _, aucs in seen] == [tuple(told[:number]) for number in range(1, len(told) + 1)]
+    assert [epoch.last for epoch, _ in seen] == [False] * (len(told) - 1) + [True]
+    assert outcome.seconds >= seen[-1][0].seconds > 0
+
+
+@pytest.mark.parametrize("end", [1, 2])
+def test_a_trial_that_is_ended_keeps_its_epochs_and_no_weights(end):
+    trainer = trainer_of()
+    whole = train_one(trainer, PLAN, None, goes_on)
+    assert len(whole.valid_aucs) > end
+    outcome = train_one(trainer, PLAN, None, lambda epoch, aucs: len(aucs) == end)
+    assert outcome.kind == "pruned"
+    assert (outcome.valid_auc, outcome.valid_logloss, outcome.state, outcome.error) == (None, None, None, None)
+    assert outcome.valid_aucs == whole.valid_aucs[:end] and outcome.seconds > 0
+    # It leaves nothing behind that the next training would see.
+    assert train_one(trainer, PLAN, None, goes_on).valid_aucs == whole.valid_aucs
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_a_trial_that_fails_keeps_its_epochs(monkeypatch, epoch):
+    trainer = trainer_of()
+    whole = train_one(trainer, PLAN, None, goes_on)
+    called = []
+
+    def fails(network, rows):
+        called.append(rows)
+        if len(called) == epoch:
+            raise RuntimeError("made\n\tto fail")
+        return evaluate(network, rows)
+
+    monkeypatch.setattr("autodpq.training.evaluate", fails)
+    outcome = train_one(trainer, PLAN, None, goes_on)
+    assert outcome.kind == "failed" and outcome.error == "RuntimeError: made to fail"
+    assert (outcome.valid_auc, outcome.valid_logloss, outcome.state) == (None, None, None)
+    assert outcome.valid_aucs == whole.valid_aucs[: epoch - 1] and len(whole.valid_aucs) == 3
+
+
+def test_a_plan_that_cannot_be_built_is_a_failed_trial():
+    outcome = train_one(trainer_of(), CompressionPlan(dict.fromkeys("abcd", DPQ(2, 3))), None, goes_on)
+    assert outcome.kind == "failed" and outcome.valid_aucs == () and outcome.seconds > 0
+    assert outcome.error.startswith("AutoDPQError: ") and "D=3" in outcome.error
+
+
+def test_predictions_that_are_not_finite_are_a_failed_trial():
+    trainer = trainer_of()
+    pretrained = snapshot(trainer.pretrain()[0])
+    broken = {name: value * float("nan") if "model" in name else value for name, value in pretrained.items()}
+    outcome = train_one(trainer, PLAN, broken, goes_on)
+    assert outcome.kind == "failed" and outcome.state is None and "NaN" in outcome.error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("where", ["train_plan", "after_epoch"])
+def test_a_person_s_stop_is_no_failed_trial(monkeypatch, error, where):
+    trainer = trainer_of()
+
+    def stopped(*_):
+        raise error
+
+    if where == "train_plan":
+        monkeypatch.setattr(trainer, where, stopped)
+    with pytest.raises(error):
+        train_one(trainer, PLAN, None, stopped)
+
+
+def test_what_goes_wrong_between_epochs_is_no_failed_trial():
+    # It is the pruner's fault or the connection's, and would be that of every trial.
+    def breaks(epoch, aucs):
+        raise RuntimeError("made to fail")
+
+    with pytest.raises(RuntimeError, match="made to fail"):
+        train_one(trainer_of(), PLAN, None, breaks)
+
+
+@pytest.mark.parametrize("ends", ["complete", "pruned", "failed"])
+def test_the_time_between_epochs_is_not_charged_and_all_else_is(monkeypatch, ends):
+    clock, ahead = time.perf_counter, [0.0]
+    monkeypatch.setattr("autodpq.trainer.time.perf_counter", lambda: clock() + ahead[0])
+    trainer = trainer_of()
+    start = trainer.start
+
+    def slow_start(*given):
+        ahead[0] += 100.0
+        start(*given)
+
+    monkeypatch.setattr(trainer, "start", slow_start)
+    called = []
+
+    def fails(network, rows):
+        called.append(rows)
+        if ends == "failed" and len(called) == 3:
+            raise RuntimeError("made to fail")
+        return evaluate(network, rows)
+
+    monkeypatch.setattr("autodpq.training.evaluate", fails)
+
+    def waits(epoch, aucs):
+        ahead[0] += 3600.0
+        return ends == "pruned" and len(aucs) == 2
+
+    outcome = train_one(trainer, PLAN, None, waits)
+    assert outcome.kind == ends and len(outcome.valid_aucs) >= 2
+    assert 100 < outcome.seconds < 3600
+
+
+def test_pruning_is_asked_about_after_every_epoch_but_the_last():
+    asked, epochs = [], []
+
+    def prune(number, aucs):
+        asked.append((number, aucs))
+        return False
+
+    outcome = train_one(trainer_of(), PLAN, None, pruned_by(prune, 7, epochs.append))
+    assert outcome.kind == "complete" and len(epochs) == len(outcome.valid_aucs) == 3
+    assert asked == [(7, outcome.valid_aucs[:1]), (7, outcome.valid_aucs[:2])]
+    assert tuple(epoch.metrics.auc for epoch in epochs) == outcome.valid_aucs
+
+
+def test_the_last_epoch_cannot_be_pruned():
+    outcome = train_one(trainer_of(recipe=replace(RECIPE, max_epochs=1)), PLAN, None, pruned_by(lambda *_: True, 0))
+    assert outcome.kind == "complete" and len(outcome.valid_aucs) == 1
+    longer = train_one(trainer_of(), PLAN, None, pruned_by(lambda *_: True, 0))
+    assert longer.kind == "pruned" and longer.valid_aucs == outcome.valid_aucs

@@ -143,6 +143,27 @@ def test_no_more_epochs_than_the_recipe_allows():
     assert result.epochs == 3
 
 
+@pytest.mark.parametrize(
+    ("patience", "max_epochs", "epochs", "by_patience"),
+    [(1, 50, None, True), (3, 50, None, True), (100, 4, None, False), (100, 1, None, False), (1, 50, 9, False)],
+)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_last_epoch_is_marked_and_no_other(patience, max_epochs, epochs, by_patience, seed):
+    recipe = replace(RECIPE, patience=patience, max_epochs=max_epochs)
+    _, result, seen = fitted(seed, recipe=recipe, epochs=epochs)
+    assert [epoch.last for epoch in seen] == [False] * (result.epochs - 1) + [True]
+    # What ended it is what the row is about.
+    assert (result.epochs < max_epochs and epochs is None) == by_patience
+    assert result.epochs == (result.best.number + patience if by_patience else epochs or max_epochs)
+    assert result.best == seen[result.best.number - 1]
+
+
+def test_patience_and_the_most_epochs_may_end_it_at_once():
+    patient = fitted(recipe=replace(RECIPE, patience=1, max_epochs=50))[1].epochs
+    _, result, seen = fitted(recipe=replace(RECIPE, patience=1, max_epochs=patient))
+    assert result.epochs == patient and [epoch.last for epoch in seen] == [False] * (patient - 1) + [True]
+
+
 @pytest.mark.parametrize("epochs", [0, -1])
 def test_a_training_without_epochs_is_refused(epochs):
     with pytest.raises(AutoDPQError, match=f"epochs: {epochs}"):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,12 @@ import pytest
 import torch
 
 import autodpq.search  # noqa: F401 (registers it)
-from autodpq.data import DATASETS
 from autodpq.errors import AutoDPQError
-from autodpq.models import MODELS
+from autodpq.plan import CompressionPlan
 from autodpq.task import SearchTask
-from autodpq.testing import make_task
+from autodpq.testing import ToyExecutor, make_task
+from autodpq.trial import Outcome, Prune
 from baselines import FullEmbedding, Random
-from studies.listing import list_lines
 from studies.records import RECORD_COLUMNS, RunFolder, load_state, save_state, write_records
 from studies.status import status_lines
 
@@ -28,7 +29,8 @@ TEXTS = ("run", "study", "dataset", "model", "strategy", "recipe", "plan", "devi
 
 def record(**values: Any) -> dict[str, Any]:
     row = {name: f"some {name}" if name in TEXTS else 2 / 3 for name in RECORD_COLUMNS}
-    whole = {"seed": 0, "parameters": 194816, "bytes": 700000, "epochs": 7, "trials": 0, "failed_trials": 0}
+    counts = dict.fromkeys(("trials", "failed_trials", "pruned_trials", "restarted_trials"), 0)
+    whole = {"seed": 0, "parameters": 194816, "bytes": 700000, "epochs": 7, **counts}
     return {**row, **whole, **values}
 
 
@@ -46,9 +48,9 @@ def finish(study: Path, run: str, **values: Any) -> None:
     (folder / "result.json").write_text(json.dumps({"run": run, "record": record(run=run, **values)}))
 
 
-def test_columns_are_the_fixed_ones_and_three_more() -> None:
+def test_columns_are_the_fixed_ones_and_five_more() -> None:
     assert [name for name in RECORD_COLUMNS if name in FIXED] == FIXED
-    assert set(RECORD_COLUMNS) - set(FIXED) == {"run", "epochs", "failed_trials"}
+    assert set(RECORD_COLUMNS) - set(FIXED) == {"run", "epochs", "failed_trials", "pruned_trials", "restarted_trials"}
 
 
 def test_one_row_per_finished_run_sorted_and_the_same_in_csv_and_parquet(tmp_path: Path) -> None:
@@ -84,6 +86,66 @@ def test_run_folder_reads_its_trials_back(tmp_path: Path) -> None:
     again = RunFolder(tmp_path, task.trainer)
     assert tuple(again.finished_trials()) == task.history
     assert not (tmp_path / "curve.jsonl").exists(), "points are told anew"
+
+
+class Mixed(ToyExecutor):
+    """Its second trial is pruned, its third fails after having been begun twice."""
+
+    def __call__(self, plans: Sequence[CompressionPlan], first: int, prune: Prune) -> Iterator[Outcome]:
+        for number, outcome in enumerate(super().__call__(plans, first, prune), first):
+            if number == 1:
+                yield Outcome(None, None, 0.25, outcome.valid_aucs[:1], None)
+            elif number == 2:
+                yield Outcome(None, None, 0.5, outcome.valid_aucs, None, "RuntimeError: made to fail", attempts=2)
+            else:
+                yield replace(outcome, attempts=3)
+
+
+def test_pruned_failed_and_restarted_trials_come_back_as_they_were(tmp_path: Path) -> None:
+    task = make_task(executor=Mixed())
+    task._journal = RunFolder(tmp_path, task.trainer)
+    Random().search(task)
+    assert [(trial.state, trial.attempts) for trial in task.history] == [("complete", 3), ("pruned", 1), ("failed", 2)]
+    assert [len(trial.valid_aucs) for trial in task.history] == [trial.epochs for trial in task.history]
+    again = RunFolder(tmp_path, task.trainer)
+    assert tuple(again.finished_trials()) == task.history
+    lines = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
+    for line, trial in zip(lines, task.history, strict=True):
+        assert line["valid_aucs"] == list(trial.valid_aucs) and line["attempts"] == trial.attempts
+        assert (line["state"], line["valid_auc"], line["error"]) == (trial.state, trial.valid_auc, trial.error)
+        assert (line["bytes"], line["parameters"]) == (trial.ledger.bytes, trial.ledger.parameters)
+
+
+def test_lines_are_told_those_that_are_read_back_first(tmp_path: Path) -> None:
+    told: list[dict[str, Any]] = []
+    task = make_task()
+    task._journal = RunFolder(tmp_path, task.trainer, on_line=told.append)
+    assert told == []
+    Random().search(task)
+    path = tmp_path / "trials.jsonl"
+    assert told == [json.loads(line) for line in path.read_text().splitlines()] and len(told) == 3
+    # Two are whole, of which the second, the best so far, has lost its weights.
+    better = max(told[:2], key=lambda line: line["valid_auc"])["number"]
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]) + '{"number":2')
+    for file in (tmp_path / "incumbents").glob(f"{better}.safetensors"):
+        file.unlink()
+    again: list[dict[str, Any]] = []
+    RunFolder(tmp_path, task.trainer, on_line=again.append)
+    assert again == told[:better]
+    assert len(path.read_text().splitlines()) == better
+
+
+def test_trials_of_a_version_that_did_not_record_their_epochs_are_read_back(tmp_path: Path) -> None:
+    _, task = searched(tmp_path)
+    path = tmp_path / "trials.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        del line["valid_aucs"], line["attempts"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    again = RunFolder(tmp_path, task.trainer).finished_trials()
+    assert [(trial.plan, trial.valid_auc) for trial in again] == [
+        (trial.plan, trial.valid_auc) for trial in task.history
+    ]
 
 
 def test_run_folder_forgets_a_trial_that_was_cut_off(tmp_path: Path) -> None:
@@ -164,18 +226,3 @@ def test_status_tells_what_is_done_and_how_far_the_others_are(tmp_path: Path) ->
 def test_status_of_what_is_no_study(tmp_path: Path) -> None:
     with pytest.raises(AutoDPQError, match=r"no study \(it has no study\.json\)"):
         list(status_lines(tmp_path))
-
-
-def test_strategies_are_listed_with_their_options() -> None:
-    lines = list(list_lines("strategies"))
-    names = [line.split()[0] for line in lines]
-    assert names[:6] == ["autodpq", "fe", "fe-continued", "grid", "others", "random"]
-    assert "search_epochs=2" in lines[0] and "Options" not in lines[1]
-    assert all(len(line.split()) > 4 and "\n" not in line for line in lines)
-
-
-def test_models_and_data_sets_are_listed() -> None:
-    assert [line.split()[0] for line in list_lines("models")] == list(MODELS)
-    lines = list(list_lines("datasets"))
-    assert [line.split()[0] for line in lines] == list(DATASETS)
-    assert "threshold 40" in next(line for line in lines if line.startswith("movielens1m"))

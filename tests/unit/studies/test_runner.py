@@ -2,20 +2,25 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import pytest
+from installed import installing
 from rich.console import Console
 
 from autodpq.errors import AutoDPQError
-from autodpq.plan import DPQ, CompressionPlan, Others, uniform_plan
+from autodpq.models import MODELS
+from autodpq.options import split_names
+from autodpq.plan import DPQ, CompressionPlan, Full, Others, uniform_plan
 from autodpq.strategy import STRATEGIES, Strategy
 from autodpq.task import SearchTask
 from autodpq.testing import reachable_arrays
+from autodpq.trial import best_trial
 from studies.config import check_config
 from studies.progress import Progress
 from studies.runner import run_study
@@ -46,12 +51,35 @@ class Outside(Strategy):
         return uniform_plan(task.fields, DPQ(64, 8))
 
 
+class Prunes(Strategy):
+    """Ends its second trial after the first epoch; may be interrupted when it is asked about its third."""
+
+    name: ClassVar[str] = "prunes"
+    stops: ClassVar[bool] = False
+    asked: ClassVar[list[tuple[int, tuple[float, ...]]]] = []
+
+    def search(self, task: SearchTask) -> CompressionPlan:
+        def prune(number: int, valid_aucs: Sequence[float]) -> bool:
+            if self.stops and (number, len(valid_aucs)) == (2, 2):
+                raise KeyboardInterrupt
+            self.asked.append((number, tuple(valid_aucs)))
+            return number == 1
+
+        with task.phase("search"):
+            plans = [uniform_plan(task.fields, choice) for choice in (DPQ(4, 2), Full(), Others(), DPQ(4, 2))]
+            task.evaluate_many(plans, prune)
+        return best_trial(task.history).plan
+
+
 @pytest.fixture(autouse=True)
-def _strategies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _strategies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     Probe.lengths.clear()
-    for strategy in (Probe, Outside):
-        monkeypatch.setitem(STRATEGIES, strategy.name, strategy)
-    yield
+    Prunes.asked.clear()
+    Prunes.stops = False
+    with installing(tmp_path, monkeypatch):
+        for strategy in (Probe, Outside, Prunes):
+            STRATEGIES.add(strategy)
+        yield
 
 
 @pytest.fixture
@@ -64,10 +92,12 @@ def run(tmp_path: Path) -> Run:
     path = tmp_path / "own.csv"
     pd.DataFrame({"click": labels, "user": user, "item": item, "part": part}).to_csv(path, index=False)
 
-    def study(strategies: str, folder: str = "study", **values: Any) -> pd.DataFrame:
+    def study(
+        strategies: str, folder: str = "study", *, told: io.StringIO | None = None, **values: Any
+    ) -> pd.DataFrame:
         config = {
             "dataset": str(path),
-            "strategies": tuple(strategies.split(",")),
+            "strategies": tuple(split_names(strategies)),
             "seeds": 1,
             "K": (4,),
             "D": (2,),
@@ -75,13 +105,14 @@ def run(tmp_path: Path) -> Run:
             "cache_dir": str(tmp_path / "cache"),
             **values,
         }
-        return run_study(check_config(config), tmp_path / folder, Progress(Console(file=io.StringIO())))
+        return run_study(check_config(config), tmp_path / folder, Progress(Console(file=told or io.StringIO())))
 
     return study
 
 
-def test_no_strategy_can_come_by_the_test_rows(run: Run) -> None:
-    run("probe")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_no_strategy_can_come_by_the_test_rows(run: Run, jobs: int) -> None:
+    run("probe", jobs=jobs)
     assert {PARTS["train"], PARTS["valid"]} <= Probe.lengths
     assert not {PARTS["test"], sum(PARTS.values())} & Probe.lengths
 
@@ -127,3 +158,99 @@ def test_damaged_weights_of_an_interrupted_run_are_named(run: Run, tmp_path: Pat
         path.write_bytes(b"damaged")
     with pytest.raises(AutoDPQError, match="not readable as weights"):
         run("fe")
+
+
+TIMES = ["seconds", "seconds_pretrain", "seconds_search", "seconds_retrain", "study"]
+
+
+def trials_of(folder: Path, run: str) -> list[dict[str, Any]]:
+    lines = (folder / "runs" / run / "trials.jsonl").read_text().splitlines()
+    return [{**json.loads(line), "seconds": None} for line in lines]
+
+
+PLUG_IN = """
+from autodpq.models import DeepFM
+from autodpq.plan import Others, uniform_plan
+from autodpq.strategy import Strategy
+
+class Mine(Strategy):
+    name = "mine"
+
+    def search(self, task):
+        with task.phase("search"):
+            task.evaluate_many([uniform_plan(task.fields, Others()), task.trainer.full_plan()])
+        return task.history[0].plan
+
+class Deep(DeepFM):
+    name = "deep"
+"""
+
+
+def forget(name: str) -> None:
+    """What a process of its own would not know."""
+    STRATEGIES.forget("mine")
+    MODELS.forget("deep")
+    del sys.modules[name]
+
+
+def test_processes_side_by_side_leave_the_same_records(run: Run, tmp_path: Path) -> None:
+    strategies = "random,tpe(batch_size=2),prunes"
+    (tmp_path / "mine.py").write_text(PLUG_IN)
+    models = ("mine.py:Deep",)  # which the processes have to load as well
+    here = run(strategies, "here", trials=4, models=models, told=(told := io.StringIO()))
+    asked = sorted(Prunes.asked)
+    Prunes.asked.clear()
+    there = run(strategies, "there", trials=4, models=models, jobs=2)
+    pd.testing.assert_frame_equal(here.drop(columns=TIMES), there.drop(columns=TIMES))
+    for name in here["run"]:
+        assert trials_of(tmp_path / "here", name) == trials_of(tmp_path / "there", name)
+    assert sorted(Prunes.asked) == asked
+    counts = ["trials", "failed_trials", "pruned_trials", "restarted_trials"]
+    rows = here.set_index("strategy")[counts].to_dict("index")
+    assert rows["prunes"] == dict(zip(counts, (4, 0, 1, 0), strict=True))
+    assert rows["random"] == rows["tpe(batch_size=2)"] == dict(zip(counts, (4, 0, 0, 0), strict=True))
+    assert "epochs, 4 trials (1 pruned), " in told.getvalue() and "epochs, 4 trials, " in told.getvalue()
+
+
+def test_interrupted_run_goes_on_with_what_its_pruner_knew(run: Run, tmp_path: Path) -> None:
+    whole = run("prunes", "whole")
+    asked = list(Prunes.asked)
+    assert {number for number, _ in asked} == {0, 1, 2, 3} and max(len(aucs) for _, aucs in asked) > 1
+    Prunes.stops = True
+    with pytest.raises(KeyboardInterrupt):
+        run("prunes", "cut")
+    (name,) = whole["run"]
+    assert [line["state"] for line in trials_of(tmp_path / "cut", name)] == ["complete", "pruned"]
+    Prunes.stops = False
+    Prunes.asked.clear()
+    again = run("prunes", "cut")
+    assert Prunes.asked == asked
+    pd.testing.assert_frame_equal(whole.drop(columns=TIMES), again.drop(columns=TIMES))
+    assert trials_of(tmp_path / "cut", name) == trials_of(tmp_path / "whole", name)
+
+
+def test_variants_of_one_strategy_have_rows_and_folders_of_their_own(run: Run, tmp_path: Path) -> None:
+    frame = run("fe-continued,fe-continued(search_epochs=1)")
+    assert frame["strategy"].tolist() == ["fe-continued", "fe-continued(search_epochs=1)"]
+    for name, options in zip(frame["run"], ({"search_epochs": 2}, {"search_epochs": 1}), strict=True):
+        config = json.loads((tmp_path / "study" / "runs" / name / "config.json").read_text())
+        assert config["options"] == options
+    assert frame["seconds_pretrain"].nunique() == 1, "they share the pretrained network"
+
+
+def test_plug_in_that_was_changed_is_not_mixed_with_what_was_measured(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(PLUG_IN)
+    studies = {"strategy 'mine'": ("mine.py:Mine", "deepfm"), "model 'deep'": ("fe", "mine.py:Deep")}
+    before = {part: run(strategy, part, models=(model,)) for part, (strategy, model) in studies.items()}
+    for part, (strategy, model) in studies.items():
+        pd.testing.assert_frame_equal(run(strategy, part, models=(model,)), before[part])
+    forget(STRATEGIES["mine"].__module__)
+    file.write_text(PLUG_IN + "# changed\n")
+    for part, (strategy, model) in studies.items():
+        with pytest.raises(AutoDPQError, match=f"{part}: its code is not what .*{part}/runs/.* was measured with"):
+            run(strategy, part, models=(model,))
+        left = pd.read_csv(tmp_path / part / "records.csv")
+        assert left["run"].tolist() == before[part]["run"].tolist()
+        again = run(strategy, f"{part} anew", models=(model,))
+        pd.testing.assert_frame_equal(again.drop(columns=TIMES), before[part].drop(columns=TIMES))
