@@ -6,3 +6,8 @@ class AutoDPQError(Exception):
 
     The message is one line that names the file, field or option and says what to do.
     """
+
+
+def one_line(error: BaseException) -> str:
+    """An error's class and message, whatever lines and blanks it has, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

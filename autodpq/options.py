@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
 
-from autodpq.errors import AutoDPQError
+from autodpq.errors import AutoDPQError, one_line
 from autodpq.nearest import nearest
 
 Thing = TypeVar("Thing")
+_WORDS = frozenset({"none", "null", "true", "false", "nan", "inf", "infinity"})
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -23,9 +24,12 @@ def split_names(text: str) -> list[str]:
     Raises:
         AutoDPQError: Brackets or quotes do not match.
     """
-    parts, start, waiting, quote = [], 0, [""], ""
+    parts, start, waiting, quote, escaped = [], 0, [""], "", False
     for place, letter in enumerate(text):
-        if quote:
+        if escaped:
+            escaped = False
+        elif quote:
+            escaped = quote == '"' and letter == "\\"
             quote = "" if letter == quote else quote
         elif letter in "'\"":
             quote = letter
@@ -44,7 +48,7 @@ def split_names(text: str) -> list[str]:
 
 
 def parse_call(text: str) -> tuple[str, dict[str, str]]:
-    """Parts ``reference(option=value, ...)`` into the reference and the options' texts.
+    """Parts ``reference(option=value, ...)`` into the reference and the options' texts, quotes and all.
 
     Raises:
         AutoDPQError: It is not of that form, or an option is given twice.
@@ -61,7 +65,7 @@ def parse_call(text: str) -> tuple[str, dict[str, str]]:
             raise AutoDPQError(f"{text!r}: {part!r} given, option=value is needed")
         if option in options:
             raise AutoDPQError(f"{text!r}: the option {option!r} is given twice")
-        options[option] = value[1:-1] if value[0] in "'\"" and value[-1] == value[0] and len(value) > 1 else value
+        options[option] = value
     return reference.strip(), options
 
 
@@ -84,17 +88,18 @@ def construct(kind: type[Thing], texts: Mapping[str, str], values: Mapping[str, 
             known = nearest(option, parameters) if parameters else "; it has none"
             raise AutoDPQError(f"{name}: unknown option {option!r}{known}")
         try:
-            adapter = TypeAdapter(_type_of(parameters[option]))
-            given[option] = (
-                _read(adapter, texts[option]) if option in texts else _check(adapter, (values or {})[option])
-            )
+            adapter: TypeAdapter[Any] = TypeAdapter(_type_of(parameters[option]))
+        except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation) as error:
+            raise AutoDPQError(f"{name}: option {option!r} cannot be given: {one_line(error)}") from None
+        value = texts[option] if option in texts else (values or {})[option]
+        try:
+            given[option] = _read(adapter, texts[option]) if option in texts else _check(adapter, value)
             # Records are JSON, which knows neither infinities nor objects of one's own.
             json.dumps(given[option], allow_nan=False)
         except ValidationError as error:
-            value = texts[option] if option in texts else (values or {})[option]
             raise AutoDPQError(f"{name}: option {option}={value!r}: {error.errors()[0]['msg']}") from None
-        except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, TypeError, ValueError) as error:
-            raise AutoDPQError(f"{name}: option {option!r} cannot be given: {str(error).splitlines()[0]}") from None
+        except (TypeError, ValueError) as error:
+            raise AutoDPQError(f"{name}: option {option}={value!r}: {one_line(error)}") from None
     missing = [
         option
         for option, parameter in parameters.items()
@@ -102,7 +107,10 @@ def construct(kind: type[Thing], texts: Mapping[str, str], values: Mapping[str, 
     ]
     if missing:
         raise AutoDPQError(f"{name}: option {missing[0]!r} is needed, as {name}({missing[0]}=...)")
-    return kind(**given)
+    try:
+        return kind(**given)
+    except Exception as error:
+        raise AutoDPQError(f"{name}: its constructor fails: {one_line(error)}") from error
 
 
 def signature(kind: type) -> Mapping[str, inspect.Parameter]:
@@ -160,21 +168,20 @@ def _type_of(parameter: inspect.Parameter) -> Any:
 
 
 def _shown(value: object) -> str:
-    return value if isinstance(value, str) and value.isidentifier() else json.dumps(value)
+    """A value as :func:`_read` reads it: quoted where it would be taken for something else than a text."""
+    plain = isinstance(value, str) and value.isidentifier() and value.isascii() and value.casefold() not in _WORDS
+    return str(value) if plain else json.dumps(value)
 
 
 def _read(adapter: TypeAdapter[Any], text: str) -> Any:
-    """A text as the type; lists, null and the like as JSON."""
+    """A text as the type: JSON where that is of the type, else what the type makes of the bare word."""
+    if text[0] == "'" == text[-1] and len(text) > 1:
+        text = json.dumps(text[1:-1])
     try:
-        return adapter.validate_strings(text)
+        return adapter.validate_json("null" if text in ("None", "none") else text, strict=True)
     except ValidationError:
-        if text in ("None", "none"):
-            text = "null"
-        try:
-            return adapter.validate_json(text, strict=True)
-        except ValidationError:
-            pass
-        raise
+        quoted = text[0] == '"' == text[-1] and len(text) > 1
+        return adapter.validate_strings(json.loads(text) if quoted else text)
 
 
 def _check(adapter: TypeAdapter[Any], value: object) -> Any:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Generic, TypeVar
 
-from autodpq.errors import AutoDPQError
+from autodpq.errors import AutoDPQError, one_line
 from autodpq.nearest import nearest
 
 Thing = TypeVar("Thing")
@@ -157,7 +157,7 @@ class Registry(Mapping[str, Thing]):
         try:
             thing: Thing = point.load()
         except (Exception, SystemExit) as error:
-            reason = str(error) if isinstance(error, AutoDPQError) else _one_line(error)
+            reason = str(error) if isinstance(error, AutoDPQError) else one_line(error)
             raise AutoDPQError(f"{self.kind} {name!r} of {origin} does not load: {reason}") from None
         if getattr(thing, "name", name) != name:
             raise AutoDPQError(
@@ -166,10 +166,6 @@ class Registry(Mapping[str, Thing]):
             )
         self.add(thing, "built in" if origin.split()[0] in _OURS else origin)
         return thing
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _distribution(point: EntryPoint) -> str:
@@ -227,7 +223,7 @@ def _module(reference: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:
-        raise AutoDPQError(f"{reference}: {name} does not import: {_one_line(error)}") from None
+        raise AutoDPQError(f"{reference}: {name} does not import: {one_line(error)}") from None
 
 
 def _module_of_file(reference: str, path: Path) -> ModuleType:
@@ -248,5 +244,5 @@ def _module_of_file(reference: str, path: Path) -> ModuleType:
         del sys.modules[name]
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = f", line {lines[-1]}" if lines else ""
-        raise AutoDPQError(f"{reference}: {path.name}{line}: {_one_line(error)}") from None
+        raise AutoDPQError(f"{reference}: {path.name}{line}: {one_line(error)}") from None
     return module

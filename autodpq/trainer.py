@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from autodpq.data.dataset import Samples
 from autodpq.embedding import Embedding, PlanEmbedding
+from autodpq.errors import one_line
 from autodpq.ledger import Ledger, ledger
 from autodpq.models.base import CTRModel
 from autodpq.network import Network
@@ -211,7 +212,7 @@ def train_one(
         assert failed.__cause__ is not None, "raised from what failed"
         raise failed.__cause__ from None
     except Exception as error:
-        return Outcome(None, None, seconds(), aucs, None, f"{type(error).__name__}: {error}")
+        return Outcome(None, None, seconds(), aucs, None, one_line(error))
     metrics = result.best.metrics
     return Outcome(metrics.auc, metrics.logloss, seconds(), aucs, network.state_dict())
 

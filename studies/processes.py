@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Self
 
+from autodpq.errors import one_line
 from autodpq.plan import CompressionPlan
 from autodpq.trainer import train_one
 from autodpq.training import Epoch
@@ -46,7 +47,7 @@ def _work(connection: Connection) -> None:
                 try:
                     trainer, pretrained = message.build()
                 except Exception as failed:
-                    error = f"{type(failed).__name__}: {failed}"
+                    error = one_line(failed)
             elif trainer is None:
                 connection.send(SentOutcome.pack(Outcome(None, None, 0.0, (), None, error)))
             else:

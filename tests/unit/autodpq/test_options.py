@@ -246,8 +246,8 @@ def test_unannotated_options_take_the_type_of_their_default() -> None:
         "on": False,
         "text": "5",
         "row": (1,),
-        "anything": "7",
-        "needed": "8",
+        "anything": 7,
+        "needed": 8,
     }
     assert type(made.part) is float  # type: ignore[attr-defined]
     assert label(construct(Unannotated, {"needed": "x"})) == "unannotated(needed=x)"
@@ -305,7 +305,7 @@ def test_objects_that_toml_knows_and_json_does_not_are_refused() -> None:
     import datetime
 
     for option in ("text", "bare", "choice"):
-        assert f"option {option!r}" in refused(construct, Many, {}, {option: datetime.date(2026, 1, 2)})
+        assert f"option {option}=" in refused(construct, Many, {}, {option: datetime.date(2026, 1, 2)})
 
 
 def test_texts_stand_before_values() -> None:
