@@ -9,6 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -126,8 +127,10 @@ class Registry(Mapping[str, Thing]):
         if announced:
             return self._load_announced(reference, announced)
         if ":" in reference:
-            thing: Thing = load(reference)  # type: ignore[assignment]
-            self.add(thing, reference)
+            with self._as_before_on_error():
+                thing: Thing = load(reference)  # type: ignore[assignment]
+                self.add(thing, reference)
+                self._check_announced(thing, reference)
             return thing
         raise AutoDPQError(f"unknown {self.kind} {reference!r}{nearest(reference, self.names())}")
 
@@ -140,6 +143,13 @@ class Registry(Mapping[str, Thing]):
             except AutoDPQError as error:
                 failed += [Known(name, _distribution(point), None, str(error)) for point in points]
         return [*(Known(name, self._origins[name], thing) for name, thing in self._things.items()), *failed]
+
+    def _check_announced(self, thing: Thing, reference: str) -> None:
+        """Refuses the name of an installed plug-in: else what it means would depend on which was loaded first."""
+        for point in self._announced().get(thing.name, []):  # type: ignore[attr-defined]
+            if point.value != _place(thing):
+                first = f"{point.value} of {_distribution(point)}"
+                raise AutoDPQError(f"{self.kind} {point.name!r} is there twice: {first} and {reference}; rename one")
 
     def _announced(self) -> dict[str, list[EntryPoint]]:
         """What installed plug-ins announce, by name; what is on the path twice counts once."""
@@ -154,18 +164,29 @@ class Registry(Mapping[str, Thing]):
             both = " and ".join(f"{point.value} of {_distribution(point)}" for point in points)
             raise AutoDPQError(f"{self.kind} {name!r} is there twice: {both}; uninstall one, or say module:Class")
         (point,), origin = points, _distribution(points[0])
-        try:
-            thing: Thing = point.load()
-        except (Exception, SystemExit) as error:
-            reason = str(error) if isinstance(error, AutoDPQError) else one_line(error)
-            raise AutoDPQError(f"{self.kind} {name!r} of {origin} does not load: {reason}") from None
-        if getattr(thing, "name", name) != name:
-            raise AutoDPQError(
-                f"{self.kind} {name!r} of {origin}: {point.value} calls itself {thing.name!r}, "  # type: ignore[attr-defined]
-                f"which its entry point must be called too"
-            )
-        self.add(thing, "built in" if origin.split()[0] in _OURS else origin)
+        with self._as_before_on_error():
+            try:
+                thing: Thing = point.load()
+            except (Exception, SystemExit) as error:
+                reason = str(error) if isinstance(error, AutoDPQError) else one_line(error)
+                raise AutoDPQError(f"{self.kind} {name!r} of {origin} does not load: {reason}") from None
+            if getattr(thing, "name", name) != name:
+                raise AutoDPQError(
+                    f"{self.kind} {name!r} of {origin}: {point.value} calls itself {thing.name!r}, "  # type: ignore[attr-defined]
+                    f"which its entry point must be called too"
+                )
+            self.add(thing, "built in" if origin.split()[0] in _OURS else origin)
         return thing
+
+    @contextmanager
+    def _as_before_on_error(self) -> Iterator[None]:
+        """Forgets what a plug-in registered before it failed."""
+        before = dict(self._things), dict(self._origins)
+        try:
+            yield
+        except AutoDPQError:
+            self._things, self._origins = before
+            raise
 
 
 def _distribution(point: EntryPoint) -> str:
@@ -222,7 +243,7 @@ def _module(reference: str, name: str) -> ModuleType:
     _importable(Path.cwd())
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise AutoDPQError(f"{reference}: {name} does not import: {one_line(error)}") from None
 
 
