@@ -111,7 +111,9 @@ class Table:
         from rich.console import Console
 
         stream = io.StringIO()
-        Console(file=stream, width=TEXT_WIDTH, color_system=None, force_terminal=False).print(self.to_rich())
+        Console(file=stream, width=TEXT_WIDTH, color_system=None, force_terminal=False, emoji=False).print(
+            self.to_rich()
+        )
         return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()).rstrip() + "\n"
 
 

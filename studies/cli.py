@@ -148,7 +148,7 @@ def run(
         given = {name for name in values if _is_given(context, name)}
         values = {**values, **{name: value for name, value in read_config(config).items() if name not in given}}
     checked = check_config(values)
-    console = Console()
+    console = Console(emoji=False)
     with Progress(console) as progress:
         run_study(checked, out, progress)
     files = write_report(out)
@@ -164,7 +164,7 @@ def report(study: Annotated[Path, typer.Argument(help="Folder of a study.")]) ->
     from reports import load_study, table1, write_report
 
     files = write_report(study)
-    console = Console()
+    console = Console(emoji=False)
     console.print(table1(load_study(study)).to_text(), markup=False, highlight=False, soft_wrap=True)
     console.print(f"\n{len(files)} files in {study / 'report'}", highlight=False, soft_wrap=True)
 
@@ -174,7 +174,7 @@ def list_(what: Annotated[Listed, typer.Argument(help="What to list.")]) -> None
     """List what can be named: strategies, models or data sets."""
     from studies.listing import list_lines
 
-    console = Console()
+    console = Console(emoji=False)
     for line in list_lines(what.value):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -226,7 +226,7 @@ def options(
 
 def main() -> None:
     """Entry point: an error that a person can mend is one line, and exit code 2."""
-    stderr = Console(stderr=True)
+    stderr = Console(stderr=True, emoji=False)
     try:
         # Typer's own handling would draw a box around usage errors.
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)

@@ -113,7 +113,8 @@ def read_config(path: Path) -> dict[str, Any]:
         key = ".".join(map(str, first["loc"]))
         unknown = nearest(key, StudyConfig.model_fields) if first["type"] == "extra_forbidden" else ""
         raise AutoDPQError(f"{path}: {key} = {first['input']!r}: {first['msg']}{unknown}") from None
-    for key, names in (("strategies", config.strategies), ("models", config.models), ("dataset", (config.dataset,))):
+    named = {"strategies": config.strategies, "options": config.options, "models": config.models}
+    for key, names in {**named, "dataset": (config.dataset,)}.items():
         for name in names:
             if ":" in parse_call(name)[0] and not Path(name).exists():
                 raise AutoDPQError(f"{path}: {key}: {name!r} is code to load, which only the command line may name")

@@ -418,7 +418,9 @@ def test_option_of_a_type_that_cannot_be_written_is_refused_where_it_is_given() 
 
 
 def test_what_the_constructor_refuses_is_one_line_too() -> None:
-    assert refused(construct, Picky, {"size": "3"}) == "picky: its constructor fails: ValueError: size is too large; use 2"
+    assert (
+        refused(construct, Picky, {"size": "3"}) == "picky: its constructor fails: ValueError: size is too large; use 2"
+    )
     assert refused(construct, Picky, {"size": "-1"}) == "picky: size is at least 0"
 
 
