@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from autodpq.errors import AutoDPQError
+from autodpq.options import options_of
 from autodpq.plan import Full, Others, uniform_plan
 from autodpq.search import AutoDPQ
-from autodpq.options import options_of
 from autodpq.strategy import STRATEGIES, Strategy
 from autodpq.testing import FIELDS, MemoryJournal, ToyExecutor, make_task
 from autodpq.training import evaluate
