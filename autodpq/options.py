@@ -109,6 +109,8 @@ def construct(kind: type[Thing], texts: Mapping[str, str], values: Mapping[str, 
         raise AutoDPQError(f"{name}: option {missing[0]!r} is needed, as {name}({missing[0]}=...)")
     try:
         return kind(**given)
+    except AutoDPQError:
+        raise
     except Exception as error:
         raise AutoDPQError(f"{name}: its constructor fails: {one_line(error)}") from error
 

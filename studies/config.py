@@ -113,11 +113,11 @@ def read_config(path: Path) -> dict[str, Any]:
         key = ".".join(map(str, first["loc"]))
         unknown = nearest(key, StudyConfig.model_fields) if first["type"] == "extra_forbidden" else ""
         raise AutoDPQError(f"{path}: {key} = {first['input']!r}: {first['msg']}{unknown}") from None
-    named = {"strategies": config.strategies, "options": config.options, "models": config.models}
-    for key, names in {**named, "dataset": (config.dataset,)}.items():
-        for name in names:
-            if ":" in parse_call(name)[0] and not Path(name).exists():
-                raise AutoDPQError(f"{path}: {key}: {name!r} is code to load, which only the command line may name")
+    code = [(key, name) for key in ("strategies", "options", "models") for name in getattr(config, key) if ":" in name]
+    if ":" in config.dataset and not Path(config.dataset).expanduser().exists():
+        code.append(("dataset", config.dataset))
+    for key, name in code:
+        raise AutoDPQError(f"{path}: {key}: {name!r} is code to load, which only the command line may name")
     return values
 
 
@@ -163,14 +163,14 @@ def make_strategies(config: StudyConfig) -> list[Strategy]:
     Raises:
         AutoDPQError: A strategy or an option is unknown, or an option is not of its type.
     """
-    for name in config.options:
-        STRATEGIES.find(name)
     texts = [name for text in config.strategies for name in (ALL_STRATEGIES if text == "all" else (text,))]
     strategies = []
     for text in texts:
         reference, options = parse_call(text)
         kind = STRATEGIES.find(reference)
         strategies.append(construct(kind, options, config.options.get(kind.name)))
+    for name in config.options:
+        STRATEGIES.find(name)  # those of a strategy that is not among them do no harm, those of none are a mistake
     return strategies
 
 

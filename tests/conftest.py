@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 
 import pytest
 
 # Before torch is imported, and for the processes that tests start: tests of this size gain nothing from threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest.register_assert_rewrite("autodpq.testing")
+
+
+@pytest.fixture(autouse=True)
+def _plug_ins_are_forgotten() -> Iterator[None]:
+    """What a test loads is there for no other: neither its name nor the folder that it lies in."""
+    from installed import REGISTRIES
+
+    path, names = list(sys.path), [set(registry) for registry in REGISTRIES]
+    yield
+    sys.path[:] = path
+    for registry, known in zip(REGISTRIES, names, strict=True):
+        for name in set(registry) - known:
+            registry.forget(name)

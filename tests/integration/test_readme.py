@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from autodpq.options import label
 from autodpq.strategy import STRATEGIES
@@ -20,14 +17,6 @@ def block(language: str) -> str:
     """The README's only block of a language."""
     (text,) = re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
     return str(text)
-
-
-@pytest.fixture(autouse=True)
-def _forgotten() -> Iterator[None]:
-    known = set(STRATEGIES)
-    yield
-    for name in set(STRATEGIES) - known:
-        STRATEGIES.forget(name)
 
 
 def test_the_readme_s_strategy_searches() -> None:
