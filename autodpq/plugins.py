@@ -147,7 +147,7 @@ class Registry(Mapping[str, Thing]):
     def _check_announced(self, thing: Thing, reference: str) -> None:
         """Refuses the name of an installed plug-in: else what it means would depend on which was loaded first."""
         points = self._announced().get(thing.name, [])  # type: ignore[attr-defined]
-        if points and all(point.value != _place(thing) for point in points):
+        if points and all(point.value not in (reference, _place(thing)) for point in points):
             first = f"{points[0].value} of {_distribution(points[0])}"
             raise AutoDPQError(f"{self.kind} {points[0].name!r} is there twice: {first} and {reference}; rename one")
 

@@ -113,7 +113,9 @@ def read_config(path: Path) -> dict[str, Any]:
         key = ".".join(map(str, first["loc"]))
         unknown = nearest(key, StudyConfig.model_fields) if first["type"] == "extra_forbidden" else ""
         raise AutoDPQError(f"{path}: {key} = {first['input']!r}: {first['msg']}{unknown}") from None
-    code = [(key, name) for key in ("strategies", "options", "models") for name in getattr(config, key) if ":" in name]
+    references = [parse_call(text)[0] for text in config.strategies]
+    named = {"strategies": references, "options": list(config.options), "models": list(config.models)}
+    code = [(key, name) for key, names in named.items() for name in names if ":" in name]
     if ":" in config.dataset and not Path(config.dataset).expanduser().exists():
         code.append(("dataset", config.dataset))
     for key, name in code:
