@@ -9,7 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -224,13 +224,18 @@ def load(reference: str) -> object:
     where, _, name = reference.rpartition(":")
     if not where or not name.isidentifier():
         raise AutoDPQError(f"{reference!r}: expected package.module:Name or path/to/file.py:Name")
-    module = (
-        _module_of_file(reference, Path(where).expanduser()) if where.endswith(".py") else _module(reference, where)
-    )
+    module = _module_of_file(reference, home_expanded(where)) if where.endswith(".py") else _module(reference, where)
     if not hasattr(module, name):
         public = [known for known in vars(module) if not known.startswith("_")]
         raise AutoDPQError(f"{reference}: {where} has no {name!r}{nearest(name, public)}")
     return getattr(module, name)
+
+
+def home_expanded(text: str) -> Path:
+    """A path whose ~ is a home folder; one of nobody's stays as it is."""
+    with suppress(RuntimeError):
+        return Path(text).expanduser()
+    return Path(text)
 
 
 def _importable(folder: Path) -> None:

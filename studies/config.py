@@ -22,6 +22,7 @@ from autodpq.nearest import nearest
 from autodpq.options import construct, label, options_of, parse_call
 from autodpq.plan import DPQ, Choice, Full
 from autodpq.plan import Field as DataField
+from autodpq.plugins import home_expanded
 from autodpq.recipes import Recipe, find_recipe
 from autodpq.strategy import STRATEGIES, Strategy
 
@@ -116,7 +117,7 @@ def read_config(path: Path) -> dict[str, Any]:
     references = [parse_call(text)[0] for text in config.strategies]
     named = {"strategies": references, "options": list(config.options), "models": list(config.models)}
     code = [(key, name) for key, names in named.items() for name in names if ":" in name]
-    if ":" in config.dataset and not Path(config.dataset).expanduser().exists():
+    if ":" in config.dataset and not home_expanded(config.dataset).exists():
         code.append(("dataset", config.dataset))
     for key, name in code:
         raise AutoDPQError(f"{path}: {key}: {name!r} is code to load, which only the command line may name")

@@ -76,7 +76,8 @@ class Progress:
         rows = sum(field.cardinality for field in fields)
         head = sum(field.head for field in fields)
         self.console.print(
-            f"{dataset.name}: {len(dataset):,} rows, {len(fields)} fields, {rows:,} values of which {head:,} frequent",
+            f"{escape(dataset.name)}: {len(dataset):,} rows, {len(fields)} fields, "
+            f"{rows:,} values of which {head:,} frequent",
             soft_wrap=True,
         )
         if truth is not None:

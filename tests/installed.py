@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+# Their names are known before any test begins, so that none of them takes them for what it brought.
+import autodpq.search as _registers_autodpq  # noqa: F401
+import baselines as _registers_baselines  # noqa: F401
 from autodpq.data import DATASETS
 from autodpq.models import MODELS
 from autodpq.strategy import STRATEGIES

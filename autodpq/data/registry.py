@@ -6,7 +6,6 @@ import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from autodpq.data.avazu import load_avazu
 from autodpq.data.criteo import load_criteo
@@ -17,7 +16,7 @@ from autodpq.data.synthetic import THRESHOLD, load_synthetic
 from autodpq.data.table import load_table, table_name
 from autodpq.errors import AutoDPQError
 from autodpq.nearest import nearest
-from autodpq.plugins import Registry
+from autodpq.plugins import Registry, home_expanded
 
 _PUBLISHED = frozenset({"data_dir", "cache_dir", "fields", "exclude"})
 _OWN = frozenset({"cache_dir", "label", "fields", "exclude", "split_column", "time_column"})
@@ -107,7 +106,7 @@ def dataset_spec(name_or_path: str | os.PathLike[str]) -> DatasetSpec:
         AutoDPQError: It is neither a known name, nor a plug-in, nor a file.
     """
     text = os.fspath(name_or_path)
-    path = Path(text).expanduser()
+    path = home_expanded(text)
     if text in DATASETS.names() or (":" in text and not path.exists()):
         return DATASETS.find(text)
     if not text or not path.exists():

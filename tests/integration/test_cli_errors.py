@@ -75,6 +75,8 @@ def assert_one_line(done: Called, *parts: str) -> None:
         ("--dataset gone.py:DATA", "gone.py:DATA: there is no file gone.py"),
         ("--dataset json:dumps", "is no autodpq.data.DatasetSpec"),
         ("--config gone.toml", "--config: gone.toml cannot be read: No such file or directory"),
+        ("--dataset ~nobody-is-called-so/a.csv", "'~nobody-is-called-so/a.csv' is neither a data set nor a file"),
+        ("--strategies ~nobody-is-called-so/a.py:Mine", "there is no file ~nobody-is-called-so/a.py"),
         ("--executor slurm", "--executor: 'slurm' given"),
         ("--executor ray --jobs 2", "--jobs: applies to --executor local, not ray"),
         ("--ray-address a:1", "--ray-address: applies to --executor ray, not local"),

@@ -444,6 +444,23 @@ def test_data_set_cannot_take_the_name_of_another(site: Site) -> None:
     assert dataset_spec("avazu").threshold == 7
 
 
+def test_installed_data_set_may_be_named_by_its_module(site: Site) -> None:
+    site.install("shop-data", DATA, {DATASETS.group: {"shop": "shop_data:SHOP"}})
+    spec = dataset_spec("shop_data:SHOP")
+    assert spec.name == "shop" and dataset_spec("shop") is spec
+    assert [entry.error for entry in DATASETS.known() if entry.name == "shop"] == [None]
+
+
+def test_installed_class_may_be_named_by_where_it_is_shown_again(
+    site: Site, registry: Registry[type[Strategy]]
+) -> None:
+    site.write("plug_tools_front.py", "from plug_tools import Plug\n")
+    site.install("plug-tools", strategy_text(), {GROUP: {"plug": "plug_tools_front:Plug"}})
+    for reference in ("plug_tools_front:Plug", "plug"):
+        assert registry.find(reference) is registry["plug"]
+        registry.forget("plug")
+
+
 def test_file_of_data_is_no_code(site: Site) -> None:
     # What exists as it is written is read, never run.
     path = site.write("../clicks.py:SHOP", "click,a\n0,1\n")

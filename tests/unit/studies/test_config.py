@@ -392,6 +392,13 @@ def test_file_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.usefixtures("mine")
+def test_colons_in_options_are_no_code(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text("""strategies = ["fe", 'mine(words=["a:b"])']""")
+    config = check_config(read_config(tmp_path / "study.toml"))
+    assert [label(strategy) for strategy in make_strategies(config)] == ["fe", 'mine(words=["a:b"])']
+
+
 CODE = "coded.py:Mine"
 
 

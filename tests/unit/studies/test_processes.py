@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
+import subprocess
+import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,19 +32,28 @@ PLANS = [CompressionPlan({"user": a, "item": b, "device": Full()}) for a in CAND
 BAD = CompressionPlan({"user": DPQ(2, 3), "item": Others(), "device": Full()})
 
 
+# What can happen, and to whom.
+Event = tuple[str, "list[SimulatedProcess]"]
+Choose = Callable[[list[Event]], Event]
+
+
+def drawn(data: st.DataObject) -> Choose:
+    return lambda events: data.draw(st.sampled_from(events))
+
+
 class Simulated:
-    """Processes and the lines to them, without processes: what happens next is drawn; stands in for multiprocessing.
+    """Processes and the lines to them, without processes: what happens next is chosen; stands in for multiprocessing.
 
     Args:
         table: What the trials come to, by the number of their plan.
         kills: How many processes may be lost.
-        data: Draws.
+        choose: Chooses what happens next, of all that can.
     """
 
-    def __init__(self, table: Sequence[Row], kills: int, data: st.DataObject) -> None:
+    def __init__(self, table: Sequence[Row], kills: int, choose: Choose) -> None:
         self.table = table
         self.kills = kills
-        self.data = data
+        self.choose = choose
         self.killed = 0
         self.processes: list[SimulatedProcess] = []
 
@@ -66,13 +76,15 @@ class Simulated:
             living = [process for process in self.processes if process.alive] if self.kills else []
             ready = [process for process in connections if process.outbox or not process.alive]
             assert training or ready, "all wait for ever"
-            doing: list[tuple[str, SimulatedProcess | None]] = [("goes on", process) for process in training]
-            doing += [("dies", process) for process in living]
-            doing += [("is heard", None)] if ready else []
-            what, process = self.data.draw(st.sampled_from(doing))
-            if process is None:
-                heard = self.data.draw(st.lists(st.sampled_from(ready), min_size=1, unique_by=id))
-                return heard
+            heard = [[process] for process in ready] + ([ready] if len(ready) > 1 else [])
+            what, processes = self.choose(
+                [("goes on", [process]) for process in training]
+                + [("dies", [process]) for process in living]
+                + [("is heard", some) for some in heard]
+            )
+            if what == "is heard":
+                return processes
+            (process,) = processes
             if what == "dies":
                 process.alive, process.exitcode = False, -9
                 self.kills -= 1
@@ -170,14 +182,44 @@ def test_whatever_is_lost_and_whoever_is_heard_first_it_comes_out_as_one_after_a
     table: list[Row], jobs: int, kills: int, data: st.DataObject
 ) -> None:
     expected, pruner = one_after_another(table, 4)
-    simulated, here, asked = Simulated(table, kills, data), Here(), SameEpoch()
+    simulated, here, asked = Simulated(table, kills, drawn(data)), Here(), SameEpoch()
     outcomes = simulate(simulated, jobs, here, asked, 4)
     assert [replace(outcome, attempts=1) for outcome in outcomes] == expected
     assert asked.seen == pruner.seen
     assert sorted(map(id, here.told)) == sorted(map(id, outcomes)), "each outcome is told once"
     assert sum(outcome.attempts - 1 for outcome in outcomes) <= simulated.killed
+    # All that there are jobs for start at once, each again when it is missed.
     assert 0 <= len(simulated.processes) - jobs <= simulated.killed
     assert not any(process.alive for process in simulated.processes)
+
+
+def test_trial_that_is_lost_while_it_waits_gets_no_answer_before_it_asks_again() -> None:
+    table = [Row((0.5, 0.5)), Row((0.7, 0.6, 0.6))]
+    script = iter(
+        [
+            ("goes on", 1),  # and waits, for the first has not come there
+            ("is heard", 1),
+            ("dies", 1),
+            ("is heard", 1),  # its trial is begun again, by the third process
+            ("goes on", 0),
+            ("is heard", 0),  # so that the second trial could be answered, which does not wait now
+        ]
+    )
+
+    def choose(events: list[Event]) -> Event:
+        what, number = next(script, (None, None))
+        if what is None:
+            return next(event for event in events if event[0] != "dies")
+        return next(event for event in events if event == (what, [simulated.processes[number]]))
+
+    simulated, asked = Simulated(table, 1, choose), Asked(lambda number, aucs: len(aucs) == 2)
+    outcomes = simulate(simulated, 2, Here(), asked, 0)
+    assert [(outcome.kind, outcome.valid_aucs) for outcome in outcomes] == [
+        ("complete", (0.5, 0.5)),
+        ("pruned", (0.7, 0.6)),
+    ]
+    assert asked == [(0, (0.5,)), (1, (0.7,)), (1, (0.7, 0.6))]
+    assert [outcome.attempts for outcome in outcomes] == [1, 2] and len(simulated.processes) == 3
 
 
 @settings(max_examples=200, deadline=None)
@@ -185,7 +227,7 @@ def test_whatever_is_lost_and_whoever_is_heard_first_it_comes_out_as_one_after_a
 def test_what_is_lost_too_often_fails_with_the_epochs_that_were_asked_about(
     table: list[Row], jobs: int, kills: int, data: st.DataObject
 ) -> None:
-    simulated, here, asked = Simulated(table, kills, data), Here(), Asked(SameEpoch())
+    simulated, here, asked = Simulated(table, kills, drawn(data)), Here(), Asked(SameEpoch())
     outcomes = simulate(simulated, jobs, here, asked, 0)
     for number, (outcome, row) in enumerate(zip(outcomes, table, strict=True)):
         assert outcome.attempts <= MAX_ATTEMPTS and outcome.valid_aucs == row.aucs[: len(outcome.valid_aucs)]
@@ -432,13 +474,23 @@ def test_ctrl_c_leaves_no_process_behind(lab: Lab) -> None:
     assert not set(processes) & set(multiprocessing.active_children())
 
 
-def test_ctrl_c_of_a_terminal_goes_to_the_workers_as_well_and_does_not_reach_them(
-    lab: Lab, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with WorkerPool(2) as pool:
-        for worker in pool.ready(lab.spec, 2):
-            assert worker.process.pid is not None
-            os.kill(worker.process.pid, signal.SIGINT)
-        outcomes = run_there(pool, lab, PLANS[:2])
-    assert [(outcome.kind, outcome.attempts) for outcome in outcomes] == [("complete", 1)] * 2
-    assert capfd.readouterr().err == ""
+# A process of its own, in which nothing has been started before: what starts along with the first worker counts too.
+INTERRUPTED = """
+import os, signal, sys
+
+sys.path[:0] = sys.argv[1:]
+from test_processes import PLANS, WorkerPool, make_lab, run_there
+
+lab = make_lab()
+with WorkerPool(2) as pool:
+    for worker in pool.ready(lab.spec, 2):
+        os.kill(worker.process.pid, signal.SIGINT)
+    print([(outcome.kind, outcome.attempts) for outcome in run_there(pool, lab, PLANS[:2])])
+"""
+
+
+def test_ctrl_c_of_a_terminal_goes_to_the_workers_as_well_and_does_not_reach_them() -> None:
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", INTERRUPTED, str(here), str(here.parents[1])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert (done.stdout, done.stderr) == (f"{[('complete', 1)] * 2}\n", "")

@@ -93,7 +93,12 @@ def run(tmp_path: Path) -> Run:
     pd.DataFrame({"click": labels, "user": user, "item": item, "part": part}).to_csv(path, index=False)
 
     def study(
-        strategies: str, folder: str = "study", *, told: io.StringIO | None = None, **values: Any
+        strategies: str,
+        folder: str = "study",
+        *,
+        told: io.StringIO | None = None,
+        console: Console | None = None,
+        **values: Any,
     ) -> pd.DataFrame:
         config = {
             "dataset": str(path),
@@ -105,7 +110,8 @@ def run(tmp_path: Path) -> Run:
             "cache_dir": str(tmp_path / "cache"),
             **values,
         }
-        return run_study(check_config(config), tmp_path / folder, Progress(Console(file=told or io.StringIO())))
+        with Progress(console or Console(file=told or io.StringIO())) as progress:
+            return run_study(check_config(config), tmp_path / folder, progress)
 
     return study
 
@@ -176,6 +182,9 @@ from autodpq.strategy import Strategy
 class Mine(Strategy):
     name = "mine"
 
+    def __init__(self, *, word: str = "a"):
+        self.word = word
+
     def search(self, task):
         with task.phase("search"):
             task.evaluate_many([uniform_plan(task.fields, Others()), task.trainer.full_plan()])
@@ -227,6 +236,28 @@ def test_interrupted_run_goes_on_with_what_its_pruner_knew(run: Run, tmp_path: P
     assert Prunes.asked == asked
     pd.testing.assert_frame_equal(whole.drop(columns=TIMES), again.drop(columns=TIMES))
     assert trials_of(tmp_path / "cut", name) == trials_of(tmp_path / "whole", name)
+
+
+@pytest.mark.parametrize("word", ["[/b]", "[bold]", ":ant:", "[1, 2]"])
+def test_names_are_shown_as_they_are_on_a_terminal(run: Run, tmp_path: Path, word: str) -> None:
+    (tmp_path / "mine.py").write_text(PLUG_IN)
+    told = io.StringIO()
+    console = Console(
+        file=told, force_terminal=True, color_system=None, width=400, emoji=False, _environ={"TERM": "xterm"}
+    )
+    frame = run(f"mine.py:Mine(word='{word}')", console=console)
+    name = f'mine(word="{word}")'
+    assert frame["strategy"].tolist() == [name]
+    finished = [line for line in told.getvalue().splitlines() if "test AUC" in line]
+    assert len(finished) == 1 and f"seed 0 {name}: test AUC" in finished[0]
+    assert f"deepfm seed 0 {name} " in told.getvalue().replace(finished[0], ""), "the bar does not tell it"
+
+
+def test_name_of_a_file_is_shown_as_it_is(run: Run, tmp_path: Path) -> None:
+    run("fe", "first")  # writes the file
+    (tmp_path / "own.csv").rename(tmp_path / "[a] [bold].csv")
+    run("fe", told=(told := io.StringIO()), dataset=str(tmp_path / "[a] [bold].csv"))
+    assert told.getvalue().startswith("[a] [bold]: 700 rows, 2 fields, ")
 
 
 def test_variants_of_one_strategy_have_rows_and_folders_of_their_own(run: Run, tmp_path: Path) -> None:
