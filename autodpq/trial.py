@@ -18,8 +18,8 @@ Space = Mapping[str, Sequence[Choice]]
 
 # Whether a trial ends now: asked after each of its epochs but the last, with its number and its validation AUCs so far.
 # Whatever runs side by side, trials of lower numbers have been asked about at that epoch, or have ended, before: what
-# looks at values of the same epoch alone gives the same answers on one process and on many. Only a trial that is lost with
-# a node of a cluster is not waited for.
+# looks at values of the same epoch alone gives the same answers on one process and on many. Only a trial that is lost
+# with a node of a cluster is not waited for.
 Prune = Callable[[int, Sequence[float]], bool]
 
 
