@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reports.files import whole_file
+from autodpq.files import whole_file
 from reports.names import BUILT_IN, display_name
 
 if TYPE_CHECKING:

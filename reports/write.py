@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autodpq.errors import AutoDPQError
+from autodpq.files import write_whole
 from reports.figures import auc_bytes_figure, figure3
-from reports.files import write_whole
 from reports.headroom import headroom_table
 from reports.load import load_study
 from reports.plans import plan_chart

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and lines appended for good."""
+"""JSON written whole or not at all, and lines of it appended for good."""
 
 from __future__ import annotations
 
@@ -8,24 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from autodpq.errors import AutoDPQError
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file so that readers see the old one or the new one, never a part."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+from autodpq.files import write_whole
 
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON whole or not at all."""
-    write_whole(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+    write_whole(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:

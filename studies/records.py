@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -17,11 +16,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from autodpq.errors import AutoDPQError
+from autodpq.files import whole_file, write_whole
 from autodpq.network import Network
 from autodpq.plan import CompressionPlan
 from autodpq.trainer import Trainer
 from autodpq.trial import Phase, Trial
-from studies.files import append_line, drop_cut_line, read_json, read_lines, write_json, write_whole
+from studies.files import append_line, drop_cut_line, read_json, read_lines, write_json
 
 RECORD_COLUMNS = (
     "run",
@@ -55,9 +55,8 @@ RECORD_COLUMNS = (
 
 def save_state(path: Path, state: Mapping[str, Tensor]) -> None:
     """Writes weights whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, temporary)
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, temporary)
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
@@ -201,7 +200,7 @@ def write_records(study: Path) -> pd.DataFrame:
     results = [read_json(path) for path in sorted((study / "runs").glob("*/result.json"))]
     frame = pd.DataFrame([result["record"] for result in results], columns=list(RECORD_COLUMNS))
     frame = frame.sort_values(["dataset", "model", "strategy", "seed"], ignore_index=True)
-    write_whole(study / "records.csv", frame.to_csv(index=False).encode())
+    write_whole(study / "records.csv", frame.to_csv(index=False))
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False)
     write_whole(study / "records.parquet", buffer.getvalue())

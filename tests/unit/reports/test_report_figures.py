@@ -18,7 +18,6 @@ from autodpq.plan import DPQ, Field, Full, Others, uniform_plan
 from reports import StudyResults, auc_bytes_figure, figure3, load_study, plan_chart, write_report
 from reports.curves import mean_curve, run_curve
 from reports.figures import format_bytes
-from reports.files import whole_file, write_whole
 from reports.plans import rare_bits_per_value
 from reports.results import FieldResult
 from reports.style import looks, save_figure

@@ -19,23 +19,30 @@ def whole_file(path: Path) -> Iterator[Path]:
         AutoDPQError: The file cannot be written.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         try:
             yield temporary
+            # A rename can reach the disk before the data: without this, a power cut leaves an empty file.
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
             temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that others cannot read
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise AutoDPQError(f"{path}: cannot be written ({error.strerror})") from None
+        raise AutoDPQError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
-def write_whole(path: Path, text: str) -> Path:
-    """Writes a text file whole; returns its path."""
+def write_whole(path: Path, content: str | bytes) -> Path:
+    """Writes a file whole, text in UTF-8; returns its path.
+
+    Raises:
+        AutoDPQError: The file cannot be written.
+    """
     with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 
 

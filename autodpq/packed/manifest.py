@@ -1,0 +1,146 @@
+"""What a packed file says of itself (no torch, no numpy arrays)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeVar
+
+from autodpq.errors import AutoDPQError
+from autodpq.packed.table import TableSpec
+from autodpq.plan import parse_choice
+
+FORMAT = 1
+"""Goes up when files are laid out otherwise; readers refuse what they do not know."""
+
+Kind = Literal["network", "modules"]
+_Part = TypeVar("_Part")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """The click-through model of a network.
+
+    Attributes:
+        name: Its name in the registry of models.
+        hidden: Widths of its MLP's blocks.
+    """
+
+    name: str
+    hidden: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not all(type(width) is int and width > 0 for width in self.hidden):
+            raise AutoDPQError(f"model {self.name!r} of widths {self.hidden!r}: impossible")
+
+
+@dataclass(frozen=True, slots=True)
+class SideFile:
+    """A file that belongs to a packed one and lies beside it.
+
+    Attributes:
+        name: Its name, without folders.
+        sha256: Hexadecimal digest of its content.
+    """
+
+    name: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or self.name != self.name.replace("\\", "/").rpartition("/")[2]:
+            raise AutoDPQError(f"{self.name!r} is no name of a file beside this one")
+        if self.name in ("", ".", "..") or not isinstance(self.sha256, str):
+            raise AutoDPQError(f"{self.name!r} is no name of a file beside this one")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a packed file holds.
+
+    Attributes:
+        kind: ``network``: a table per field and one of this project's models; ``modules``: the compressed tables of any
+            torch model, by module, and the rest of its state.
+        tables: The tables; of a network, one per field in the order of the ids' columns.
+        model: The click-through model; None unless it is a network.
+        vocabulary: The side file of raw values; None where there is none.
+        about: For people: plan, ledger, metrics, data set and its fingerprint, recipe, run.
+        version: The version of this project that wrote the file.
+        format: The version of the format.
+    """
+
+    kind: Kind
+    tables: tuple[TableSpec, ...]
+    model: ModelSpec | None
+    vocabulary: SideFile | None
+    version: str
+    about: Mapping[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """The manifest as one line of JSON."""
+        values = {part.name: getattr(self, part.name) for part in fields(self)}
+        values["tables"] = [{**asdict(table), "choice": str(table.choice)} for table in self.tables]
+        for name in ("model", "vocabulary"):
+            values[name] = None if values[name] is None else asdict(values[name])
+        return json.dumps(values, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Reads what :meth:`to_json` wrote.
+
+        Raises:
+            AutoDPQError: The text is no manifest, or one of a format that this version does not know.
+        """
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise AutoDPQError(f"its manifest is not valid JSON: {error}") from None
+        if not isinstance(values, dict) or type(values.get("format")) is not int:
+            raise AutoDPQError("its manifest names no format")
+        if values["format"] != FORMAT:
+            raise AutoDPQError(
+                f"it is of format {values['format']}, this version reads format {FORMAT}; install the autodpq that "
+                "wrote it, or export it anew"
+            )
+        values = _keys(values, cls, "the manifest")
+        if values["kind"] not in ("network", "modules"):
+            raise AutoDPQError(f"its manifest has the kind {values['kind']!r}; network or modules is needed")
+        if not isinstance(values["tables"], list) or not isinstance(values["about"], dict):
+            raise AutoDPQError("its manifest has no list of tables, or nothing about them")
+        values["tables"] = tuple(_table(entry) for entry in values["tables"])
+        names = [table.name for table in values["tables"]]
+        if len(set(names)) < len(names) or not names:
+            raise AutoDPQError("its manifest has no tables, or two of one name")
+        if values["vocabulary"] is not None:
+            values["vocabulary"] = _make(SideFile, values["vocabulary"], "the vocabulary")
+        if (values["model"] is None) != (values["kind"] == "modules"):
+            raise AutoDPQError("its manifest has a network without a model, or a model that is no network")
+        if values["model"] is not None:
+            model = _keys(values["model"], ModelSpec, "the model")
+            if not isinstance(model["hidden"], list):
+                raise AutoDPQError("its manifest has a model without widths")
+            values["model"] = ModelSpec(model["name"], tuple(model["hidden"]))
+        return cls(**values)
+
+
+def _table(entry: Any) -> TableSpec:
+    values = _keys(entry, TableSpec, "a table")
+    for part in fields(TableSpec):
+        # Annotations are text here: the types are few.
+        expected = {"str": str, "int": int, "bool": bool, "Choice": str}[str(part.type)]
+        if type(values[part.name]) is not expected:
+            raise AutoDPQError(f"its manifest has a table with {part.name} {values[part.name]!r}")
+    return TableSpec(**{**values, "choice": parse_choice(values["choice"])})
+
+
+def _make(kind: type[_Part], entry: Any, what: str) -> _Part:
+    return kind(**_keys(entry, kind, what))
+
+
+def _keys(entry: Any, kind: type, what: str) -> dict[str, Any]:
+    """An object of JSON that has the attributes of a class and no others."""
+    expected = {part.name for part in fields(kind)}
+    if not isinstance(entry, dict) or set(entry) != expected:
+        raise AutoDPQError(f"{what} in its manifest has not the entries {', '.join(sorted(expected))}")
+    return entry
