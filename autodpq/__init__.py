@@ -1,6 +1,7 @@
 """The core of autodpq: all that the author of a search strategy needs.
 
-Names that stand on torch are imported when they are first used, so that reports and ledgers load fast.
+Names that stand on torch are imported when they are first used, so that reports and :mod:`autodpq.serving` load
+fast.
 """
 
 from __future__ import annotations
@@ -14,13 +15,19 @@ from autodpq.ledger import Ledger, ledger
 from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full, Others, uniform_plan
 
 if TYPE_CHECKING:
+    from autodpq.compression import compress
+    from autodpq.packed.export import export
+    from autodpq.packed.load import load
     from autodpq.search import AutoDPQ
     from autodpq.strategy import AskTellStrategy, Strategy, register
     from autodpq.task import SearchTask
     from autodpq.trial import Budget, Space, Trial, best_trial
 
-_ON_TORCH = {
+_LATE = {
     "AutoDPQ": "autodpq.search",
+    "compress": "autodpq.compression",
+    "export": "autodpq.packed.export",
+    "load": "autodpq.packed.load",
     "SearchTask": "autodpq.task",
     **dict.fromkeys(("AskTellStrategy", "Strategy", "register"), "autodpq.strategy"),
     **dict.fromkeys(("Budget", "Space", "Trial", "best_trial"), "autodpq.trial"),
@@ -44,13 +51,16 @@ __all__ = [
     "Trial",
     "__version__",
     "best_trial",
+    "compress",
+    "export",
     "ledger",
+    "load",
     "register",
     "uniform_plan",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ON_TORCH:
+    if name not in _LATE:
         raise AttributeError(f"module 'autodpq' has no attribute {name!r}")
-    return getattr(import_module(_ON_TORCH[name]), name)
+    return getattr(import_module(_LATE[name]), name)

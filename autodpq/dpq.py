@@ -13,6 +13,8 @@ from autodpq.errors import AutoDPQError
 from autodpq.ledger import check_divides
 from autodpq.plan import DPQ
 
+ENCODING_BATCH = 65536
+
 
 @dataclass(frozen=True, slots=True)
 class QuantizerOptions:
@@ -215,6 +217,25 @@ class Quantizers(nn.Module):
         group, place, column = self.group(field, candidate)
         for parameter in group.parameters():
             parameter[place, column, : len(centroids)] = centroids
+
+    @torch.no_grad()
+    def encode(self, rows: Tensor, field: int, candidate: int = 0) -> Tensor:
+        """Codes of a whole column, float [n, X]: int64 [n, D].
+
+        Always scored in the same parts, for the last digit of a score depends on what is scored together: a row halfway
+        between two centroids has one code, whichever batch it stands in.
+        """
+        group, place, column = self.group(field, candidate)
+        fields = torch.tensor([place], device=rows.device)
+        parts = torch.split(rows, ENCODING_BATCH)
+        return torch.cat([group.encode(part[None], fields)[0, column] for part in parts])
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor, field: int, candidate: int = 0) -> Tensor:
+        """What codes of a field stand for, int64 [n, D]: float [n, X]."""
+        centroids = self.centroids(field, candidate)
+        parts = _split(centroids, 1, (codes.shape[1], -1))
+        return parts[codes, torch.arange(codes.shape[1], device=codes.device)].flatten(1)
 
     def _layout(self, fields: tuple[int, ...], device: torch.device) -> _Layout:
         """Where the rows of some fields go, and where their candidates come out; remembered, as few sets of fields

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -53,9 +54,13 @@ class Embedding(nn.Module, ABC):
     def flatten(self, ids: Tensor) -> Tensor:
         """Row numbers of ids, int32 [rows, fields]; once per data set, not once per batch."""
         flat = torch.empty_like(ids, dtype=torch.int32)
-        for column, rows in enumerate(torch.split(self.row_of_id, [field.cardinality for field in self.fields])):
+        for column, rows in enumerate(self.rows_of_ids()):
             flat[:, column] = rows[ids[:, column]]
         return flat
+
+    def rows_of_ids(self) -> tuple[Tensor, ...]:
+        """Per field, the row number of every id, int32 [cardinality]."""
+        return torch.split(self.row_of_id, [field.cardinality for field in self.fields])
 
     @abstractmethod
     def quantize(self, rows: Tensor, present: Sequence[int], counts: Tensor) -> Tensor:
@@ -98,6 +103,11 @@ class Embedding(nn.Module, ABC):
         filled[slots] = numbers[positions] - self.n_direct
         rows = self.quantize(gather(self.raw, filled.view(-1, most)), present, counts)
         return gather(self.table, direct, positions, rows.flatten(0, 1)[slots])
+
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """Inside, weights do not change: what follows from them may be computed once for all batches."""
+        yield
 
     def first_order_sum(self, flat: Tensor) -> Tensor:
         """Sums of the first-order weights, float [batch]."""
@@ -171,6 +181,33 @@ class PlanEmbedding(Embedding):
             self.quantizers = Quantizers(dpq, embedding_dim, options)
         tails = torch.tensor([float(fields[column].tail) for column in self.quantized])
         self.register_buffer("tails", tails, persistent=False)
+        self._rows: Tensor | None = None
+
+    def codes(self, column: int) -> Tensor:
+        """Codes of a quantized column's rare values, int64 [n, D]."""
+        assert self.quantizers is not None and self.raw is not None
+        return self.quantizers.encode(self.raw[self.raw_rows(column)], self.quantized.index(column))
+
+    def decoded(self) -> Tensor:
+        """What every row number stands for outside training, float [direct and raw rows, X]."""
+        rows = [self.table.detach()[: self.n_direct]]
+        for number, column in enumerate(self.quantized):
+            assert self.quantizers is not None
+            rows.append(self.quantizers.decode(self.codes(column), number))
+        return torch.cat(rows) if self.quantized else rows[0]
+
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """Inside, rare values are what their codes stand for, as in the model that is taken away."""
+        self._rows = self.decoded()
+        try:
+            yield
+        finally:
+            self._rows = None
+
+    def forward(self, flat: Tensor) -> Tensor:
+        """Embeds row numbers [batch, fields]; gives float [batch, fields, X]."""
+        return super().forward(flat) if self._rows is None else gather(self._rows, flat)
 
     def quantize(self, rows: Tensor, present: Sequence[int], counts: Tensor) -> Tensor:
         assert self.quantizers is not None

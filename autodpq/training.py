@@ -125,7 +125,8 @@ def training_step(network: Network, optimizer: torch.optim.Optimizer, ids: Tenso
 def predict(network: Network, rows: DeviceRows) -> npt.NDArray[np.float64]:
     """Click probabilities of flattened rows, float64 [rows]."""
     network.eval()
-    parts = [network(ids) for ids in torch.split(rows.ids, EVALUATION_BATCH)]
+    with network.embedding.settled():
+        parts = [network(ids) for ids in torch.split(rows.ids, EVALUATION_BATCH)]
     return torch.cat(parts).double().sigmoid().cpu().numpy()
 
 

@@ -13,23 +13,24 @@ from rich.markup import escape
 
 from autodpq._version import __version__
 from autodpq.errors import AutoDPQError
+from studies.cli_models import audit, export, predict
+from studies.cli_options import (
+    CacheDir,
+    Centroids,
+    DataDir,
+    Dataset,
+    Label,
+    Subspaces,
+    Threshold,
+    is_given,
+    names,
+    numbers,
+)
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
 
 DEFAULT_OUT = Path("autodpq-study")
 INTERRUPTED = 130  # what shells give a program that Ctrl-C ended
-
-Dataset = Annotated[
-    str, typer.Option(help="A name (list datasets), a CSV or parquet file, module:NAME or file.py:NAME.")
-]
-DataDir = Annotated[Path | None, typer.Option(help="Folder of the publisher's files; else $AUTODPQ_DATA.")]
-CacheDir = Annotated[
-    Path | None, typer.Option(help="Folder of encoded data; else $AUTODPQ_CACHE, else ~/.cache/autodpq.")
-]
-Threshold = Annotated[int | None, typer.Option(help="Values that occur at least so often are frequent.")]
-Label = Annotated[str, typer.Option(help="Label column of one's own file, 0 or 1.")]
-Centroids = Annotated[str | None, typer.Option("--K", help="Numbers of centroids of the candidates, as 8,16,32.")]
-Subspaces = Annotated[str | None, typer.Option("--D", help="Numbers of subspaces of the candidates, as 2,4,8.")]
 
 
 class Listed(StrEnum):
@@ -38,30 +39,6 @@ class Listed(StrEnum):
     strategies = "strategies"
     models = "models"
     datasets = "datasets"
-
-
-def _names(text: str) -> tuple[str, ...]:
-    from autodpq.options import split_names
-
-    return tuple(split_names(text))
-
-
-def _is_given(context: typer.Context, option: str) -> bool:
-    """Whether the command line gives an option."""
-    source = context.get_parameter_source(option.lower())
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    try:
-        numbers = tuple(int(part) for part in _names(text))
-    except ValueError:
-        numbers = ()
-    if not numbers:
-        raise AutoDPQError(f"{option}: {text!r} given, whole numbers as 8,16 are needed")
-    return numbers
 
 
 @app.command()
@@ -119,14 +96,14 @@ def run(
 
     values: dict[str, Any] = {
         "dataset": dataset,
-        "strategies": _names(strategies),
-        "models": _names(models),
+        "strategies": names(strategies),
+        "models": names(models),
         "seeds": seeds,
         "recipe": recipe,
         "trials": trials,
         "threshold": threshold,
-        "K": _numbers("--K", k),
-        "D": _numbers("--D", d),
+        "K": numbers("--K", k),
+        "D": numbers("--D", d),
         "init": init,
         "split": split,
         "resplit": resplit,
@@ -145,7 +122,7 @@ def run(
         "time_column": time_column,
     }
     if config is not None:
-        given = {name for name in values if _is_given(context, name)}
+        given = {name for name in values if is_given(context, name)}
         values = {**values, **{name: value for name, value in read_config(config).items() if name not in given}}
     checked = check_config(values)
     console = Console(emoji=False)
@@ -180,33 +157,16 @@ def list_(what: Annotated[Listed, typer.Argument(help="What to list.")]) -> None
 
 
 @app.command()
-def audit(
-    dataset: Dataset = "synthetic",
-    threshold: Threshold = None,
-    k: Centroids = None,
-    d: Subspaces = None,
-    data_dir: DataDir = None,
-    cache_dir: CacheDir = None,
-    label: Label = "click",
-) -> None:
-    """Print what FE, Others and every uniform (K, D) cost, beside the paper's Space."""
-    from autodpq.data import dataset_spec, load_dataset
-    from reports import audit_text
-
-    spec = dataset_spec(dataset)
-    loaded = load_dataset(dataset, data_dir=data_dir, cache_dir=cache_dir, label=label)
-    fields = loaded.fields(spec.threshold if threshold is None else threshold)
-    centroids, subspaces = _numbers("--K", k) or spec.K, _numbers("--D", d) or spec.D
-    print(audit_text(loaded.name, fields, centroids, subspaces, spec.embedding_dim))
-
-
-@app.command()
 def status(study: Annotated[Path, typer.Argument(help="Folder of a study.")]) -> None:
     """Say which runs of a study are done, and how far the others are."""
     from studies.status import status_lines
 
     for line in status_lines(study):
         print(line)
+
+
+for _command in (audit, export, predict):
+    app.command()(_command)
 
 
 def _version(value: bool) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from autodpq.data import EncodedDataset, Samples, bayes_auc, split_dataset
+from autodpq.data import EncodedDataset, Samples, bayes_auc, load_dataset, split_dataset
 from autodpq.plan import Field
 
 
@@ -21,6 +23,7 @@ class Prepared:
         valid: Validation rows.
         test: Test rows; no strategy sees them.
         truth: What is known of generated data: ``bayes_auc`` on the test rows and ``plan``; else None.
+        source: What the ids stand for; it has no rows.
     """
 
     fields: tuple[Field, ...]
@@ -28,6 +31,31 @@ class Prepared:
     valid: Samples
     test: Samples
     truth: dict[str, str | float] | None
+    source: EncodedDataset
+
+
+# The options that say where rows come from.
+LOADING = ("dataset", "data_dir", "cache_dir", "label", "split_column", "time_column")
+
+
+def load_rows(loading: Mapping[str, Any]) -> EncodedDataset:
+    """Loads a data set by the options of :data:`LOADING`.
+
+    Raises:
+        AutoDPQError: It cannot be had.
+    """
+    return load_dataset(loading["dataset"], **{option: loading[option] for option in LOADING if option != "dataset"})
+
+
+def prepare_for(dataset: EncodedDataset, data: Mapping[str, Any]) -> Prepared:
+    """The rows and fields of a run, by its configuration's ``data``."""
+    return prepare(
+        dataset,
+        threshold=data["threshold"],
+        split_method=data["split"],
+        split_seed=data["split_seed"],
+        frequency_scope=data["frequency_scope"],
+    )
 
 
 def prepare(
@@ -49,4 +77,5 @@ def prepare(
             "bayes_auc": bayes_auc(known, dataset.labels[split.test]),
             "plan": dataset.truth.plan.to_json(),
         }
-    return Prepared(fields, dataset.rows(split.train), dataset.rows(split.valid), dataset.rows(split.test), truth)
+    train, valid, test = (dataset.rows(part) for part in (split.train, split.valid, split.test))
+    return Prepared(fields, train, valid, test, truth, dataset.without_rows())

@@ -14,6 +14,7 @@ from autodpq import __version__
 from autodpq.errors import AutoDPQError
 from autodpq.metrics import Metrics, evaluate_predictions
 from autodpq.network import Network
+from autodpq.packed.manifest import ModelSpec
 from autodpq.plan import DPQ, CompressionPlan, Full, Others, parse_choice
 from autodpq.plugins import source_digest
 from autodpq.strategy import Strategy
@@ -23,11 +24,12 @@ from autodpq.training import DeviceRows, Epoch, evaluate, predict
 from autodpq.trial import PHASES, Budget, Trial, best_trial, check_plan
 from studies.config import RunConfig, StudyConfig, make_space
 from studies.execution import LocalExecutor, TrainerSpec
+from studies.export import keep_model
 from studies.files import read_json, read_lines, write_json
 from studies.headroom import headroom
 from studies.machine import device_name, machine_name, versions
 from studies.mirror import Mirror, MirroredRun
-from studies.prepared import Prepared
+from studies.prepared import LOADING, Prepared
 from studies.pretraining import SharedPretraining
 from studies.progress import Progress
 from studies.records import RECORD_COLUMNS, RunFolder
@@ -170,6 +172,7 @@ class Run:
         }
         asked = {**dataclasses.asdict(run), **execution, "device": str(self.trainer.device), "threads": 1}
         asked["sources"] = sources(self.trainer.model, type(strategy))
+        asked["loading"] = {name: getattr(self.config, name) for name in LOADING}
         write_json(path / "config.json", {**asked, "machine": machine_name(), "versions": versions()})
         searched = [field.name for field in self.prepared.fields if field.tail]
         self.copies = context.copies(run, searched)
@@ -188,11 +191,23 @@ class Run:
         network = self._final_network(task, plan)
         valid = evaluate(network, self.trainer.valid.flattened(network))
         result = self._result(task, plan, network, valid)
+        self._keep(network, result["record"])
         self.folder.finish(result)
         if self.copies is not None:
             self.copies()
         record: dict[str, Any] = result["record"]
         return record
+
+    def _keep(self, network: Network, record: Mapping[str, Any]) -> None:
+        """Keeps the final network as it is taken away."""
+        about = {
+            **{name: record[name] for name in ("run", "study", "strategy", "seed", "recipe", "plan")},
+            "metrics": {name: record[name] for name in ("test_auc", "test_logloss", "valid_auc", "valid_logloss")},
+            "data": self.run.data,
+        }
+        recipe = self.trainer.recipe
+        model = ModelSpec(self.trainer.model.name, recipe.hidden)
+        keep_model(self.out, self.run.run_id, network, model, self.prepared.source, about)
 
     def _task(self) -> SearchTask:
         choices = [choice for text in self.run.candidates if isinstance(choice := parse_choice(text), DPQ)]

@@ -9,7 +9,6 @@ import optuna
 import pandas as pd
 import torch
 
-from autodpq.data import EncodedDataset, load_dataset
 from autodpq.errors import AutoDPQError
 from autodpq.models import MODELS
 from autodpq.recipes import find_recipe
@@ -21,29 +20,13 @@ from studies.execution import TrainerSpec, to_arrays
 from studies.files import read_json, write_json
 from studies.machine import choose_device, torch_settings
 from studies.mirror import Mirror
-from studies.prepared import Prepared, prepare
+from studies.prepared import LOADING, Prepared, load_rows, prepare_for
 from studies.pretraining import pretrain
 from studies.processes import WorkerPool
 from studies.progress import Progress
 from studies.ray_cluster import RayCluster
 from studies.records import write_records
 from studies.run import Context, Run, Shared, Workers, sources
-
-
-def load_for(config: StudyConfig) -> EncodedDataset:
-    """Loads the data set that a study asks for.
-
-    Raises:
-        AutoDPQError: It cannot be had.
-    """
-    return load_dataset(
-        config.dataset,
-        data_dir=config.data_dir,
-        cache_dir=config.cache_dir,
-        label=config.label,
-        split_column=config.split_column,
-        time_column=config.time_column,
-    )
 
 
 @torch_settings()
@@ -69,7 +52,7 @@ def run_study(config: StudyConfig, out: Path, progress: Progress) -> pd.DataFram
 
 def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: WorkerPool) -> pd.DataFrame:
     device = choose_device(config.device)
-    dataset = load_for(config)
+    dataset = load_rows({option: getattr(config, option) for option in LOADING})
     strategies = make_strategies(config)
     runs = [
         (run_config(config, dataset, MODELS.find(model).name, strategy, seed), model, strategy)
@@ -77,7 +60,7 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
         for seed in range(config.seeds)
         for strategy in strategies
     ]
-    prepared = prepare_run(dataset, runs[0][0])
+    prepared = prepare_for(dataset, runs[0][0].data)
     for run, model, strategy in runs:
         _check_sources(out, run, MODELS.find(model), strategy)
     finished = {run.run_id for run, _, _ in runs if (out / "runs" / run.run_id / "result.json").exists()}
@@ -97,7 +80,7 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
                 continue
             progress.start_run(run)
             if run.data != data:
-                data, prepared = run.data, prepare_run(dataset, run)
+                data, prepared = run.data, prepare_for(dataset, run.data)
             if shared is None or shared.name != run.pretrained_id:
                 shared = _share(context, run, model, prepared, device)
             record = Run(context, run, strategy, shared).execute()
@@ -143,18 +126,6 @@ def _trainings(config: StudyConfig, run: RunConfig, strategy: Strategy) -> int:
         return 2
     expected = len(run.candidates) if strategy.name == "grid" else strategy.default_trials
     return expected if config.trials is None else min(config.trials, expected)
-
-
-def prepare_run(dataset: EncodedDataset, run: RunConfig) -> Prepared:
-    """The rows and fields of a run."""
-    data = run.data
-    return prepare(
-        dataset,
-        threshold=data["threshold"],
-        split_method=data["split"],
-        split_seed=data["split_seed"],
-        frequency_scope=data["frequency_scope"],
-    )
 
 
 def _claim(out: Path, config: StudyConfig) -> None:

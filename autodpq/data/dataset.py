@@ -95,6 +95,17 @@ class EncodedDataset:
             raise AutoDPQError(f"threshold {threshold} is above every count of {self.name!r} (largest: {largest})")
         return fields
 
+    def uncounted(self) -> dict[str, int]:
+        """The ids that stand for all values that were not counted, of the fields that have such an id."""
+        return {
+            name: len(counts) - 1 for name, counts in zip(self.field_names, self.counts, strict=True) if counts[-1] == 0
+        }
+
+    def without_rows(self) -> EncodedDataset:
+        """The same fields and vocabulary, without the rows."""
+        ids, labels = np.empty((0, len(self.field_names)), np.int32), np.empty(0, np.uint8)
+        return replace(self, ids=ids, labels=labels, time=None, split_column=None, truth=None)
+
     def rows(self, rows: IntArray) -> Samples:
         """The given rows, copied into memory."""
         return Samples(np.ascontiguousarray(self.ids[rows]), np.ascontiguousarray(self.labels[rows]))

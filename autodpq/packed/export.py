@@ -1,0 +1,80 @@
+"""Packed files for those who serve them: of a packed file, or of a model that was compressed."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from autodpq.errors import AutoDPQError
+from autodpq.files import whole_file
+from autodpq.packed.file import PackedFile, open_packed, write_packed
+from autodpq.packed.manifest import Manifest, SideFile
+from autodpq.packed.table import HEAD_DTYPES, TableSpec, store_rows
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def export(source: str | Path | nn.Module, out: str | Path, *, head_dtype: str = "float32") -> PackedFile:
+    """Writes a packed file; the vocabulary, where there is one, goes beside it as ``NAME.vocabulary.parquet``.
+
+    Args:
+        source: A packed file, as a study keeps one per run in ``models``; or a model that
+            :func:`autodpq.compress` compressed.
+        out: Where to, ending in ``.safetensors``.
+        head_dtype: How rows of their own are stored: ``float32``; ``float16``; ``int8`` with one scale per row.
+
+    Returns:
+        The file, opened.
+
+    Raises:
+        AutoDPQError: The source is no such file or model, or a file cannot be written.
+    """
+    path = Path(out)
+    if path.suffix != ".safetensors":
+        raise AutoDPQError(f"{path}: a packed file ends in .safetensors")
+    if head_dtype not in HEAD_DTYPES:
+        raise AutoDPQError(f"head_dtype: {head_dtype!r} given, one of {', '.join(HEAD_DTYPES)} is needed")
+    manifest, tables, dense, vocabulary = _read(source)
+    for spec in manifest.tables:
+        if spec.head_dtype not in ("float32", head_dtype):
+            raise AutoDPQError(f"{source}: its rows are stored as {spec.head_dtype} already; export the float32 file")
+    stored = {spec.name: _stored(spec, tables[spec.name], head_dtype) for spec in manifest.tables}
+    specs = tuple(dataclasses.replace(spec, head_dtype=head_dtype) for spec in manifest.tables)
+    side = manifest.vocabulary
+    if side is not None and vocabulary is not None:
+        side = SideFile(f"{path.stem}.vocabulary.parquet", side.sha256)
+        _copy(vocabulary, path.with_name(side.name))
+    write_packed(path, dataclasses.replace(manifest, tables=specs, vocabulary=side), stored, dense)
+    return open_packed(path)
+
+
+def _read(source: str | Path | nn.Module) -> tuple[Manifest, dict[str, Arrays], Arrays, Path | None]:
+    """The parts of a packed file or of a compressed model, and where the vocabulary is."""
+    if not isinstance(source, str | Path):
+        from autodpq.compression import pack_modules
+
+        return *pack_modules(source), None
+    packed = open_packed(Path(source))
+    side = packed.manifest.vocabulary
+    vocabulary = None if side is None else packed.path.with_name(side.name)
+    return packed.manifest, {table.spec.name: table.arrays for table in packed.tables}, dict(packed.dense), vocabulary
+
+
+def _stored(spec: TableSpec, arrays: Arrays, head_dtype: str) -> Arrays:
+    return arrays if spec.head_dtype == head_dtype else arrays | store_rows(arrays["rows"], head_dtype)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.resolve() == target.resolve():
+        return
+    if not source.is_file():
+        raise AutoDPQError(f"{source}: the vocabulary of the model is missing; put it back, or run the study again")
+    with whole_file(target) as temporary:
+        shutil.copyfile(source, temporary)
