@@ -91,6 +91,7 @@ def run(
     """Run a study and write its report: every strategy, model and seed that is not done yet."""
     from reports import load_study, table1, write_report
     from studies.config import check_config, read_config
+    from studies.kept import offer
     from studies.progress import Progress
     from studies.runner import run_study
 
@@ -127,12 +128,12 @@ def run(
     checked = check_config(values)
     console = Console(emoji=False)
     with Progress(console) as progress:
-        run_study(checked, out, progress)
+        records = run_study(checked, out, progress)
     files = write_report(out)
     console.print(table1(load_study(out)).to_text(), markup=False, highlight=False, soft_wrap=True)
-    console.print(
-        f"\n{len(files)} files in {out / 'report'}; start with README.md there", highlight=False, soft_wrap=True
-    )
+    lines = [f"\n{len(files)} files in {out / 'report'}; start with README.md there", offer(out, records) or ""]
+    for line in filter(None, lines):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

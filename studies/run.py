@@ -203,6 +203,7 @@ class Run:
         about = {
             **{name: record[name] for name in ("run", "study", "strategy", "seed", "recipe", "plan")},
             "metrics": {name: record[name] for name in ("test_auc", "test_logloss", "valid_auc", "valid_logloss")},
+            "ledger": {name: record[name] for name in ("parameters", "bytes")},
             "data": self.run.data,
         }
         recipe = self.trainer.recipe

@@ -67,7 +67,7 @@ def load_table(path: Path, options: LoadOptions) -> EncodedDataset:
         settings={
             "loader": "table",
             # A name decides how the content is read: the same bytes as .csv or .parquet are not the same table.
-            "parquet": _is_parquet(path),
+            "parquet": is_parquet(path),
             "label": options.label,
             "fields": options.fields,
             "exclude": options.exclude,
@@ -80,14 +80,28 @@ def load_table(path: Path, options: LoadOptions) -> EncodedDataset:
 
 
 def _read(path: Path, options: LoadOptions) -> Table:
-    names = _parquet_names(path) if _is_parquet(path) else read_header(path)
+    names = column_names(path)
     roles = _roles(names, options, str(path))
-    frames = _parquet_frames(path, roles.columns) if _is_parquet(path) else _text_frames(path, names, roles.columns)
+    frames = _parquet_frames(path, roles.columns) if is_parquet(path) else text_frames(path, names, roles.columns)
     return Table(roles.fields, _batches(frames, roles, str(path)))
 
 
-def _is_parquet(path: Path) -> bool:
+def is_parquet(path: Path) -> bool:
+    """Whether a file is parquet, by its name."""
     return path.suffix.lower() == ".parquet"
+
+
+def column_names(path: Path) -> list[str]:
+    """The columns of a file.
+
+    Raises:
+        AutoDPQError: The file cannot be read, or names a column twice or not at all.
+    """
+    if not is_parquet(path):
+        return read_header(path)
+    names = parquet_schema(path).names
+    check_names(names, str(path))
+    return list(names)
 
 
 def _roles(names: Sequence[str], options: LoadOptions, where: str) -> _Roles:
@@ -119,7 +133,17 @@ def _batches(frames: Iterator[pl.DataFrame], roles: _Roles, where: str) -> Itera
         reader.advance(len(frame))
 
 
-def _text_frames(path: Path, names: Sequence[str], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+def text_frames(path: Path, names: Sequence[str], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Some columns of comma-separated text in batches, all of type String.
+
+    Args:
+        path: The file.
+        names: All its columns.
+        columns: The wanted ones.
+
+    Raises:
+        AutoDPQError: The file cannot be read, is cut short, has no rows or rows of another length, or is not UTF-8.
+    """
     row = 0
     for frame in Delimited(str(path), path, names, quoted=True).batches(columns):
         # A quote that is never closed swallows the lines after it without a parser's error.
@@ -132,19 +156,34 @@ def _text_frames(path: Path, names: Sequence[str], columns: Sequence[str]) -> It
         row += len(frame)
 
 
-def _parquet_names(path: Path) -> list[str]:
-    names = _parquet(path).schema_arrow.names
-    check_names(names, str(path))
-    return list(names)
+def parquet_schema(path: Path) -> pa.Schema:
+    """The columns of a parquet file and their types.
+
+    Raises:
+        AutoDPQError: It is no parquet file, or is cut short.
+    """
+    return _parquet(path).schema_arrow
+
+
+def parquet_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Some columns of a parquet file in batches, of the types that they have.
+
+    Raises:
+        AutoDPQError: The file is damaged.
+    """
+    try:
+        yield from _parquet(path).iter_batches(BATCH_ROWS, columns=list(columns))
+    except (pa.ArrowException, OSError):
+        raise AutoDPQError(f"{path}: the parquet file is damaged; write it again") from None
 
 
 def _parquet_frames(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
     try:
-        for batch in _parquet(path).iter_batches(BATCH_ROWS, columns=list(columns)):
+        for batch in parquet_batches(path, columns):
             frame = pl.from_arrow(batch)
             assert isinstance(frame, pl.DataFrame)
             yield frame
-    except (pa.ArrowException, OSError, pl.exceptions.PolarsError):
+    except pl.exceptions.PolarsError:
         raise AutoDPQError(f"{path}: the parquet file is damaged; write it again") from None
 
 

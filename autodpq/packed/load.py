@@ -1,0 +1,160 @@
+"""A packed file as a torch module; nothing of the file is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from autodpq.errors import AutoDPQError
+from autodpq.models import MODELS, CTRModel
+from autodpq.packed.file import PackedFile, open_packed
+from autodpq.packed.manifest import Manifest
+from autodpq.packed.module import PackedEmbedding
+from autodpq.packed.vocabulary import Vocabulary, frame_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class PackedNetwork(nn.Module):
+    """A study's compressed network.
+
+    Args:
+        packed: The file it is in.
+        model: Its click-through model.
+
+    Attributes:
+        manifest: What the file says of itself.
+        tables: One per field, in the order of the ids' columns.
+        model: The click-through model.
+    """
+
+    def __init__(self, packed: PackedFile, model: CTRModel) -> None:
+        super().__init__()
+        self.manifest: Manifest = packed.manifest
+        self.tables = nn.ModuleList(PackedEmbedding(table) for table in packed.tables)
+        self.model = model
+        self._path = packed.path
+        self._has_first_order = all(spec.first_order for spec in packed.manifest.tables)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Embeddings of ids, integer [batch, fields]; gives float [batch, fields, X]."""
+        return torch.stack([table(ids[:, column]) for column, table in enumerate(self._embeddings())], 1)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits of ids, integer [batch, fields]; gives float [batch]."""
+        logits: Tensor = self.model(self.embed(ids))
+        if self._has_first_order:
+            weights = [table.first_order_of(ids[:, column]) for column, table in enumerate(self._embeddings())]
+            logits = logits + torch.stack(weights, 1).sum(1)
+        return logits
+
+    def _embeddings(self) -> list[PackedEmbedding]:
+        return [table for table in self.tables if isinstance(table, PackedEmbedding)]
+
+    @torch.inference_mode()
+    def predict(self, values: pl.DataFrame | pd.DataFrame | Mapping[str, Any]) -> npt.NDArray[np.float64]:
+        """Click probabilities of raw values.
+
+        Args:
+            values: A column per field, others are left alone; a mapping has a sequence per field.
+
+        Returns:
+            float64 [rows].
+
+        Raises:
+            AutoDPQError: A field is missing, or the vocabulary is missing or altered.
+        """
+        ids = torch.from_numpy(self.vocabulary.encode(frame_of(values, self.vocabulary.fields), "values"))
+        logits: Tensor = self(ids.to(next(self.buffers()).device))
+        return logits.double().sigmoid().cpu().numpy()
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """What ids stand for, read when it is first asked for.
+
+        Raises:
+            AutoDPQError: There is none, or its file is not what it was.
+        """
+        return Vocabulary.beside(self._path, self.manifest)
+
+
+def load(path: str | Path, model: nn.Module | type[CTRModel] | None = None) -> nn.Module:
+    """Reads a packed file.
+
+    Args:
+        path: The file.
+        model: Of a study's network, the class of its click-through model, where it is not installed. Of a model that
+            :func:`autodpq.compress` compressed, such a model, not compressed; it is changed in place.
+
+    Returns:
+        The module in evaluation mode, its weights frozen. Of a study: a :class:`PackedNetwork`, ids in, logits out, to the bit those of the
+        trained network. Else the model given.
+
+    Raises:
+        AutoDPQError: The file cannot be used, or the model is not the one that was packed.
+    """
+    packed = open_packed(Path(path))
+    if packed.manifest.kind == "modules":
+        from autodpq.compression import restore
+
+        if not isinstance(model, nn.Module):
+            raise AutoDPQError(f"{path}: it holds the weights of a model of yours; give the model, not compressed")
+        restored: nn.Module = restore(packed, model)
+        return restored.eval()
+    if model is not None and not (isinstance(model, type) and issubclass(model, CTRModel)):
+        raise AutoDPQError(f"{path}: it holds a study's network; as model, the class of its CTRModel is needed")
+    network = PackedNetwork(packed, _model(packed, model))
+    return network.eval().requires_grad_(False)
+
+
+def _model(packed: PackedFile, given: type[CTRModel] | None) -> CTRModel:
+    spec, tables = packed.manifest.model, packed.manifest.tables
+    assert spec is not None, "a network has one"
+    if given is not None and given.name != spec.name:
+        raise AutoDPQError(f"{packed.path}: its model is {spec.name!r}, {given.name!r} was given")
+    if len({table.dim for table in tables}) > 1:
+        raise AutoDPQError(f"{packed.path}: its tables have rows of different lengths, which no network has")
+    kind = given or _installed(packed.path, spec.name)
+    if any(table.first_order != kind.first_order for table in tables):
+        raise AutoDPQError(f"{packed.path}: its first-order weights do not fit the model {spec.name!r}")
+    model = kind(len(tables), tables[0].dim, spec.hidden, 0.0)
+    load_dense(model, packed.dense, packed.path)
+    return model
+
+
+def _installed(path: Path, name: str) -> type[CTRModel]:
+    # A name with a colon would be code by its path, which no file may name.
+    if ":" in name:
+        raise AutoDPQError(f"{path}: its model {name!r} is code, which no file may name; give its class as model")
+    try:
+        return MODELS.find(name)
+    except AutoDPQError as error:
+        raise AutoDPQError(f"{path}: {error}; or give its class as model") from None
+
+
+def load_dense(model: nn.Module, dense: Mapping[str, npt.NDArray[Any]], path: Path) -> None:
+    """Loads the weights of a model; batch counters, which inference does not read, stay as they are.
+
+    Raises:
+        AutoDPQError: A weight is missing, unknown or of another shape.
+    """
+    state = {name: torch.from_numpy(np.array(array)) for name, array in dense.items()}
+    expected = model.state_dict()
+    for name in [*expected, *state]:
+        counter = name in expected and not expected[name].is_floating_point()
+        if name not in expected or (name not in state and not counter):
+            problem = "is missing" if name in expected else "has no place in the model"
+            raise AutoDPQError(f"{path}: weight {name!r} {problem}; is it the model that was packed?")
+        if name in state and state[name].shape != expected[name].shape:
+            shapes = f"{list(state[name].shape)}, the model's is {list(expected[name].shape)}"
+            raise AutoDPQError(f"{path}: weight {name!r} has the shape {shapes}; is it the model that was packed?")
+    model.load_state_dict(state, strict=False)

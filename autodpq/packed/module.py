@@ -1,0 +1,145 @@
+"""A packed table in torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from autodpq.ledger import code_bits
+from autodpq.packed.codes import WORD_BITS, packed_size
+from autodpq.packed.table import PackedTable, TableSpec, decoding_table, n_together
+from autodpq.plan import DPQ, Full, Others
+
+
+class PackedEmbedding(nn.Module):
+    """Looks up in a packed table; it holds buffers alone and learns nothing.
+
+    Its arrays are copied from the table, so that a memory-mapped file may go. Of centroids only the decoding table is
+    held, from which they can be read back: there is nothing that could fall behind when a state is loaded.
+
+    Args:
+        table: The table.
+    """
+
+    rows: Tensor
+    scales: Tensor
+    head_ids: Tensor
+    first_order: Tensor
+    words: Tensor
+    decoding: Tensor
+    masks: Tensor
+    starts: Tensor
+    offsets: Tensor
+
+    def __init__(self, table: PackedTable) -> None:
+        super().__init__()
+        self.spec: TableSpec = table.spec
+        for name in ("rows", "scales", "head_ids", "first_order"):
+            if name in table.arrays:
+                self.register_buffer(name, torch.from_numpy(np.array(table.arrays[name])))
+        choice = self.spec.choice
+        if isinstance(choice, DPQ):
+            decoding = torch.from_numpy(decoding_table(table.arrays["centroids"], choice))
+            n_groups, n_entries = decoding.shape[:2]
+            self._group_bits = code_bits(choice.K) * n_together(choice)
+            self.register_buffer("decoding", decoding.flatten(0, 1))
+            self.register_buffer("words", torch.from_numpy(_words(table.arrays["codes"])))
+            # Of a word that was shifted right by s, the lowest 64 - s bits are its own.
+            masks = torch.tensor([-1, *((1 << 64 - shift) - 1 for shift in range(1, 64))])
+            self.register_buffer("masks", masks, persistent=False)
+            self.register_buffer("starts", torch.arange(n_groups) * self._group_bits, persistent=False)
+            self.register_buffer("offsets", torch.arange(n_groups) * n_entries, persistent=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Embeddings of ids, integer of any shape; gives float32 [*ids.shape, X]."""
+        flat = ids.reshape(-1).long()
+        return self._lookup(flat).view(*ids.shape, self.spec.dim)
+
+    def first_order_of(self, ids: Tensor) -> Tensor:
+        """First-order weights of ids, float32 in the shape of the ids."""
+        flat = ids.reshape(-1).long()
+        if isinstance(self.spec.choice, Others):
+            places, is_tail = self._places(flat)
+            flat = torch.where(is_tail, self.spec.head, places)
+        return self.first_order.index_select(0, flat).view(ids.shape)
+
+    def table(self) -> PackedTable:
+        """The table as it is stored."""
+        names = [name for name in self.spec.layout() if name not in ("centroids", "codes")]
+        arrays: dict[str, npt.NDArray[Any]] = {name: getattr(self, name).cpu().numpy() for name in names}
+        choice = self.spec.choice
+        if isinstance(choice, DPQ):
+            arrays["centroids"] = self.centroids().cpu().numpy()
+            size = packed_size(self.spec.tail, choice.K, choice.D)
+            arrays["codes"] = self.words.cpu().numpy().view(np.uint8)[:size]
+        return PackedTable(self.spec, arrays)
+
+    def centroids(self) -> Tensor:
+        """The centroids, float32 [K, X]."""
+        choice = self.spec.choice
+        assert isinstance(choice, DPQ), "there are none otherwise"
+        bits, together = code_bits(choice.K), n_together(choice)
+        parts = self.decoding.view(choice.D // together, -1, together, self.spec.dim // choice.D)
+        codes = torch.arange(choice.K, device=parts.device)
+        # Where all other codes are 0, an entry holds a place's centroids one after another.
+        read = [parts[:, codes << place * bits, place] for place in range(together)]
+        return torch.stack(read, 1).flatten(0, 1).transpose(0, 1).flatten(1)
+
+    def _places(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Places of ids among the rows of their own, or among the others; and which ids are of the others."""
+        if self.spec.ranked:
+            is_tail = ids >= self.spec.head
+            return torch.where(is_tail, ids - self.spec.head, ids), is_tail
+        if not len(self.head_ids):
+            return ids, torch.ones_like(ids, dtype=torch.bool)
+        before = torch.searchsorted(self.head_ids, ids)
+        is_tail = self.head_ids[before.clamp(max=len(self.head_ids) - 1)] != ids
+        return torch.where(is_tail, ids - before, before), is_tail
+
+    def _lookup(self, ids: Tensor) -> Tensor:
+        choice = self.spec.choice
+        if isinstance(choice, Full):
+            return self._stored(ids)
+        if isinstance(choice, DPQ) and not self.spec.head:
+            return self._decoded(ids)
+        places, is_tail = self._places(ids)
+        if isinstance(choice, Others):
+            return self._stored(torch.where(is_tail, self.spec.head, places))
+        found = self._stored(places.masked_fill(is_tail, 0))
+        tail = is_tail.nonzero().squeeze(1)
+        if len(tail):
+            found[tail] = self._decoded(places[tail])
+        return found
+
+    def _stored(self, places: Tensor) -> Tensor:
+        rows = self.rows.index_select(0, places)
+        if self.spec.head_dtype == "int8":
+            return rows * self.scales.index_select(0, places)[:, None]
+        return rows.float()
+
+    def _decoded(self, places: Tensor) -> Tensor:
+        n_groups = len(self.starts)
+        row_bits = n_groups * self._group_bits
+        if row_bits <= WORD_BITS:  # a whole row is in one word
+            groups = self._read(places * row_bits)[:, None] >> self.starts
+        else:
+            groups = self._read(places[:, None] * row_bits + self.starts)
+        entries = (groups & (1 << self._group_bits) - 1) + self.offsets
+        return nn.functional.embedding(entries, self.decoding).flatten(1)
+
+    def _read(self, starts: Tensor) -> Tensor:
+        """64 bits from each start on, out of two neighbouring words."""
+        numbers, shifts = starts >> 6, starts & 63
+        low = (self.words[numbers] >> shifts) & self.masks[shifts]
+        return low | self.words[numbers + 1] << 1 << 63 - shifts
+
+
+def _words(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """The same bits in words of 64, and a last word so that every word has a neighbour."""
+    words = np.zeros(len(codes) // 8 + 2, np.dtype("<i8"))
+    words.view(np.uint8)[: len(codes)] = codes
+    return words

@@ -1,0 +1,232 @@
+"""The vocabulary of a packed network: what its ids stand for, written beside it and looked up (no torch)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from autodpq.data.columns import as_text
+from autodpq.data.digest import file_digest
+from autodpq.errors import AutoDPQError, one_line
+from autodpq.files import whole_file
+from autodpq.nearest import nearest
+from autodpq.packed.manifest import Manifest, SideFile
+from autodpq.packed.table import TableSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SCHEMA = pl.Schema({"field": pl.String, "id": pl.Int32, "value": pl.String})
+_SEEDS = 4  # that two of ten million values share a 64-bit hash under each of them does not happen
+
+
+def write_vocabulary(path: Path, values: pl.DataFrame, tables: Sequence[TableSpec]) -> SideFile:
+    """Writes the side file, whole or not at all.
+
+    Values that share their field's id for values never seen are left out: they get it anyway. A file that holds the
+    same already stays as it is, so that others that name its digest stay right.
+
+    Args:
+        path: Where to.
+        values: Columns field, id and value, as :meth:`EncodedDataset.vocabulary` gives them.
+        tables: The packed tables, one per field.
+
+    Returns:
+        What the manifest says of the file.
+
+    Raises:
+        AutoDPQError: A field has no table, an id lies outside its table, or the file cannot be written.
+    """
+    limits = pl.DataFrame(
+        {"field": [table.name for table in tables], "n_rows": [table.n_rows for table in tables]},
+        schema={"field": pl.String, "n_rows": pl.Int64},
+    )
+    known = values.lazy().join(limits.lazy(), on="field", how="left")
+    outside = known.filter(pl.col("n_rows").is_null() | ~pl.col("id").is_between(0, pl.col("n_rows") - 1))
+    for field, number, value, n_rows in outside.select("field", "id", "value", "n_rows").head(1).collect().iter_rows():
+        if n_rows is None:
+            raise AutoDPQError(f"{path}: field {field!r} has no table{nearest(field, limits['field'])}")
+        raise AutoDPQError(f"{path}: field {field!r}, value {value!r}: id {number} is outside 0..{n_rows - 1}")
+    counted = values.filter(~_is_shared(values, tables)).cast(_SCHEMA).select(_SCHEMA.names())
+    if not _holds(path, counted):
+        with whole_file(path) as temporary:
+            counted.write_parquet(temporary)
+    return SideFile(path.name, file_digest(path))
+
+
+def _is_shared(values: pl.DataFrame, tables: Sequence[TableSpec]) -> pl.Series:
+    """Whether a row's id is its field's fallback, and not of this value alone."""
+    shared = pl.repeat(False, len(values), dtype=pl.Boolean, eager=True)
+    for table in tables:
+        found = (values["field"] == table.name) & (values["id"] == table.fallback)
+        if found.sum() > 1:
+            shared |= found
+    return shared
+
+
+def _holds(path: Path, values: pl.DataFrame) -> bool:
+    try:
+        return pl.read_parquet(path).equals(values)
+    except (OSError, pl.exceptions.PolarsError):
+        return False
+
+
+@dataclass(frozen=True)
+class _Words:
+    """One field's values by rising hash, so that a value is found by bisection in the numbers.
+
+    Attributes:
+        hashes: uint64 [values], rising.
+        values: String [values].
+        ids: int32 [values].
+        seed: Of the hashes.
+        fallback: The id of values never seen.
+    """
+
+    hashes: npt.NDArray[np.uint64]
+    values: pl.Series
+    ids: npt.NDArray[np.int32]
+    seed: int
+    fallback: int
+
+    @classmethod
+    def of(cls, words: pl.DataFrame, table: TableSpec) -> _Words:
+        """Sorts columns id and value.
+
+        Raises:
+            AutoDPQError: An id is outside the table, or a value is missing or there twice.
+        """
+        if words["value"].has_nulls() or words["id"].has_nulls():
+            raise AutoDPQError("has missing values")
+        if not words["id"].is_between(0, table.n_rows - 1).all():
+            raise AutoDPQError(f"has ids outside 0..{table.n_rows - 1}")
+        for seed in range(_SEEDS):
+            hashes = words["value"].hash(seed).to_numpy()
+            order = np.argsort(hashes)
+            hashes = hashes[order]
+            if not (hashes[1:] == hashes[:-1]).any():
+                return cls(hashes, words["value"].gather(order), words["id"].to_numpy()[order], seed, table.fallback)
+        raise AutoDPQError("has a value twice")
+
+    def encode(self, text: pl.Series) -> npt.NDArray[np.int32]:
+        """Ids of String values, int32 [rows]."""
+        if not len(self.ids):
+            return np.full(len(text), self.fallback, np.int32)
+        places = np.searchsorted(self.hashes, text.hash(self.seed).to_numpy()).clip(max=len(self.ids) - 1)
+        known = (self.values.gather(places) == text).to_numpy()
+        return np.where(known, self.ids[places], np.int32(self.fallback))
+
+
+class Vocabulary:
+    """Raw values to ids.
+
+    Args:
+        fields: Per field, in the order of the ids' columns, its values.
+    """
+
+    def __init__(self, fields: dict[str, _Words]) -> None:
+        self._fields = fields
+
+    @classmethod
+    def read(cls, path: Path, side: SideFile, tables: Sequence[TableSpec]) -> Vocabulary:
+        """Reads a side file.
+
+        Args:
+            path: The side file.
+            side: What the manifest says of it.
+            tables: The packed tables, one per field.
+
+        Raises:
+            AutoDPQError: The file is missing, cut off, altered, or of another model.
+        """
+        advice = "copy it anew from beside the packed file, or export the model again"
+        if not path.is_file():
+            raise AutoDPQError(f"{path}: the vocabulary of the model is missing; {advice}")
+        if file_digest(path) != side.sha256:
+            raise AutoDPQError(f"{path}: this is not the model's vocabulary, or it is cut off or altered; {advice}")
+        try:
+            lazy = pl.scan_parquet(path)
+            if lazy.collect_schema() != _SCHEMA:
+                raise AutoDPQError(f"{path}: this is no vocabulary: its columns are not field, id and value; {advice}")
+            fields = {}
+            # Field by field, so that the whole file is never held twice.
+            for table in tables:
+                words = lazy.filter(pl.col("field") == table.name).select("id", "value").collect()
+                try:
+                    fields[table.name] = _Words.of(words, table)
+                except AutoDPQError as error:
+                    raise AutoDPQError(f"{path}: field {table.name!r} {error}; {advice}") from None
+        except (OSError, pl.exceptions.PolarsError):
+            raise AutoDPQError(f"{path}: this is no parquet file, or a damaged one; {advice}") from None
+        return cls(fields)
+
+    @classmethod
+    def beside(cls, path: Path, manifest: Manifest) -> Vocabulary:
+        """Reads the side file of a packed file.
+
+        Raises:
+            AutoDPQError: It has none, or the side file is missing, cut off, altered, or of another model.
+        """
+        if manifest.vocabulary is None:
+            raise AutoDPQError(f"{path}: it was exported without a vocabulary; give ids, not values")
+        return cls.read(path.with_name(manifest.vocabulary.name), manifest.vocabulary, manifest.tables)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields, in the order of the ids' columns."""
+        return tuple(self._fields)
+
+    def check_columns(self, columns: Iterable[str], where: str) -> None:
+        """Refuses a table that lacks a field.
+
+        Args:
+            columns: The names of its columns.
+            where: What error messages call it.
+
+        Raises:
+            AutoDPQError: A field is missing; names the nearest column.
+        """
+        names = list(columns)
+        for name in self._fields:
+            if name not in names:
+                raise AutoDPQError(f"{where}: column {name!r}, a field of the model, is missing{nearest(name, names)}")
+
+    def encode(self, frame: pl.DataFrame, where: str) -> npt.NDArray[np.int32]:
+        """Raw values to ids; values never seen get their field's fallback id.
+
+        Args:
+            frame: A column per field; others are left alone. Values of any type count as the text that they had when
+                they were read for training: 7 of a parquet file and 7 of a CSV are one value, 7.0 is another.
+            where: What error messages call the frame.
+
+        Returns:
+            int32 [rows, fields].
+
+        Raises:
+            AutoDPQError: A column is missing, or holds no single values.
+        """
+        self.check_columns(frame.columns, where)
+        ids = np.empty((len(frame), len(self._fields)), np.int32)
+        for column, (name, words) in enumerate(self._fields.items()):
+            ids[:, column] = words.encode(as_text(frame[name], where))
+        return ids
+
+
+def frame_of(values: pl.DataFrame | pd.DataFrame | Mapping[str, Any], names: Sequence[str]) -> pl.DataFrame:
+    """Some columns of a table, or of a mapping with a sequence per column.
+
+    Raises:
+        AutoDPQError: The columns are of different lengths, or hold what no column can.
+    """
+    if isinstance(values, pl.DataFrame):
+        return values
+    try:
+        return pl.DataFrame({name: values[name] for name in names if name in values})
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        raise AutoDPQError(f"values: no table can be made of them: {one_line(error)}") from None

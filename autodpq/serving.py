@@ -1,0 +1,207 @@
+"""Serving a packed file with numpy alone: nothing here imports torch, and polars only where raw values are given.
+
+>>> model = open_model("model.safetensors")  # doctest: +SKIP
+>>> model.predict({"user": [7, 8], "city": ["Bonn", None]})  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autodpq.errors import AutoDPQError
+from autodpq.nearest import look_up
+from autodpq.packed.file import PackedFile, open_packed
+from autodpq.packed.manifest import Manifest
+from autodpq.packed.scoring import MODELS, Floats, Function, Weights
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+    from autodpq.packed.vocabulary import Vocabulary
+
+_BATCH = 2048  # rows that are scored at a time: what lies between the layers stays in the cache of a core
+
+
+def open_model(path: str | Path) -> ServedModel:
+    """Opens a packed file to look up and score; its tables stay on disk until they are read.
+
+    Raises:
+        AutoDPQError: It is no such file, is cut off or altered, or its weights are not those of its model.
+    """
+    return ServedModel(open_packed(Path(path)))
+
+
+def probabilities(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """The logistic function, in 64 bits."""
+    result: npt.NDArray[np.float64] = np.exp(-np.logaddexp(0, -logits.astype(np.float64)))
+    return result
+
+
+class ServedModel:
+    """An opened packed file.
+
+    Args:
+        packed: The file.
+
+    Raises:
+        AutoDPQError: Its dense weights are not those of its model.
+    """
+
+    def __init__(self, packed: PackedFile) -> None:
+        self._packed = packed
+        self._tables = {table.spec.name: table for table in packed.tables}
+        self._model: Function | None = None
+        model = packed.manifest.model
+        if model is None:
+            return
+        dims = {table.spec.dim for table in packed.tables}
+        if len(dims) > 1:
+            raise AutoDPQError(f"{packed.path}: its fields have embeddings of {sorted(dims)} numbers, not of one size")
+        if model.name in MODELS:
+            weights = Weights(packed, model.hidden, len(packed.tables), dims.pop())
+            self._model = MODELS[model.name](weights)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the file says of itself."""
+        return self._packed.manifest
+
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        """The tables; of a network, its fields in the order of the ids' columns."""
+        return tuple(self._tables)
+
+    @property
+    def scores(self) -> bool:
+        """Whether numpy can score: the model is one of this project's own."""
+        return self._model is not None
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes that looking up and scoring read from, without the vocabulary."""
+        dense = sum(array.nbytes for array in self._packed.dense.values())
+        return dense + sum(table.resident_bytes for table in self._packed.tables)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """What ids stand for, read when it is first asked for.
+
+        Raises:
+            AutoDPQError: There is none, or its file is not what it was.
+        """
+        self._check_network()
+        from autodpq.packed.vocabulary import Vocabulary
+
+        return Vocabulary.beside(self._packed.path, self.manifest)
+
+    def lookup(self, name: str, ids: npt.ArrayLike) -> Floats:
+        """Embeddings of one table's ids.
+
+        Args:
+            name: The table: a field, or a module.
+            ids: integer, any shape.
+
+        Returns:
+            float32 [*shape of ids, X].
+
+        Raises:
+            AutoDPQError: There is no such table, or an id is outside it.
+        """
+        return look_up("table", name, self._tables).lookup(_integers(ids))
+
+    def embed(self, ids: npt.ArrayLike) -> Floats:
+        """Embeddings of samples.
+
+        Args:
+            ids: integer [batch, fields].
+
+        Returns:
+            float32 [batch, fields, X].
+
+        Raises:
+            AutoDPQError: The file holds no network, or the ids are of another shape or outside their tables.
+        """
+        return self._embed(self._samples(ids))
+
+    def score(self, ids: npt.ArrayLike) -> Floats:
+        """Click logits of samples.
+
+        Args:
+            ids: integer [batch, fields].
+
+        Returns:
+            float32 [batch].
+
+        Raises:
+            AutoDPQError: Numpy cannot score the model, or the ids are of another shape or outside their tables.
+        """
+        samples = self._samples(ids)
+        if self._model is None:
+            assert self.manifest.model is not None, "only networks have samples"
+            raise AutoDPQError(
+                f"{self._packed.path}: the model {self.manifest.model.name!r} is a plug-in, which numpy cannot score; "
+                "load it with autodpq.load, or export it to ONNX"
+            )
+        logits = np.empty(len(samples), np.float32)
+        for start in range(0, len(samples), _BATCH):
+            batch = samples[start : start + _BATCH]
+            part = self._model(self._embed(batch))
+            weights = [
+                table.first_order(batch[:, column])
+                for column, table in enumerate(self._packed.tables)
+                if table.spec.first_order
+            ]
+            logits[start : start + _BATCH] = part + sum(weights) if weights else part
+        return logits
+
+    def predict(self, values: pl.DataFrame | pd.DataFrame | Mapping[str, Any]) -> npt.NDArray[np.float64]:
+        """Click probabilities of raw values.
+
+        Args:
+            values: A column per field, others are left alone; a mapping has a sequence per field. Types matter as in
+                :meth:`autodpq.packed.vocabulary.Vocabulary.encode`.
+
+        Returns:
+            float64 [rows].
+
+        Raises:
+            AutoDPQError: Numpy cannot score the model, there is no vocabulary, or a column is missing or holds no
+                single values.
+        """
+        from autodpq.packed.vocabulary import frame_of
+
+        return probabilities(self.score(self.vocabulary.encode(frame_of(values, self.field_names), "values")))
+
+    def _check_network(self) -> None:
+        if self.manifest.model is None:
+            raise AutoDPQError(
+                f"{self._packed.path}: it holds tables of a torch model, whose other layers numpy cannot run; look its "
+                "tables up by name, or export the model to ONNX"
+            )
+
+    def _samples(self, ids: npt.ArrayLike) -> npt.NDArray[np.integer]:
+        self._check_network()
+        samples = _integers(ids)
+        if samples.ndim != 2 or samples.shape[1] != len(self._tables):
+            raise AutoDPQError(f"ids of shape {list(samples.shape)} given, [batch, {len(self._tables)}] is needed")
+        return samples
+
+    def _embed(self, samples: npt.NDArray[np.integer]) -> Floats:
+        embeddings = np.empty((*samples.shape, self._packed.tables[0].spec.dim), np.float32)
+        for column, table in enumerate(self._packed.tables):
+            embeddings[:, column] = table.lookup(samples[:, column])
+        return embeddings
+
+
+def _integers(ids: npt.ArrayLike) -> npt.NDArray[np.integer]:
+    array = np.asarray(ids)
+    if array.dtype.kind not in "iu":
+        raise AutoDPQError(f"ids of type {array.dtype} given, integers are needed; 'predict' takes raw values")
+    return array

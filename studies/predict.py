@@ -1,0 +1,162 @@
+"""Files of raw values to files of click probabilities, some rows at a time."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from autodpq.data.delimited import is_gzip, unreadable
+from autodpq.data.table import column_names, is_parquet, parquet_batches, parquet_schema, table_name, text_frames
+from autodpq.errors import AutoDPQError
+from autodpq.files import whole_file
+from autodpq.serving import ServedModel, open_model, probabilities
+
+PROBABILITY = "probability"
+"""The column that is added."""
+
+_TORCH_BATCH = 8192
+
+_Write = Callable[[pa.Table], None]
+_Score = Callable[[npt.NDArray[np.int32]], npt.NDArray[np.floating]]
+
+
+def predict_file(model: Path, input: Path, out: Path) -> int:
+    """Writes the click probability of every row of a file, in its order, whole or not at all.
+
+    Args:
+        model: A packed file of a network, its vocabulary beside it.
+        input: CSV (also .csv.gz) or parquet with a column of raw values per field of the model.
+        out: CSV or parquet: the columns of ``input`` that are no fields, as they are, and ``probability``.
+
+    Returns:
+        How many rows.
+
+    Raises:
+        AutoDPQError: A file cannot be read or written, or ``input`` lacks a field or has a column ``probability``.
+    """
+    table_name(input)
+    open_output = _output_of(out)
+    if out.resolve() == input.resolve():
+        raise AutoDPQError(f"{out}: this is the input too; give another file to --out")
+    served = open_model(model)
+    vocabulary = served.vocabulary
+    names = column_names(input)
+    vocabulary.check_columns(names, str(input))
+    kept = [name for name in names if name not in served.field_names]
+    if PROBABILITY in kept:
+        raise AutoDPQError(f"{input}: column {PROBABILITY!r} is there already, and is no field; rename or remove it")
+    score, n_rows = _score_of(served, model), 0
+    schema = _kept_schema(input, kept).append(pa.field(PROBABILITY, pa.float64()))
+    with open_output(schema) as write:
+        for values, columns in _parts(input, names, served.field_names, kept):
+            found = probabilities(score(vocabulary.encode(values, str(input))))
+            # Columns of text are larger in memory than in the file: the schema says what they are to be.
+            write(pa.Table.from_arrays([*columns, pa.array(found)], schema.names).cast(schema))
+            n_rows += len(found)
+    return n_rows
+
+
+def _score_of(served: ServedModel, path: Path) -> _Score:
+    """Ids to logits: by numpy, or by torch where the model is a plug-in."""
+    if served.scores:
+        return served.score
+    import torch
+
+    from autodpq.packed.load import load
+
+    module = load(path).eval()
+
+    def score(ids: npt.NDArray[np.int32]) -> npt.NDArray[np.floating]:
+        with torch.inference_mode():
+            parts = torch.split(torch.from_numpy(ids).long(), _TORCH_BATCH)
+            logits: npt.NDArray[np.floating] = torch.cat([module(part) for part in parts]).numpy()
+        return logits
+
+    return score
+
+
+def _kept_schema(path: Path, kept: Sequence[str]) -> pa.Schema:
+    """Names and types of the columns that are kept; without pandas' remarks, which tell of the fields too."""
+    if not is_parquet(path):
+        return pa.schema([pa.field(name, pa.string()) for name in kept])
+    schema = parquet_schema(path)
+    return pa.schema([schema.field(name) for name in kept])
+
+
+def _parts(
+    path: Path, names: Sequence[str], fields: Sequence[str], kept: Sequence[str]
+) -> Iterator[tuple[pl.DataFrame, list[pa.ChunkedArray]]]:
+    """The fields' raw values, and the columns that are kept, in batches."""
+    if is_parquet(path):
+        for batch in parquet_batches(path, names):
+            table = pa.Table.from_batches([batch])
+            yield _frame(table.select(list(fields)), path), [table[name] for name in kept]
+    elif _has_rows(path):
+        for frame in text_frames(path, names, names):
+            yield frame.select(fields), frame.select(kept).to_arrow().columns
+
+
+def _has_rows(path: Path) -> bool:
+    """Whether anything follows the header; the reader refuses a header that no line break ends."""
+    try:
+        with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as file:
+            file.readline()
+            return bool(file.read(1))
+    except (OSError, EOFError, zlib.error) as error:
+        raise unreadable(str(path), error) from None
+
+
+def _frame(table: pa.Table, path: Path) -> pl.DataFrame:
+    try:
+        frame = pl.from_arrow(table)
+    except (pl.exceptions.PolarsError, pa.ArrowException) as error:
+        raise AutoDPQError(f"{path}: a column cannot be read: {' '.join(str(error).split())}") from None
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def _output_of(path: Path) -> Callable[[pa.Schema], AbstractContextManager[_Write]]:
+    """Opens a file to write tables of a schema to, by its suffix.
+
+    Raises:
+        AutoDPQError: The suffix is neither .csv nor .parquet.
+    """
+    match path.suffix.lower():
+        case ".parquet":
+            return partial(_parquet_output, path)
+        case ".csv":
+            return partial(_text_output, path)
+    raise AutoDPQError(f"{path}: this kind of file cannot be written; expected one of .csv, .parquet")
+
+
+@contextmanager
+def _parquet_output(path: Path, schema: pa.Schema) -> Iterator[_Write]:
+    with whole_file(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        yield writer.write_table
+
+
+@contextmanager
+def _text_output(path: Path, schema: pa.Schema) -> Iterator[_Write]:
+    header = _frame(schema.empty_table(), path)
+    for name, dtype in header.schema.items():
+        if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
+            raise AutoDPQError(f"{path}: column {name!r}: a CSV has no place for type {dtype}; write a .parquet")
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        header.write_csv(file)
+
+        def write(table: pa.Table) -> None:
+            # Quotes for empty values, as polars sets them to tell them from missing ones, were in no input.
+            text = pl.col(pl.String).replace("", None)
+            _frame(table, path).with_columns(text).write_csv(file, include_header=False)
+
+        yield write

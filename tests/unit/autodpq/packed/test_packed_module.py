@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autodpq.packed.codes import pack_codes
+from autodpq.packed.module import PackedEmbedding
+from autodpq.packed.table import PackedTable, TableSpec, store_rows
+from autodpq.plan import DPQ, Choice, Full, Others
+
+DIM = 16
+CHOICES = [Full(), Others(), DPQ(2, 1), DPQ(5, 4), DPQ(32, 8), DPQ(200, 16), DPQ(256, 8), DPQ(1000, 16)]
+
+
+def make_table(
+    choice: Choice, head: int = 5, tail: int = 40, head_dtype: str = "float32", ranked: bool = True, seed: int = 0
+) -> PackedTable:
+    rng = np.random.default_rng(seed)
+    spec = TableSpec("a", head + tail, DIM, head, choice, 0, ranked, True, head_dtype)
+    arrays = store_rows(rng.normal(size=(spec.n_stored, DIM)).astype(np.float32), head_dtype)
+    if isinstance(choice, DPQ):
+        arrays["centroids"] = rng.normal(size=(choice.K, DIM)).astype(np.float32)
+        arrays["codes"] = pack_codes(rng.integers(0, choice.K, (tail, choice.D)), choice.K)
+    if not ranked:
+        arrays["head_ids"] = np.sort(rng.permutation(head + tail)[:head]).astype(np.int32)
+    arrays["first_order"] = rng.normal(size=spec.n_weights).astype(np.float32)
+    return PackedTable(spec, arrays)
+
+
+@pytest.mark.parametrize("head_dtype", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("head", [0, 1, 5])
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_looks_up_what_numpy_does_to_the_bit(choice: Choice, head: int, head_dtype: str) -> None:
+    for ranked in (True, False) if not isinstance(choice, Full) else (True,):
+        table = make_table(choice, head, head_dtype=head_dtype, ranked=ranked)
+        module = PackedEmbedding(table)
+        ids = np.concatenate([np.arange(table.spec.n_rows), [3, 3, 0]]).reshape(-1, 4 if head != 5 else 3)
+        for shaped in (ids, ids[:, 0], ids[:0]):
+            found = module(torch.from_numpy(shaped))
+            assert found.shape == (*shaped.shape, DIM) and found.dtype == torch.float32
+            assert np.array_equal(found.numpy(), table.lookup(shaped))
+            assert np.array_equal(module.first_order_of(torch.from_numpy(shaped)).numpy(), table.first_order(shaped))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 600), st.sampled_from([1, 2, 4, 8, 16]), st.integers(1, 70), st.integers(0, 9))
+def test_any_codes_are_read(K: int, D: int, tail: int, seed: int) -> None:
+    table = make_table(DPQ(K, D), 3, tail, seed=seed)
+    ids = np.random.default_rng(seed).integers(0, tail + 3, 100).astype(np.int32)
+    assert np.array_equal(PackedEmbedding(table)(torch.from_numpy(ids)).numpy(), table.lookup(ids))
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_table_comes_back_as_it_was(choice: Choice) -> None:
+    table = make_table(choice, ranked=isinstance(choice, Full))
+    back = PackedEmbedding(table).table()
+    assert back.spec == table.spec and back.arrays.keys() == table.arrays.keys()
+    assert all(np.array_equal(back.arrays[name], array) for name, array in table.arrays.items())
+
+
+def test_another_state_is_another_table() -> None:
+    one, other = make_table(DPQ(5, 4), seed=1), make_table(DPQ(5, 4), seed=2)
+    module = PackedEmbedding(one)
+    ids = np.arange(one.spec.n_rows)
+    module(torch.from_numpy(ids))
+    kept = copy.deepcopy(module)
+    module.load_state_dict(PackedEmbedding(other).state_dict())
+    assert np.array_equal(module(torch.from_numpy(ids)).numpy(), other.lookup(ids))
+    assert np.array_equal(kept(torch.from_numpy(ids)).numpy(), one.lookup(ids))
+    assert not list(module.parameters())
+    with torch.inference_mode():
+        assert np.array_equal(module(torch.from_numpy(ids)).numpy(), other.lookup(ids))
+
+
+def test_ids_outside_the_table_are_no_answer() -> None:
+    for choice in (Full(), DPQ(5, 4)):
+        module = PackedEmbedding(make_table(choice, head=0))
+        with pytest.raises((IndexError, RuntimeError)):
+            module(torch.tensor([4000]))

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packed_models import FALLBACKS, WORDS, random_ids, values_of, vocabulary
+
+from autodpq.data import EncodedDataset, load_dataset
+from autodpq.data.digest import file_digest
+from autodpq.errors import AutoDPQError
+from autodpq.packed.manifest import SideFile
+from autodpq.packed.table import TableSpec
+from autodpq.packed.vocabulary import Vocabulary, write_vocabulary
+from autodpq.plan import DPQ
+
+SCHEMA = {"field": pl.String, "id": pl.Int32, "value": pl.String}
+
+
+def tables_of(sizes: dict[str, int], fallbacks: tuple[int, ...]) -> list[TableSpec]:
+    return [
+        TableSpec(name, size, 16, 0, DPQ(4, 2), fallback)
+        for (name, size), fallback in zip(sizes.items(), fallbacks, strict=True)
+    ]
+
+
+TABLES = tables_of({name: len(words) for name, words in WORDS.items()}, FALLBACKS)
+
+
+def one_field(values: list[str], fallback: int, path: Path) -> tuple[SideFile, list[TableSpec]]:
+    tables = tables_of({"a": max(len(values), 1)}, (fallback,))
+    frame = pl.DataFrame({"field": ["a"] * len(values), "id": range(len(values)), "value": values}, schema=SCHEMA)
+    return write_vocabulary(path, frame, tables), tables
+
+
+def test_every_value_gets_its_id_back_and_others_the_fallback(tmp_path: Path) -> None:
+    path = tmp_path / "v.parquet"
+    side = write_vocabulary(path, vocabulary(), TABLES)
+    read = Vocabulary.read(path, side, TABLES)
+    ids = random_ids(500)
+    assert read.encode(values_of(ids), "x").dtype == np.int32
+    assert np.array_equal(read.encode(values_of(ids), "x"), ids)
+    never = pl.DataFrame({name: [f"{name}?", "Köln "] for name in WORDS})
+    assert read.encode(never, "x").tolist() == [list(FALLBACKS)] * 2
+    assert read.encode(never.clear(), "x").shape == (0, len(WORDS))
+    assert side.name == "v.parquet" and pl.read_parquet(path).equals(vocabulary())
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=20), unique=True, max_size=30), st.data())
+def test_any_text_goes_there_and_back(
+    tmp_path_factory: pytest.TempPathFactory, values: list[str], data: st.DataObject
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.parquet"
+    fallback = data.draw(st.integers(0, max(len(values) - 1, 0)))
+    side, tables = one_field(values, fallback, path)
+    asked = data.draw(st.lists(st.sampled_from(values), max_size=20) if values else st.just([]))
+    asked += data.draw(st.lists(st.text(max_size=3), max_size=5))
+    found = Vocabulary.read(path, side, tables).encode(pl.DataFrame({"a": asked}, schema={"a": pl.String}), "x")
+    expected = [values.index(word) if word in values else fallback for word in asked]
+    assert found[:, 0].tolist() == expected
+
+
+def test_columns_of_any_type_count_as_the_text_that_training_read(tmp_path: Path) -> None:
+    path = tmp_path / "v.parquet"
+    values = ["7", "", "7.0", "true", "2024-05-31", "07"]
+    side, tables = one_field(values, 5, path)
+    read = Vocabulary.read(path, side, tables)
+    columns = [
+        (pl.Series([7, None, 8]), [0, 1, 5]),
+        (pl.Series([7], dtype=pl.UInt8), [0]),
+        (pl.Series([7.0, float("nan"), None]), [2, 1, 1]),
+        (pl.Series([True, None]), [3, 1]),
+        (pl.Series([datetime.date(2024, 5, 31)]), [4]),
+        (pl.Series(["7", "", None, "07", " 7"], dtype=pl.Categorical), [0, 1, 1, 5, 5]),
+        (pl.Series([None, None]), [1, 1]),
+    ]
+    for column, expected in columns:
+        assert read.encode(pl.DataFrame({"a": column}), "x")[:, 0].tolist() == expected, column
+    with pytest.raises(AutoDPQError, match=r"^x, column 'a': values of type List"):
+        read.encode(pl.DataFrame({"a": [[1]]}), "x")
+
+
+def test_missing_columns_are_named(tmp_path: Path) -> None:
+    side = write_vocabulary(tmp_path / "v.parquet", vocabulary(), TABLES)
+    read = Vocabulary.read(tmp_path / "v.parquet", side, TABLES)
+    frame = values_of(random_ids(3)).rename({"city": "City"})
+    with pytest.raises(AutoDPQError, match=r"^clicks\.csv: column 'city'.*missing; did you mean 'City'\?$"):
+        read.encode(frame, "clicks.csv")
+
+
+def test_values_that_share_the_fallback_are_left_out_and_still_get_it(tmp_path: Path) -> None:
+    path = tmp_path / "v.parquet"
+    frame = pl.DataFrame(
+        {
+            "field": ["a"] * 4 + ["b"] * 2 + ["c"] * 2,
+            "id": [0, 2, 1, 2, 0, 1, 0, 0],
+            "value": ["x", "rare", "y", "rarer", "x", "alone", "p", "q"],
+        },
+        schema=SCHEMA,
+    )
+    tables = tables_of({"a": 3, "b": 2, "c": 1}, (2, 1, 0))
+    side = write_vocabulary(path, frame, tables)
+    assert pl.read_parquet(path).rows() == [("a", 0, "x"), ("a", 1, "y"), ("b", 0, "x"), ("b", 1, "alone")]
+    found = Vocabulary.read(path, side, tables).encode(
+        pl.DataFrame({"a": ["rarer", "y", "x"], "b": ["alone", "x", "?"], "c": ["p", "q", "r"]}), "x"
+    )
+    assert found.tolist() == [[2, 1, 0], [1, 0, 0], [0, 1, 0]]
+
+
+def test_a_recounted_data_set_is_encoded_as_it_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTODPQ_CACHE", str(tmp_path / "cache"))
+    text = "click,user,city\n" + "".join(f"{n % 2},{n * n % 41},{'' if n % 5 else n % 7}\n" for n in range(200))
+    (tmp_path / "own.csv").write_text(text)
+    dataset: EncodedDataset = load_dataset(tmp_path / "own.csv").recounted(np.arange(12))
+    sizes = {name: len(counts) for name, counts in zip(dataset.field_names, dataset.counts, strict=True)}
+    tables = tables_of(sizes, tuple(dataset.uncounted().get(name, 0) for name in sizes))
+    side = write_vocabulary(tmp_path / "v.parquet", dataset.vocabulary(), tables)
+    read = Vocabulary.read(tmp_path / "v.parquet", side, tables)
+    as_text = pl.read_csv(tmp_path / "own.csv", infer_schema=False)
+    as_numbers = pl.read_csv(tmp_path / "own.csv")
+    assert np.array_equal(read.encode(as_text, "x"), dataset.ids)
+    assert np.array_equal(read.encode(as_numbers, "x"), dataset.ids)
+    assert len(pl.read_parquet(tmp_path / "v.parquet")) < len(dataset.vocabulary())
+
+
+def test_a_file_that_holds_the_same_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "v.parquet"
+    vocabulary().write_parquet(path, compression="uncompressed")
+    before = path.read_bytes()
+    side = write_vocabulary(path, vocabulary(), TABLES)
+    assert path.read_bytes() == before
+    Vocabulary.read(path, side, TABLES)
+    other = write_vocabulary(path, vocabulary().head(20), TABLES)
+    assert other.sha256 != side.sha256 and len(pl.read_parquet(path)) == 20
+
+
+def test_ids_lie_in_their_table(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"field": ["a"], "id": [3], "value": ["v"]}, schema=SCHEMA)
+    with pytest.raises(AutoDPQError, match=r"field 'a', value 'v': id 3 is outside 0\.\.2"):
+        write_vocabulary(tmp_path / "v.parquet", frame, tables_of({"a": 3}, (0,)))
+    with pytest.raises(AutoDPQError, match=r"field 'a' has no table; did you mean 'A'\?"):
+        write_vocabulary(tmp_path / "v.parquet", frame, tables_of({"A": 3}, (0,)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_files_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "v.parquet"
+    side = write_vocabulary(path, vocabulary(), TABLES)
+    whole = path.read_bytes()
+    contents = {"cut": whole[:-1], "altered": whole[:50] + bytes([whole[50] ^ 1]) + whole[51:], "empty": b""}
+    for content in contents.values():
+        path.write_bytes(content)
+        with pytest.raises(AutoDPQError, match=r"v\.parquet: .*cut off or altered; copy it anew[^\n]*$"):
+            Vocabulary.read(path, side, TABLES)
+    path.unlink()
+    with pytest.raises(AutoDPQError, match=r"v\.parquet: the vocabulary of the model is missing; [^\n]*$"):
+        Vocabulary.read(path, side, TABLES)
+
+
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        (pl.DataFrame({"a": [1]}), "its columns are not field, id and value"),
+        (vocabulary().with_columns(pl.col("id") + 1), r"field 'user' has ids outside 0\.\.19"),
+        (vocabulary().with_columns(value=pl.lit(None, pl.String)), "field 'user' has missing values"),
+        (pl.concat([vocabulary(), vocabulary()]), "field 'user' has a value twice"),
+        (None, "this is no parquet file"),
+    ],
+)
+def test_foreign_files_are_one_line_even_where_the_digest_is_right(
+    tmp_path: Path, frame: pl.DataFrame | None, words: str
+) -> None:
+    path = tmp_path / "v.parquet"
+    path.write_bytes(b"PAR1 no") if frame is None else frame.write_parquet(path)
+    with pytest.raises(AutoDPQError, match=rf"v\.parquet: .*{words}[^\n]*$"):
+        Vocabulary.read(path, SideFile(path.name, file_digest(path)), TABLES)

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from packed_models import FALLBACKS, FIELDS, WORDS, random_ids, torch_logits, values_of, write_model
+
+from autodpq.errors import AutoDPQError
+from autodpq.packed.file import open_packed, write_packed
+from autodpq.packed.manifest import ModelSpec
+from autodpq.packed.table import store_rows
+from autodpq.serving import ServedModel, open_model, probabilities
+
+MODELS = ["deepfm", "pnn", "dcn", "dcnv2"]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    write_model(tmp_path / "m.safetensors")
+    return tmp_path / "m.safetensors"
+
+
+def rewrite(path: Path, out: Path, dense: dict[str, Any] | None = None, **manifest: Any) -> Path:
+    """The packed file again, with another manifest or other dense weights."""
+    packed = open_packed(path)
+    tables = {table.spec.name: table.arrays for table in packed.tables}
+    weights = packed.dense if dense is None else dense
+    write_packed(out, replace(packed.manifest, **manifest), tables, weights)
+    return out
+
+
+@pytest.mark.parametrize("hidden", [(12, 7), (), (400, 300, 200)])
+@pytest.mark.parametrize("model", MODELS)
+def test_logits_are_torch_s(tmp_path: Path, model: str, hidden: tuple[int, ...]) -> None:
+    network = write_model(tmp_path / "m.safetensors", model, hidden)
+    ids = random_ids(5000)  # more than one batch, and not whole ones
+    served = open_model(tmp_path / "m.safetensors")
+    expected = torch_logits(network, ids)
+    assert served.scores
+    assert served.score(ids).dtype == np.float32
+    assert np.abs(expected).std() > 0.1, "logits of one size would show nothing"
+    assert np.allclose(served.score(ids), expected, rtol=1e-5, atol=1e-5)
+    assert served.score(ids[:0]).shape == (0,)
+    assert np.allclose(served.score(ids[:1]), expected[:1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int32, np.int64, np.uint64])
+def test_embeddings_are_the_network_s_whatever_integers_name_them(tmp_path: Path, dtype: type) -> None:
+    network = write_model(tmp_path / "m.safetensors")
+    served, ids = open_model(tmp_path / "m.safetensors"), random_ids(300)
+    with torch.no_grad(), network.embedding.settled():
+        expected = network.embedding(network.embedding.flatten(torch.from_numpy(ids))).numpy()
+    assert np.array_equal(served.embed(ids.astype(dtype)), expected)
+    assert np.array_equal(served.embed(np.asfortranarray(ids)), expected)
+    for column, name in enumerate(WORDS):
+        assert np.array_equal(served.lookup(name, ids[:, column].astype(dtype)), expected[:, column])
+    assert np.array_equal(served.lookup("shop", ids[:6, 3].reshape(2, 3)), expected[:6, 3].reshape(2, 3, 16))
+
+
+def test_raw_values_become_probabilities(tmp_path: Path) -> None:
+    network = write_model(tmp_path / "m.safetensors")
+    served = open_model(tmp_path / "m.safetensors")
+    ids = random_ids(50)
+    ids[0] = FALLBACKS
+    frame = values_of(ids)
+    frame = pl.concat([pl.DataFrame({name: ["never"] for name in WORDS}), frame[1:]])
+    expected = torch.from_numpy(torch_logits(network, ids)).double().sigmoid().numpy()
+    found = served.predict(frame.with_columns(other=pl.lit("x")).select("other", *reversed(WORDS)))
+    assert found.dtype == np.float64
+    assert np.allclose(found, expected, atol=1e-6)
+    numbers = frame.with_columns(pl.col("user").cast(pl.Int64, strict=False))
+    numbers[0, "user"] = -1
+    missing = {name: [None if value == "" else value for value in numbers[name]] for name in reversed(WORDS)}
+    for values in (numbers, numbers.to_dict(as_series=False), missing, numbers.to_pandas(), pd.DataFrame(missing)):
+        assert np.allclose(served.predict(values), expected, atol=1e-6), type(values)
+
+
+def test_logistic_function_at_the_ends() -> None:
+    found = probabilities(np.array([-1e4, -800, -30, 0, 30, 800, 1e4], np.float32))
+    assert np.isfinite(found).all() and found[0] == 0 and found[3] == 0.5 and found[-1] == 1
+    assert found[2] == pytest.approx(9.357622968839299e-14)
+
+
+def test_what_is_read_is_counted(path: Path) -> None:
+    packed = open_packed(path)
+    expected = sum(table.resident_bytes for table in packed.tables) + sum(a.nbytes for a in packed.dense.values())
+    assert open_model(path).resident_bytes == expected
+    assert open_model(path).field_names == tuple(WORDS)
+    assert open_model(path).manifest == packed.manifest
+
+
+def test_smaller_rows_are_scored_too(path: Path, tmp_path: Path) -> None:
+    ids, packed = random_ids(200), open_packed(path)
+    exact = open_model(path).score(ids)
+    for head_dtype, most in {"float16": 1e-2, "int8": 0.2}.items():
+        specs = tuple(replace(table.spec, head_dtype=head_dtype) for table in packed.tables)
+        tables = {t.spec.name: t.arrays | store_rows(t.arrays["rows"], head_dtype) for t in packed.tables}
+        write_packed(tmp_path / "s.safetensors", replace(packed.manifest, tables=specs), tables, packed.dense)
+        found = open_model(tmp_path / "s.safetensors").score(ids)
+        assert 0 < np.abs(found - exact).max() < most
+
+
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        (np.zeros((3, 4), int), r"ids of shape \[3, 4\] given, \[batch, 5\] is needed"),
+        (np.zeros(5, int), r"ids of shape \[5\] given"),
+        (np.zeros((1, 1, 5), int), r"ids of shape \[1, 1, 5\] given"),
+        (np.zeros((2, 5)), "ids of type float64 given, integers are needed"),
+        (np.array([["7", "Bonn", "", "shop 1", "2024-05-31"]]), "'predict' takes raw values"),
+        (np.array([[0, 6, 0, 0, 0]]), r"table 'city': id 6 given, 0\.\.5 are possible"),
+        (np.array([[0, 0, 0, 0, -1]]), r"table 'day': id -1 given, 0\.\.1 are possible"),
+    ],
+)
+def test_ids_that_name_nothing_are_one_line(path: Path, ids: np.ndarray, words: str) -> None:
+    served = open_model(path)
+    for call in (served.embed, served.score):
+        with pytest.raises(AutoDPQError, match=rf"^[^\n]*{words}[^\n]*$"):
+            call(ids)
+
+
+def test_wrong_names_and_values_are_one_line(path: Path, tmp_path: Path) -> None:
+    served = open_model(path)
+    with pytest.raises(AutoDPQError, match=r"^unknown table 'User'; did you mean 'user'\?$"):
+        served.lookup("User", [0])
+    whole = {name: words[:1] for name, words in WORDS.items()}
+    for values, words in (
+        ({name: value for name, value in whole.items() if name != "shop"}, "^values: column 'shop', a field"),
+        ({**whole, "user": ["7", 7]}, r"^values: no table can be made of them: [^\n]*$"),
+        ({**whole, "user": ["7", "14"], "city": ["", "", ""]}, r"^values: no table can be made of them: [^\n]*$"),
+    ):
+        with pytest.raises(AutoDPQError, match=words):
+            served.predict(values)
+    without = open_model(rewrite(path, tmp_path / "w.safetensors", vocabulary=None))
+    with pytest.raises(AutoDPQError, match=r"w\.safetensors: it was exported without a vocabulary; give ids"):
+        without.predict(whole)
+    (tmp_path / "m.vocabulary.parquet").unlink()
+    with pytest.raises(AutoDPQError, match=r"m\.vocabulary\.parquet: the vocabulary of the model is missing"):
+        open_model(path).predict(whole)
+
+
+def test_modules_are_looked_up_and_not_scored(path: Path, tmp_path: Path) -> None:
+    served = open_model(rewrite(path, tmp_path / "k.safetensors", kind="modules", model=None))
+    assert np.array_equal(served.lookup("user", [5, 0]), open_model(path).lookup("user", [5, 0]))
+    assert not served.scores
+    ids = random_ids(1)
+    for call in (lambda: served.embed(ids), lambda: served.score(ids), lambda: served.predict(values_of(ids))):
+        with pytest.raises(AutoDPQError, match=r"k\.safetensors: it holds tables of a torch model.*ONNX$"):
+            call()
+
+
+def test_plug_ins_are_embedded_and_not_scored(path: Path, tmp_path: Path) -> None:
+    served = open_model(rewrite(path, tmp_path / "p.safetensors", model=ModelSpec("mine", (3,))))
+    assert not served.scores
+    assert served.embed(random_ids(2)).shape == (2, len(FIELDS), 16)
+    with pytest.raises(AutoDPQError, match=r"p\.safetensors: the model 'mine' is a plug-in.*autodpq\.load.*ONNX$"):
+        served.score(random_ids(2))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_weight_is_needed_in_its_shape(tmp_path: Path, model: str) -> None:
+    path = tmp_path / "m.safetensors"
+    write_model(path, model)
+    dense = dict(open_packed(path).dense)
+    for name, weight in dense.items():
+        others = {
+            "is missing": {key: value for key, value in dense.items() if key != name},
+            r"float32 \[.*\], float32 \[": {**dense, name: weight[..., :-1]},
+            "is float64": {**dense, name: weight.astype(np.float64)},
+        }
+        for words, wrong in others.items():
+            with pytest.raises(AutoDPQError, match=rf"w\.safetensors: the weight '{name}' of its model .*{words}"):
+                open_model(rewrite(path, tmp_path / "w.safetensors", wrong))
+    with pytest.raises(AutoDPQError, match=r"w\.safetensors: the weight 'mlp\.layers\.1\.running_var'"):
+        open_model(rewrite(path, tmp_path / "w.safetensors", model=ModelSpec(model, (11, 7))))
+
+
+def test_fields_have_embeddings_of_one_size(path: Path, tmp_path: Path) -> None:
+    packed = open_packed(path)
+    first = packed.tables[1]
+    spec = replace(first.spec, dim=8)
+    specs = tuple(spec if table is first else table.spec for table in packed.tables)
+    tables = {table.spec.name: table.arrays for table in packed.tables}
+    tables["city"] = {**first.arrays, "rows": first.arrays["rows"][:, :8]}
+    write_packed(tmp_path / "d.safetensors", replace(packed.manifest, tables=specs), tables, packed.dense)
+    with pytest.raises(AutoDPQError, match=r"d\.safetensors: its fields have embeddings of \[8, 16\] numbers"):
+        open_model(tmp_path / "d.safetensors")
+
+
+def test_cut_and_altered_files_are_refused(path: Path) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3])
+    with pytest.raises(AutoDPQError, match="cut off or altered"):
+        open_model(path)
+
+
+def test_scoring_imports_neither_torch_nor_polars(path: Path) -> None:
+    program = f"""
+import sys
+from autodpq.serving import ServedModel, open_model
+model = open_model({str(path)!r})
+assert model.embed([[0, 1, 2, 3, 0]]).shape == (1, 5, 16)
+logits = model.score([[0, 1, 2, 3, 0], [19, 5, 4, 32, 1]])
+heavy = {{"torch", "polars", "pyarrow", "pandas", "scipy"}}
+assert not heavy & set(sys.modules), sorted(heavy & set(sys.modules))
+model.predict({{"user": [7], "city": [None], "device": [1.5], "shop": ["shop 0"], "day": ["2024-05-31"]}})
+assert "torch" not in sys.modules
+print(*logits)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    ids = np.array([[0, 1, 2, 3, 0], [19, 5, 4, 32, 1]])
+    assert np.allclose([float(x) for x in done.stdout.split()], ServedModel(open_packed(path)).score(ids), atol=1e-5)
