@@ -96,8 +96,8 @@ def load(path: str | Path, model: nn.Module | type[CTRModel] | None = None) -> n
             :func:`autodpq.compress` compressed, such a model, not compressed; it is changed in place.
 
     Returns:
-        The module in evaluation mode, its weights frozen. Of a study: a :class:`PackedNetwork`, ids in, logits out, to the bit those of the
-        trained network. Else the model given.
+        The module in evaluation mode, its weights frozen. Of a study: a :class:`PackedNetwork`, ids in, logits out, to
+        the bit those of the trained network. Else the model given.
 
     Raises:
         AutoDPQError: The file cannot be used, or the model is not the one that was packed.

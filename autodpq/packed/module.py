@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from autodpq.ledger import code_bits
-from autodpq.packed.codes import WORD_BITS, packed_size
+from autodpq.packed.codes import WORD_BITS
 from autodpq.packed.table import PackedTable, TableSpec, decoding_table, n_together
 from autodpq.plan import DPQ, Full, Others
 
@@ -29,9 +29,8 @@ class PackedEmbedding(nn.Module):
     scales: Tensor
     head_ids: Tensor
     first_order: Tensor
-    words: Tensor
+    codes: Tensor
     decoding: Tensor
-    masks: Tensor
     starts: Tensor
     offsets: Tensor
 
@@ -47,21 +46,18 @@ class PackedEmbedding(nn.Module):
             n_groups, n_entries = decoding.shape[:2]
             self._group_bits = code_bits(choice.K) * n_together(choice)
             self.register_buffer("decoding", decoding.flatten(0, 1))
-            self.register_buffer("words", torch.from_numpy(_words(table.arrays["codes"])))
-            # Of a word that was shifted right by s, the lowest 64 - s bits are its own.
-            masks = torch.tensor([-1, *((1 << 64 - shift) - 1 for shift in range(1, 64))])
-            self.register_buffer("masks", masks, persistent=False)
+            self.register_buffer("codes", torch.from_numpy(np.append(table.arrays["codes"], np.zeros(8, np.uint8))))
             self.register_buffer("starts", torch.arange(n_groups) * self._group_bits, persistent=False)
             self.register_buffer("offsets", torch.arange(n_groups) * n_entries, persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Embeddings of ids, integer of any shape; gives float32 [*ids.shape, X]."""
-        flat = ids.reshape(-1).long()
+        flat = ids.reshape(-1).long().contiguous()
         return self._lookup(flat).view(*ids.shape, self.spec.dim)
 
     def first_order_of(self, ids: Tensor) -> Tensor:
         """First-order weights of ids, float32 in the shape of the ids."""
-        flat = ids.reshape(-1).long()
+        flat = ids.reshape(-1).long().contiguous()
         if isinstance(self.spec.choice, Others):
             places, is_tail = self._places(flat)
             flat = torch.where(is_tail, self.spec.head, places)
@@ -74,8 +70,7 @@ class PackedEmbedding(nn.Module):
         choice = self.spec.choice
         if isinstance(choice, DPQ):
             arrays["centroids"] = self.centroids().cpu().numpy()
-            size = packed_size(self.spec.tail, choice.K, choice.D)
-            arrays["codes"] = self.words.cpu().numpy().view(np.uint8)[:size]
+            arrays["codes"] = self.codes[:-8].cpu().numpy()
         return PackedTable(self.spec, arrays)
 
     def centroids(self) -> Tensor:
@@ -125,21 +120,16 @@ class PackedEmbedding(nn.Module):
         n_groups = len(self.starts)
         row_bits = n_groups * self._group_bits
         if row_bits <= WORD_BITS:  # a whole row is in one word
-            groups = self._read(places * row_bits)[:, None] >> self.starts
+            begin, starts = places[:, None] * row_bits, self.starts
         else:
-            groups = self._read(places[:, None] * row_bits + self.starts)
-        entries = (groups & (1 << self._group_bits) - 1) + self.offsets
-        return nn.functional.embedding(entries, self.decoding).flatten(1)
+            begin, starts = places[:, None] * row_bits + self.starts, self.starts[:1]
+        if row_bits % 8 or len(starts) < n_groups:
+            starts = starts + (begin & 7)
+        entries = (self._words(begin >> 3) >> starts & (1 << self._group_bits) - 1) + self.offsets
+        # Plain selection: half as long as the same by nn.functional.embedding.
+        return self.decoding.index_select(0, entries.view(-1)).view(len(places), self.spec.dim)
 
-    def _read(self, starts: Tensor) -> Tensor:
-        """64 bits from each start on, out of two neighbouring words."""
-        numbers, shifts = starts >> 6, starts & 63
-        low = (self.words[numbers] >> shifts) & self.masks[shifts]
-        return low | self.words[numbers + 1] << 1 << 63 - shifts
-
-
-def _words(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """The same bits in words of 64, and a last word so that every word has a neighbour."""
-    words = np.zeros(len(codes) // 8 + 2, np.dtype("<i8"))
-    words.view(np.uint8)[: len(codes)] = codes
-    return words
+    def _words(self, first: Tensor) -> Tensor:
+        """The eight bytes from each byte on, as int64 in the shape of ``first``; every byte begins a word."""
+        windows = self.codes.as_strided((len(self.codes) - 7, 8), (1, 1))
+        return windows.index_select(0, first.view(-1)).view(torch.int64).view(first.shape)
