@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from autodpq.errors import AutoDPQError
+from autodpq.kmeans import decode
 from autodpq.ledger import check_divides
 from autodpq.plan import DPQ
 
@@ -233,9 +234,7 @@ class Quantizers(nn.Module):
     @torch.no_grad()
     def decode(self, codes: Tensor, field: int, candidate: int = 0) -> Tensor:
         """What codes of a field stand for, int64 [n, D]: float [n, X]."""
-        centroids = self.centroids(field, candidate)
-        parts = _split(centroids, 1, (codes.shape[1], -1))
-        return parts[codes, torch.arange(codes.shape[1], device=codes.device)].flatten(1)
+        return decode(codes, self.centroids(field, candidate))
 
     def _layout(self, fields: tuple[int, ...], device: torch.device) -> _Layout:
         """Where the rows of some fields go, and where their candidates come out; remembered, as few sets of fields
@@ -290,32 +289,3 @@ class Quantizers(nn.Module):
             if present is None or len(present)
         ]
         return torch.cat(outputs)[layout.places]
-
-
-@torch.no_grad()
-def kmeans_centroids(rows: Tensor, choice: DPQ, seed: int, n_iterations: int = 10, n_rows: int = 65536) -> Tensor:
-    """Centroids by Lloyd's algorithm in every subspace.
-
-    Args:
-        rows: float [n, X].
-        choice: (K, D).
-        seed: Seeds the sample of rows and the first centroids.
-        n_iterations: Rounds of Lloyd's algorithm.
-        n_rows: At most so many rows are looked at.
-
-    Returns:
-        float [K, X]: the D subspaces side by side. With fewer rows than K, rows repeat.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(rows), generator=generator)[:n_rows].to(rows.device)
-    # [D, n, X / D]
-    points = _split(rows[order], 1, (choice.D, -1)).transpose(0, 1).contiguous()
-    start = torch.arange(choice.K, device=rows.device) % len(order)
-    centroids = points[:, start].clone()
-    for _ in range(n_iterations):
-        nearest = torch.cdist(points, centroids).argmin(2)
-        sums = torch.zeros_like(centroids).scatter_add_(1, nearest[..., None].expand_as(points), points)
-        counts = torch.zeros(centroids.shape[:2], device=rows.device, dtype=rows.dtype)
-        counts.scatter_add_(1, nearest, torch.ones_like(nearest, dtype=rows.dtype))
-        centroids = torch.where(counts[..., None] > 0, sums / counts[..., None].clamp(min=1), centroids)
-    return centroids.transpose(0, 1).reshape(choice.K, -1)

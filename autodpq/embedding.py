@@ -9,8 +9,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from autodpq.dpq import QuantizerOptions, Quantizers, kmeans_centroids
+from autodpq.dpq import QuantizerOptions, Quantizers
 from autodpq.errors import AutoDPQError
+from autodpq.kmeans import kmeans_centroids
 from autodpq.operations import gather, sum_of_weights
 from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full, Others
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from autodpq.dpq import QuantizerOptions, Quantizers, kmeans_centroids
+from autodpq.dpq import QuantizerOptions, Quantizers
 from autodpq.embedding import Embedding
 from autodpq.errors import AutoDPQError
+from autodpq.kmeans import kmeans_centroids
 from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full
 
 BATCH_NORM_MOMENTUM = 0.1

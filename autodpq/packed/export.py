@@ -58,7 +58,7 @@ def export(source: str | Path | nn.Module, out: str | Path, *, head_dtype: str =
 def _read(source: str | Path | nn.Module) -> tuple[Manifest, dict[str, Arrays], Arrays, Path | None]:
     """The parts of a packed file or of a compressed model, and where the vocabulary is."""
     if not isinstance(source, str | Path):
-        from autodpq.compression import pack_modules
+        from autodpq.packed.drop_in import pack_modules
 
         return *pack_modules(source), None
     packed = open_packed(Path(source))

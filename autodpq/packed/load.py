@@ -104,7 +104,7 @@ def load(path: str | Path, model: nn.Module | type[CTRModel] | None = None) -> n
     """
     packed = open_packed(Path(path))
     if packed.manifest.kind == "modules":
-        from autodpq.compression import restore
+        from autodpq.packed.drop_in import restore
 
         if not isinstance(model, nn.Module):
             raise AutoDPQError(f"{path}: it holds the weights of a model of yours; give the model, not compressed")
@@ -127,7 +127,7 @@ def _model(packed: PackedFile, given: type[CTRModel] | None) -> CTRModel:
     if any(table.first_order != kind.first_order for table in tables):
         raise AutoDPQError(f"{packed.path}: its first-order weights do not fit the model {spec.name!r}")
     model = kind(len(tables), tables[0].dim, spec.hidden, 0.0)
-    load_dense(model, packed.dense, packed.path)
+    load_dense(model, model.state_dict(), packed.dense, packed.path)
     return model
 
 
@@ -141,14 +141,21 @@ def _installed(path: Path, name: str) -> type[CTRModel]:
         raise AutoDPQError(f"{path}: {error}; or give its class as model") from None
 
 
-def load_dense(model: nn.Module, dense: Mapping[str, npt.NDArray[Any]], path: Path) -> None:
-    """Loads the weights of a model; batch counters, which inference does not read, stay as they are.
+def load_dense(
+    model: nn.Module, expected: Mapping[str, Tensor], dense: Mapping[str, npt.NDArray[Any]], path: Path
+) -> None:
+    """Loads the weights of a model; batch counters, which inference does not read, may be missing and then stay.
+
+    Args:
+        model: Changed in place.
+        expected: The entries of its state that are to be loaded.
+        dense: The weights.
+        path: What error messages call their file.
 
     Raises:
         AutoDPQError: A weight is missing, unknown or of another shape.
     """
     state = {name: torch.from_numpy(np.array(array)) for name, array in dense.items()}
-    expected = model.state_dict()
     for name in [*expected, *state]:
         counter = name in expected and not expected[name].is_floating_point()
         if name not in expected or (name not in state and not counter):

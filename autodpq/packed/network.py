@@ -80,4 +80,4 @@ def fallback_ids(network: Network, uncounted: Mapping[str, int]) -> tuple[int, .
 
 
 def _array(values: Tensor) -> npt.NDArray[Any]:
-    return np.ascontiguousarray(values.detach().cpu().numpy())
+    return np.array(values.detach().cpu().numpy(), order="C")

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autodpq.dpq import QuantizerGroup, QuantizerOptions, Quantizers, kmeans_centroids
+from autodpq.dpq import QuantizerGroup, QuantizerOptions, Quantizers
+from autodpq.kmeans import kmeans_centroids
 from autodpq.errors import AutoDPQError
 from autodpq.plan import DPQ
 

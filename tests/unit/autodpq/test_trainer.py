@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from autodpq.data.dataset import Samples
-from autodpq.dpq import QuantizerOptions, kmeans_centroids
+from autodpq.dpq import QuantizerOptions
+from autodpq.kmeans import kmeans_centroids
 from autodpq.errors import AutoDPQError
 from autodpq.ledger import code_bits
 from autodpq.models import MODELS, DeepFM

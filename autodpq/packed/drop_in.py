@@ -1,0 +1,249 @@
+"""What stands where a torch model had an ``nn.Embedding`` or ``nn.EmbeddingBag``, while it is fine-tuned and after."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from autodpq._version import __version__
+from autodpq.errors import AutoDPQError
+from autodpq.kmeans import decode, nearest_codes
+from autodpq.packed.codes import pack_codes
+from autodpq.packed.file import PackedFile
+from autodpq.packed.manifest import Manifest
+from autodpq.packed.module import PackedEmbedding
+from autodpq.packed.table import PackedTable, TableSpec
+from autodpq.plan import DPQ, Others
+
+Replaceable = nn.Embedding | nn.EmbeddingBag
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+class TrainableTable(nn.Module):
+    """A table while it is fine-tuned: rare rows are quantized on the fly, straight through.
+
+    Forward, a rare row is what its nearest centroids stand for; backward, its gradient reaches the row itself and the
+    centroids alike (DPQ-VQ of Chen et al., ICML 2020, with a hard choice), so that rows move to other centroids.
+
+    Args:
+        weight: The trained rows, float32 [n, X]; the module's own parameter, so that whoever holds it trains it still.
+        is_tail: Which rows are not kept, bool [n].
+        choice: What they have instead.
+        start: Centroids [K, X], or the shared row [1, X].
+        padding_idx: The row that gets no gradient.
+    """
+
+    is_tail: Tensor
+
+    def __init__(
+        self, weight: nn.Parameter, is_tail: Tensor, choice: DPQ | Others, start: Tensor, padding_idx: int | None
+    ) -> None:
+        super().__init__()
+        self.weight = weight
+        self.centroids = nn.Parameter(start)
+        self.choice = choice
+        self.padding_idx = padding_idx
+        self.register_buffer("is_tail", is_tail, persistent=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Embeddings of ids, integer of any shape; gives float32 [*ids.shape, X]."""
+        flat = ids.reshape(-1).long()
+        rows = nn.functional.embedding(flat, self.weight, self.padding_idx)
+        places = self.is_tail[flat].nonzero().squeeze(1)
+        if len(places):
+            rows = rows.index_put((places,), self._quantized(flat[places]))
+        return rows.view(*ids.shape, rows.shape[1])
+
+    def _quantized(self, ids: Tensor) -> Tensor:
+        if isinstance(self.choice, Others):
+            return self.centroids.expand(len(ids), -1)
+        distinct, places = torch.unique(ids, return_inverse=True)
+        rows = self.weight[distinct]
+        quantized = decode(nearest_codes(rows, self.centroids, self.choice), self.centroids)
+        return (quantized + (rows - rows.detach()))[places]
+
+    @torch.no_grad()
+    def packed(self) -> PackedTable:
+        """The table as it is stored; as there is no vocabulary, id 0 stands for values never seen."""
+        weight = self.weight.detach().cpu()
+        is_tail, start = self.is_tail.cpu(), self.centroids.detach().cpu()
+        head_ids = (~is_tail).nonzero().squeeze(1)
+        ranked = bool((head_ids == torch.arange(len(head_ids))).all())
+        spec = TableSpec("table", len(weight), weight.shape[1], len(head_ids), self.choice, 0, ranked)
+        rows = weight[head_ids]
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        if isinstance(self.choice, DPQ):
+            arrays["centroids"] = start.numpy()
+            arrays["codes"] = pack_codes(nearest_codes(weight[is_tail], start, self.choice).numpy(), self.choice.K)
+        else:
+            rows = torch.cat([rows, start])
+        if not ranked:
+            arrays["head_ids"] = head_ids.int().numpy()
+        return PackedTable(spec, {**arrays, "rows": rows.numpy()})
+
+
+class CompressedEmbedding(nn.Module):
+    """Called as the ``nn.Embedding`` that it stands for.
+
+    Args:
+        embedding: The module that it takes the place of.
+        table: Gives rows.
+    """
+
+    def __init__(self, embedding: nn.Embedding, table: TrainableTable | PackedEmbedding) -> None:
+        super().__init__()
+        self.num_embeddings = embedding.num_embeddings
+        self.embedding_dim = embedding.embedding_dim
+        self.padding_idx = embedding.padding_idx
+        self.table = table
+
+    @property
+    def weight(self) -> Tensor:
+        """The whole table as it is looked up, float32 [num_embeddings, embedding_dim], made at every call."""
+        return _whole(self.table, self.num_embeddings)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Embeddings of ids, integer of any shape."""
+        embeddings: Tensor = self.table(input)
+        return embeddings
+
+
+class CompressedEmbeddingBag(nn.Module):
+    """Called as the ``nn.EmbeddingBag`` that it stands for.
+
+    Args:
+        bag: The module that it takes the place of.
+        table: Gives rows.
+    """
+
+    def __init__(self, bag: nn.EmbeddingBag, table: TrainableTable | PackedEmbedding) -> None:
+        super().__init__()
+        self.num_embeddings = bag.num_embeddings
+        self.embedding_dim = bag.embedding_dim
+        self.padding_idx = bag.padding_idx
+        self.mode = bag.mode
+        self.include_last_offset = bag.include_last_offset
+        self.table = table
+
+    @property
+    def weight(self) -> Tensor:
+        """The whole table as it is looked up, float32 [num_embeddings, embedding_dim], made at every call."""
+        return _whole(self.table, self.num_embeddings)
+
+    def forward(self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
+        """Sums, means or maxima of bags, as torch's own."""
+        flat = input.reshape(-1)
+        rows: Tensor = self.table(flat)
+        places = torch.arange(len(flat), device=flat.device)
+        padding = None
+        if self.padding_idx is not None:
+            # One more row stands for the padding, which no bag counts.
+            padding = len(flat)
+            places = places.masked_fill(flat == self.padding_idx, padding)
+            rows = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])
+        pooled: Tensor = nn.functional.embedding_bag(
+            places.view(input.shape),
+            rows,
+            None if offsets is None else offsets.long(),
+            mode=self.mode,
+            per_sample_weights=per_sample_weights,
+            include_last_offset=self.include_last_offset,
+            padding_idx=padding,
+        )
+        return pooled
+
+
+DropIn = CompressedEmbedding | CompressedEmbeddingBag
+
+
+def _whole(table: nn.Module, n_rows: int) -> Tensor:
+    rows: Tensor = table(torch.arange(n_rows, device=next(iter(table.state_dict().values())).device))
+    return rows
+
+
+def drop_in(module: Replaceable, table: TrainableTable | PackedEmbedding) -> DropIn:
+    """What stands for a module, in the same mode."""
+    made = CompressedEmbedding if isinstance(module, nn.Embedding) else CompressedEmbeddingBag
+    return made(module, table).train(module.training)  # type: ignore[arg-type]
+
+
+def put_in_place(model: nn.Module, made: Mapping[int, nn.Module]) -> nn.Module:
+    """Puts modules in the places of others, wherever those stand.
+
+    Args:
+        model: Changed in place.
+        made: By the ``id`` of the module whose place it takes.
+
+    Returns:
+        The model, or what takes its place.
+    """
+    for parent in list(model.modules()):
+        for name, child in parent._modules.items():
+            if id(child) in made:
+                setattr(parent, name, made[id(child)])
+    return made.get(id(model), model)
+
+
+def pack_modules(model: nn.Module) -> tuple[Manifest, dict[str, Arrays], Arrays]:
+    """The parts of a packed file: the compressed tables of a model by module, and the rest of its state.
+
+    Raises:
+        AutoDPQError: Nothing in it is compressed, or its state holds what no packed file can.
+    """
+    tables: dict[str, PackedTable] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, DropIn) and isinstance(module.table, PackedEmbedding):
+            table = module.table.table()
+            tables[name] = PackedTable(dataclasses.replace(table.spec, name=name), table.arrays)
+    if not tables:
+        raise AutoDPQError(f"{type(model).__name__}: nothing in it is compressed; see autodpq.compress")
+    dense: Arrays = {}
+    for name, value in _state_beside(model).items():
+        if not isinstance(value, Tensor) or value.dtype == torch.bfloat16 or value.is_complex():
+            raise AutoDPQError(f"{name}: {getattr(value, 'dtype', type(value).__name__)} has no place in a packed file")
+        dense[name] = np.array(value.detach().cpu().numpy(), order="C")
+    specs = tuple(table.spec for table in tables.values())
+    about = {
+        "plan": {spec.name: str(spec.choice) for spec in specs},
+        "class": type(model).__name__,
+    }
+    arrays = {name: table.arrays for name, table in tables.items()}
+    return Manifest("modules", specs, None, None, __version__, about), arrays, dense
+
+
+def restore(packed: PackedFile, model: nn.Module) -> nn.Module:
+    """Puts the tables and weights of a packed file into a model that is not compressed; changes it in place.
+
+    Raises:
+        AutoDPQError: The model has no such modules or weights.
+    """
+    from autodpq.packed.load import load_dense
+
+    modules, made = dict(model.named_modules()), {}
+    for table in packed.tables:
+        spec = table.spec
+        module = modules.get(spec.name)
+        if not isinstance(module, Replaceable):
+            raise AutoDPQError(f"{packed.path}: the model has no embedding {spec.name!r}; is it the model packed here?")
+        if (module.num_embeddings, module.embedding_dim) != (spec.n_rows, spec.dim):
+            raise AutoDPQError(
+                f"{packed.path}: {spec.name!r} has {spec.n_rows} rows of {spec.dim} numbers, the model's "
+                f"{module.num_embeddings} of {module.embedding_dim}; is it the one that was packed?"
+            )
+        made[id(module)] = drop_in(module, PackedEmbedding(table).to(module.weight.device))
+    model = put_in_place(model, made)
+    load_dense(model, _state_beside(model), packed.dense, packed.path)
+    return model
+
+
+def _state_beside(model: nn.Module) -> dict[str, Any]:
+    """The state of a model without its compressed tables."""
+    modules = model.named_modules(remove_duplicate=False)
+    inside = tuple(f"{name}." for name, module in modules if isinstance(module, DropIn))
+    return {name: value for name, value in model.state_dict().items() if not name.startswith(inside)}
