@@ -112,11 +112,16 @@ def load(path: str | Path, model: nn.Module | type[CTRModel] | None = None) -> n
         return restored.eval()
     if model is not None and not (isinstance(model, type) and issubclass(model, CTRModel)):
         raise AutoDPQError(f"{path}: it holds a study's network; as model, the class of its CTRModel is needed")
-    network = PackedNetwork(packed, _model(packed, model))
+    network = PackedNetwork(packed, make_model(packed, model))
     return network.eval().requires_grad_(False)
 
 
-def _model(packed: PackedFile, given: type[CTRModel] | None) -> CTRModel:
+def make_model(packed: PackedFile, given: type[CTRModel] | None) -> CTRModel:
+    """The click-through model of a packed network, with its weights.
+
+    Raises:
+        AutoDPQError: The model is not installed, or is not the one that was packed.
+    """
     spec, tables = packed.manifest.model, packed.manifest.tables
     assert spec is not None, "a network has one"
     if given is not None and given.name != spec.name:
