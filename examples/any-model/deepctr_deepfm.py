@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from deepctr_torch.inputs import SparseFeat
 from deepctr_torch.models import DeepFM
@@ -32,9 +34,10 @@ model = make_model()
 train(model, data, forward, penalty)
 before = evaluate(model, data.test, forward)
 
-# All that compression takes. deepctr-torch has two tables per field: embedding_dict.NAME, linear_model.embedding_dict.NAME.
-counts = {f"*embedding_dict.{name}": field_counts for name, field_counts in zip(data.names, data.counts, strict=True)}
-compressed = autodpq.compress(model, counts, budget=0.1, finetune=lambda copy: train(copy, data, forward, penalty))
+# All that compression takes. deepctr-torch keeps two tables per field.
+counts = {f"*embedding_dict.{name}": occurrences for name, occurrences in zip(data.names, data.counts, strict=True)}
+finetune = partial(train, data=data, forward=forward, penalty=penalty, learning_rate=3e-4)
+compressed = autodpq.compress(model, counts, budget=0.1, finetune=finetune)
 packed = autodpq.export(compressed, arguments.out)
 loaded = autodpq.load(arguments.out, make_model())
 

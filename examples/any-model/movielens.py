@@ -57,11 +57,15 @@ def evaluate(model: nn.Module, part: Part, forward: Forward) -> Metrics:
 
 
 def train(
-    model: nn.Module, data: MovieLens, forward: Forward, penalty: Callable[[nn.Module], Tensor] | None = None
+    model: nn.Module,
+    data: MovieLens,
+    forward: Forward,
+    penalty: Callable[[nn.Module], Tensor] | None = None,
+    learning_rate: float = 1e-3,
 ) -> None:
     """Adam until validation AUC has not risen for two epochs; the best epoch is kept, the start counts as one."""
     torch.manual_seed(0)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), learning_rate)
     best, best_state, since_best = evaluate(model, data.valid, forward).auc, copy.deepcopy(model.state_dict()), 0
     while since_best < 2:
         model.train()

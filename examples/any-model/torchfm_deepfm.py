@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from movielens import evaluate, load_movielens, parse_arguments, show, train
@@ -30,7 +32,8 @@ before = evaluate(model, data.test, forward)
 
 # All that compression takes. torchfm keeps the rows of all fields in one table.
 counts = {"*": np.concatenate(data.counts)}
-compressed = autodpq.compress(model, counts, budget=0.1, finetune=lambda copy: train(copy, data, forward))
+finetune = partial(train, data=data, forward=forward, learning_rate=3e-4)
+compressed = autodpq.compress(model, counts, budget=0.1, finetune=finetune)
 packed = autodpq.export(compressed, arguments.out)
 loaded = autodpq.load(arguments.out, make_model())
 

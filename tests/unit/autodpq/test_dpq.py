@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autodpq.dpq import QuantizerGroup, QuantizerOptions, Quantizers
-from autodpq.kmeans import kmeans_centroids
 from autodpq.errors import AutoDPQError
+from autodpq.kmeans import kmeans_centroids
 from autodpq.plan import DPQ
 
 X = 8

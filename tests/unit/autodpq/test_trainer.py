@@ -9,8 +9,8 @@ import torch
 
 from autodpq.data.dataset import Samples
 from autodpq.dpq import QuantizerOptions
-from autodpq.kmeans import kmeans_centroids
 from autodpq.errors import AutoDPQError
+from autodpq.kmeans import kmeans_centroids
 from autodpq.ledger import code_bits
 from autodpq.models import MODELS, DeepFM
 from autodpq.plan import DPQ, CompressionPlan, Field, Full, Others
