@@ -3,8 +3,8 @@
     python benchmarks/serve.py
 
 All rows are quantized by (32, 8), X = 16; ids are uniformly random, in batches of 2048; one thread. Every table stands
-in a process of its own; the processes take turns, round after round. All give the same embeddings, which is checked.
-Writes docs/benchmarks/serve.csv, serve-cold.csv and serve.png.
+in a process of its own; the processes take turns, round after round, and must all give the same embeddings. Writes
+docs/benchmarks/serve.csv, serve-cold.csv and serve.png.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import gc
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -25,65 +26,67 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Ids = npt.NDArray[np.int64]
-LookUp = Callable[[Ids], npt.NDArray[np.float32]]
-
 HERE = Path(__file__).parents[1]
 SIZES = (10_000, 1_000_000, 10_000_000)
 DIM, K, D, BATCH = 16, 32, 8, 2048
 BATCHES = 300  # of one round
-KINDS = {
-    "nn.Embedding": "nn.Embedding: constructed, torch.load, load_state_dict",
-    "nn.Embedding, mapped": "nn.Embedding: on no device, torch.load(mmap=True), load_state_dict(assign=True)",
-    "packed, torch": "PackedEmbedding of open_packed",
-    "packed, numpy": "autodpq.serving.open_model",
-}
-WARM = [kind for kind in KINDS if kind != "nn.Embedding, mapped"]
+PLAIN, MAPPED, TORCH, NUMPY = KINDS = ("nn.Embedding", "nn.Embedding, mapped", "packed, torch", "packed, numpy")
+LOOKED_UP = (PLAIN, TORCH, NUMPY)  # once all is read, a mapped table is like any other
+SMALL = 100  # rows of what warms up
+
+Ids = npt.NDArray[np.int64]
+Row = dict[str, Any]
+LookUp = Callable[[Any], Any]  # ids to embeddings, each as the kind has them
 
 
-def prepare(kind: str) -> Callable[[Path], LookUp]:
-    """Imports what a kind needs; gives what opens its file in a folder."""
-    if kind == "packed, numpy":
+def prepare(kind: str) -> tuple[Callable[[Path], LookUp], Callable[[Ids], Any]]:
+    """Imports what a kind needs; gives what opens its file in a folder, and what makes ids such as it takes."""
+    if kind == NUMPY:
         from autodpq.serving import open_model
 
         def open_numpy(folder: Path) -> LookUp:
             model = open_model(folder / "packed.safetensors")
             return lambda ids: model.lookup("table", ids)
 
-        return open_numpy
+        return open_numpy, lambda ids: ids
     import torch
     from torch import nn
 
     torch.set_num_threads(1)
-
-    def looked_up(module: nn.Module) -> LookUp:
-        def look_up(ids: Ids) -> npt.NDArray[np.float32]:
-            with torch.inference_mode():
-                found: npt.NDArray[np.float32] = module(torch.from_numpy(ids)).numpy()
-            return found
-
-        return look_up
-
-    if kind == "packed, torch":
+    torch.set_grad_enabled(False)
+    if kind == TORCH:
         from autodpq.packed.file import open_packed
         from autodpq.packed.module import PackedEmbedding
 
-        return lambda folder: looked_up(PackedEmbedding(open_packed(folder / "packed.safetensors").tables[0]))
+        def open_torch(folder: Path) -> LookUp:
+            return PackedEmbedding(open_packed(folder / "packed.safetensors").tables[0])
 
-    def open_torch(folder: Path) -> LookUp:
-        mapped = kind == "nn.Embedding, mapped"
-        n_rows = int(folder.name)
-        module = nn.Embedding(n_rows, DIM, device="meta" if mapped else None)
-        state = torch.load(folder / "weight.pt", mmap=mapped)
-        module.load_state_dict(state, assign=mapped)
-        return looked_up(module)
+    elif kind == MAPPED:
 
-    return open_torch
+        def open_torch(folder: Path) -> LookUp:
+            # No row is made in vain: not on the "meta" device, which imports torch's compiler for most of a second.
+            module = nn.Embedding.from_pretrained(torch.empty(int(folder.name), DIM))
+            module.load_state_dict(torch.load(folder / "weight.pt", mmap=True), assign=True)
+            return module
+
+    else:
+
+        def open_torch(folder: Path) -> LookUp:
+            module = nn.Embedding(int(folder.name), DIM)
+            module.load_state_dict(torch.load(folder / "weight.pt"))
+            return module
+
+    return open_torch, torch.from_numpy
 
 
-def batch(n_rows: int, seed: int) -> Ids:
-    """Random ids; the same for every kind."""
+def random_ids(n_rows: int, seed: int) -> Ids:
+    """A batch; the same for every kind."""
     return np.random.default_rng(seed).integers(0, n_rows, BATCH)
+
+
+def total(embeddings: Any) -> float:
+    """What tells other embeddings from the same."""
+    return float(np.asarray(embeddings).astype(np.float64).sum())
 
 
 def resident() -> int:
@@ -92,78 +95,71 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def reply(values: dict[str, Any]) -> None:
-    """Answers the process that asked."""
-    print(json.dumps(values), flush=True)
-
-
 def serve_rounds(kind: str, folder: Path) -> None:
-    """One process that looks up: memory first, then a round for every seed that it is sent."""
+    """A process that looks up: every id once, then a round for every number that it is sent."""
     n_rows = int(folder.name)
-    opener = prepare(kind)
+    opener, made = prepare(kind)
     # What is loaded at the first look-up of all is no part of a table.
-    opener(folder.parent / "100")(batch(100, 0))
+    opener(folder.parent / str(SMALL))(made(random_ids(SMALL, 0)))
     before = resident()
     look_up = opener(folder)
     for start in range(0, n_rows, BATCH):
-        look_up(np.arange(start, min(start + BATCH, n_rows)))
-    reply({"resident_bytes": resident() - before})
+        look_up(made(np.arange(start, min(start + BATCH, n_rows))))
+    print(json.dumps({"resident_bytes": resident() - before}), flush=True)
     for line in sys.stdin:
-        batches = [batch(n_rows, int(line) * BATCHES + number) for number in range(BATCHES)]
-        look_up(batches[0])
+        batches = [made(random_ids(n_rows, int(line) * BATCHES + number)) for number in range(BATCHES)]
+        found = look_up(batches[0])
         begin = time.perf_counter()
         for ids in batches:
             look_up(ids)
         seconds = time.perf_counter() - begin
-        reply({"seconds": seconds, "sum": float(look_up(batches[0]).astype(np.float64).sum())})
+        print(json.dumps({"seconds": seconds, "total": total(found)}), flush=True)
 
 
 def start_cold(kind: str, folder: Path) -> None:
-    """One process that opens its file and answers one batch."""
-    ids = batch(int(folder.name), 0)
+    """A process that opens its file and answers one batch."""
+    ids = random_ids(int(folder.name), 0)
+    opener, made = prepare(kind)
     begin = time.perf_counter()
-    opener = prepare(kind)
-    imported = time.perf_counter()
-    found = opener(folder)(ids)
-    end = time.perf_counter()
-    total = float(found.astype(np.float64).sum())
-    reply({"import_seconds": imported - begin, "seconds": end - imported, "sum": total})
+    found = opener(folder)(made(ids))
+    seconds = time.perf_counter() - begin
+    print(json.dumps({"seconds": seconds, "total": total(found)}), flush=True)
 
 
 @contextmanager
 def process(task: str, kind: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
     """This script as a process that serves."""
-    command = [sys.executable, __file__, "--task", task, "--kind", kind, "--folder", str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=HERE
-    ) as running:
+    command = [sys.executable, __file__, "--process", task, kind, str(folder)]
+    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env={**os.environ, **threads}, **pipes) as running:
         try:
             yield running
         finally:
             running.kill()
 
 
-def ask(running: subprocess.Popen[str], line: str = "") -> dict[str, Any]:
-    """What a process answers next."""
-    assert running.stdin is not None and running.stdout is not None
+def answer(running: subprocess.Popen[str], line: str = "") -> Row:
+    """What a process says next, asked by a line or by itself."""
+    assert running.stdin is not None and running.stdout is not None, "both are pipes"
     if line:
         print(line, file=running.stdin, flush=True)
-    answer = running.stdout.readline()
-    if not answer:
-        raise SystemExit(f"a process ended without an answer: {running.args!r}")
-    values: dict[str, Any] = json.loads(answer)
+    said = running.stdout.readline()
+    if not said:
+        raise SystemExit(f"{running.args!r} ended without an answer")
+    values: Row = json.loads(said)
     return values
 
 
-def agree(answers: list[dict[str, Any]]) -> None:
-    """Stops where not all look-ups gave the same embeddings."""
-    if len({answer["sum"] for answer in answers}) > 1:
-        raise SystemExit(f"embeddings differ: {answers}")
+def agreed(answers: dict[str, Row]) -> dict[str, Row]:
+    """The same answers, of which all must have found the same embeddings."""
+    if len({each["total"] for each in answers.values()}) > 1:
+        raise SystemExit(f"the embeddings differ: {answers}")
+    return answers
 
 
-def write_tables(folder: Path, n_rows: int) -> dict[str, int]:
-    """Writes a random table packed and whole; gives what each kind keeps in memory, by arithmetic."""
+def write_tables(folder: Path) -> dict[str, int]:
+    """Writes a table of random codes, packed and as a state of nn.Embedding; gives bytes in memory by arithmetic."""
     import torch
 
     from autodpq import DPQ
@@ -172,75 +168,90 @@ def write_tables(folder: Path, n_rows: int) -> dict[str, int]:
     from autodpq.packed.manifest import Manifest
     from autodpq.packed.table import TableSpec
 
-    rng = np.random.default_rng(0)
+    n_rows, path, rng = int(folder.name), folder / "packed.safetensors", np.random.default_rng(0)
     folder.mkdir()
-    spec = TableSpec("table", n_rows, DIM, 0, DPQ(K, D), 0)
     arrays = {
         "rows": np.zeros((0, DIM), np.float32),
         "centroids": rng.normal(size=(K, DIM)).astype(np.float32),
-        # Every bit pattern is a code, as K is a power of two.
+        # As K is a power of two, any bits are codes.
         "codes": rng.integers(0, 256, packed_size(n_rows, K, D), np.uint8),
     }
-    path = folder / "packed.safetensors"
+    spec = TableSpec("table", n_rows, DIM, 0, DPQ(K, D), 0)
     write_packed(path, Manifest("modules", (spec,), None, None, "benchmark"), {"table": arrays}, {})
     table = open_packed(path).tables[0]
     weight = np.empty((n_rows, DIM), np.float32)
     for start in range(0, n_rows, 1 << 16):
-        ids = np.arange(start, min(start + (1 << 16), n_rows))
-        weight[ids] = table.lookup(ids)
+        weight[start : start + (1 << 16)] = table.lookup(np.arange(start, min(start + (1 << 16), n_rows)))
     torch.save({"weight": torch.from_numpy(weight)}, folder / "weight.pt")
-    packed = table.resident_bytes
-    return {"nn.Embedding": weight.nbytes, "packed, torch": packed, "packed, numpy": packed}
+    return {PLAIN: weight.nbytes, TORCH: table.resident_bytes, NUMPY: table.resident_bytes}
 
 
-def warm_rounds(folder: Path, n_rounds: int, computed: dict[str, int]) -> list[dict[str, Any]]:
+def time_lookups(folder: Path, n_rounds: int, computed: dict[str, int]) -> list[Row]:
     """Look-ups and memory of one size."""
     rows = []
     with ExitStack() as stack:
-        running = {kind: stack.enter_context(process("rounds", kind, folder)) for kind in WARM}
-        memory = {kind: ask(each)["resident_bytes"] for kind, each in running.items()}
+        running = {kind: stack.enter_context(process("rounds", kind, folder)) for kind in LOOKED_UP}
+        memory = {kind: answer(each)["resident_bytes"] for kind, each in running.items()}
         for number in range(n_rounds):
-            load = os.getloadavg()[0]
-            answers = {kind: ask(each, str(number)) for kind, each in running.items()}
-            agree(list(answers.values()))
-            rows += [
-                {
-                    "rows": int(folder.name),
-                    "table": kind,
-                    "round": number,
-                    "lookups_per_second": round(BATCH * BATCHES / answer["seconds"]),
-                    "resident_bytes": memory[kind],
-                    "computed_bytes": computed[kind],
-                    "load_before": round(load, 2),
-                }
-                for kind, answer in answers.items()
-            ]
+            load = round(os.getloadavg()[0], 2)
+            answers = agreed({kind: answer(each, str(number)) for kind, each in running.items()})
+            for kind, each in answers.items():
+                speed = {"lookups_per_second": round(BATCH * BATCHES / each["seconds"])}
+                size = {"resident_bytes": memory[kind], "computed_bytes": computed[kind]}
+                rows.append({"rows": int(folder.name), "table": kind, "round": number, **speed, **size, "load": load})
     return rows
 
 
-def cold_rounds(folder: Path, n_rounds: int) -> list[dict[str, Any]]:
-    """Cold starts of one size, the files in the page cache."""
+def time_starts(folder: Path, n_rounds: int) -> list[Row]:
+    """Cold starts of one size; its files are in the page cache."""
     rows = []
-    for number in range(-1, n_rounds):  # the first warms up
-        load = os.getloadavg()[0]
-        answers = {}
+    for number in range(-1, n_rounds):  # the first round warms up
+        load, answers = round(os.getloadavg()[0], 2), {}
         for kind in KINDS:
+            begin = time.perf_counter()
             with process("cold", kind, folder) as running:
-                answers[kind] = ask(running)
-        agree(list(answers.values()))
-        rows += [
-            {
-                "rows": int(folder.name),
-                "table": kind,
-                "round": number,
-                "milliseconds": round(1000 * answer["seconds"], 2),
-                "import_milliseconds": round(1000 * answer["import_seconds"]),
-                "load_before": round(load, 2),
-            }
-            for kind, answer in answers.items()
-            if number >= 0
-        ]
-    return rows
+                answers[kind] = answer(running)
+            answers[kind]["before"] = time.perf_counter() - begin - answers[kind]["seconds"]
+        for kind, each in agreed(answers).items():
+            start = {"milliseconds": round(1000 * each["seconds"], 2)}
+            start["python_and_imports_milliseconds"] = round(1000 * each["before"])
+            rows.append({"rows": int(folder.name), "table": kind, "round": number, **start, "load": load})
+    return [row for row in rows if row["round"] >= 0]
+
+
+def main() -> None:
+    """Times, writes and draws."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--process", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.process:
+        task, kind, folder = options.process
+        {"rounds": serve_rounds, "cold": start_cold}[task](kind, Path(folder))
+        return
+    import pandas as pd
+    from serve_figure import draw, summarise
+
+    from autodpq import __version__
+    from studies.machine import machine_name, versions
+
+    lookups, starts = [], []
+    with tempfile.TemporaryDirectory() as name:
+        write_tables(Path(name) / str(SMALL))
+        for n_rows in SIZES:
+            folder = Path(name) / str(n_rows)
+            computed = write_tables(folder)
+            os.sync()  # what is still being written would slow down what is timed
+            lookups += time_lookups(folder, options.rounds, computed)
+            starts += time_starts(folder, options.rounds)
+    where = {"machine": machine_name(), "python": platform.python_version()}
+    where |= {"torch": versions()["torch"], "numpy": versions()["numpy"], "version": __version__}
+    frames = [pd.DataFrame(rows).assign(**where) for rows in (lookups, starts)]
+    for frame, file in zip(frames, ("serve.csv", "serve-cold.csv"), strict=True):
+        frame.to_csv(HERE / "docs" / "benchmarks" / file, index=False)
+    summarise(*frames)
+    draw(*frames, HERE / "docs" / "benchmarks" / "serve.png")
+
+
 if __name__ == "__main__":
-    p = argparse.ArgumentParser(); p.add_argument("--task"); p.add_argument("--kind"); p.add_argument("--folder", type=Path); o = p.parse_args()
-    {"rounds": serve_rounds, "cold": start_cold}[o.task](o.kind, o.folder)
+    main()

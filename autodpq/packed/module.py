@@ -42,9 +42,9 @@ class PackedEmbedding(nn.Module):
                 self.register_buffer(name, torch.from_numpy(np.array(table.arrays[name])))
         choice = self.spec.choice
         if isinstance(choice, DPQ):
-            decoding = torch.from_numpy(decoding_table(table.arrays["centroids"], choice))
+            decoding = torch.from_numpy(decoding_table(table.arrays["centroids"], self.spec))
             n_groups, n_entries = decoding.shape[:2]
-            self._group_bits = code_bits(choice.K) * n_together(choice)
+            self._group_bits = code_bits(choice.K) * n_together(self.spec)
             self.register_buffer("decoding", decoding.flatten(0, 1))
             self.register_buffer("codes", torch.from_numpy(np.append(table.arrays["codes"], np.zeros(8, np.uint8))))
             self.register_buffer("starts", torch.arange(n_groups) * self._group_bits, persistent=False)
@@ -77,7 +77,7 @@ class PackedEmbedding(nn.Module):
         """The centroids, float32 [K, X]."""
         choice = self.spec.choice
         assert isinstance(choice, DPQ), "there are none otherwise"
-        bits, together = code_bits(choice.K), n_together(choice)
+        bits, together = code_bits(choice.K), n_together(self.spec)
         parts = self.decoding.view(choice.D // together, -1, together, self.spec.dim // choice.D)
         codes = torch.arange(choice.K, device=parts.device)
         # Where all other codes are 0, an entry holds a place's centroids one after another.

@@ -121,25 +121,36 @@ def store_rows(rows: Floats, head_dtype: str) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-def n_together(choice: DPQ) -> int:
-    """How many subspaces are decoded by one look-up: as many as the decoding table stays small with."""
-    bits = code_bits(choice.K)
-    return max(n for n in range(1, choice.D + 1) if choice.D % n == 0 and (n == 1 or n * bits <= _ENTRY_BITS))
+def n_together(spec: TableSpec) -> int:
+    """How many subspaces are decoded by one look-up.
+
+    As many as the decoding table stays in a core's cache with, and smaller than the codes: else it would take what the
+    codes save.
+    """
+    assert isinstance(spec.choice, DPQ), "nothing is decoded otherwise"
+    D, bits = spec.choice.D, code_bits(spec.choice.K)
+    most = packed_size(spec.tail, spec.choice.K, D)
+
+    def is_small(n: int) -> bool:
+        return n * bits <= _ENTRY_BITS and (1 << n * bits) * spec.dim * 4 <= most
+
+    return max(n for n in range(1, D + 1) if n == 1 or (D % n == 0 and is_small(n)))
 
 
-def decoding_table(centroids: Floats, choice: DPQ) -> Floats:
+def decoding_table(centroids: Floats, spec: TableSpec) -> Floats:
     """What any codes of subspaces that lie together stand for.
 
     Args:
         centroids: float32 [K, X], the D subspaces side by side.
-        choice: (K, D).
+        spec: What the table is.
 
     Returns:
         float32 [groups, 2 ** bits of a group, X / groups], with :func:`n_together` subspaces to a group, the first in
         the lowest bits. Codes of K or more, which no table has, stand for NaN.
     """
-    K, D = choice.K, choice.D
-    bits, together, width = code_bits(K), n_together(choice), centroids.shape[1] // D
+    assert isinstance(spec.choice, DPQ), "nothing is decoded otherwise"
+    K, D = spec.choice.K, spec.choice.D
+    bits, together, width = code_bits(K), n_together(spec), spec.dim // D
     parts = np.full((D, 1 << bits, width), np.nan, np.float32)
     parts[:, :K] = centroids.reshape(K, D, width).transpose(1, 0, 2)
     n_groups = D // together
@@ -177,7 +188,8 @@ class PackedTable:
         self._decoding: Floats | None = None
         self._offsets = np.zeros(0, np.int64)
         if isinstance(spec.choice, DPQ):
-            table = decoding_table(self.arrays["centroids"], spec.choice)
+            table = decoding_table(self.arrays["centroids"], spec)
+            self._group_bits = code_bits(spec.choice.K) * n_together(spec)
             self._offsets = np.arange(len(table)) * table.shape[1]
             self._decoding = table.reshape(-1, table.shape[2])
 
@@ -247,10 +259,10 @@ class PackedTable:
         if isinstance(choice, Others):
             return self._stored(np.where(is_tail, self.spec.head, places))
         if is_tail.all():
-            return self._decoded(places, choice)
+            return self._decoded(places)
         found = np.empty((len(ids), self.spec.dim), np.float32)
         found[~is_tail] = self._stored(places[~is_tail])
-        found[is_tail] = self._decoded(places[is_tail], choice)
+        found[is_tail] = self._decoded(places[is_tail])
         return found
 
     def _stored(self, places: npt.NDArray[np.int64]) -> Floats:
@@ -259,9 +271,8 @@ class PackedTable:
             rows = rows * self.arrays["scales"].take(places)[:, None]
         return rows.astype(np.float32, copy=False)
 
-    def _decoded(self, places: npt.NDArray[np.int64], choice: DPQ) -> Floats:
+    def _decoded(self, places: npt.NDArray[np.int64]) -> Floats:
         assert self._decoding is not None, "there are centroids"
-        bits = code_bits(choice.K) * n_together(choice)
-        entries = read_words(self.arrays["codes"], places, len(self._offsets), bits)
+        entries = read_words(self.arrays["codes"], places, len(self._offsets), self._group_bits)
         decoded: Floats = self._decoding.take(entries + self._offsets, 0)
         return decoded.reshape(len(places), self.spec.dim)
