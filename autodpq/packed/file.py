@@ -186,7 +186,7 @@ def _in_order(header: dict[str, Any], size: int) -> list[tuple[str, dict[str, An
         is_entry = isinstance(entry, dict) and set(entry) == {"dtype", "shape", "data_offsets"}
         if not is_entry or not _whole(entry["data_offsets"]) or not _whole(entry["shape"]):
             raise AutoDPQError(f"array {name!r} is not described as it should be")
-        if len(entry["data_offsets"]) != 2 or entry["dtype"] not in _DTYPES:
+        if len(entry["data_offsets"]) != 2 or entry["dtype"] not in list(_DTYPES):
             raise AutoDPQError(f"array {name!r} is not described as it should be")
     entries = sorted(header.items(), key=lambda item: item[1]["data_offsets"])
     end = 0

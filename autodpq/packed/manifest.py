@@ -106,8 +106,9 @@ class Manifest:
         values = _keys(values, cls, "the manifest")
         if values["kind"] not in ("network", "modules"):
             raise AutoDPQError(f"its manifest has the kind {values['kind']!r}; network or modules is needed")
-        if not isinstance(values["tables"], list) or not isinstance(values["about"], dict):
-            raise AutoDPQError("its manifest has no list of tables, or nothing about them")
+        for name, kind in (("tables", list), ("about", dict), ("version", str)):
+            if not isinstance(values[name], kind):
+                raise AutoDPQError(f"its manifest has {name} that are {type(values[name]).__name__}")
         values["tables"] = tuple(_table(entry) for entry in values["tables"])
         names = [table.name for table in values["tables"]]
         if len(set(names)) < len(names) or not names:

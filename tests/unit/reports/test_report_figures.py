@@ -12,7 +12,6 @@ from fake_studies import MOVIELENS, STRATEGIES, write_study
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autodpq.errors import AutoDPQError
 from autodpq.ledger import ledger
 from autodpq.plan import DPQ, Field, Full, Others, uniform_plan
 from reports import StudyResults, auc_bytes_figure, figure3, load_study, plan_chart, write_report
@@ -201,14 +200,3 @@ def test_a_run_without_a_curve_is_no_error(tmp_path: Path) -> None:
     result.write_text(json.dumps(data), encoding="utf-8")
     assert figure3(load_study(folder), "movielens1m", "deepfm") is None
     assert not any(path.name.startswith("figure3") for path in write_report(folder))
-
-
-def test_files_are_whole_or_not_there(tmp_path: Path) -> None:
-    path = write_whole(tmp_path / "a.txt", "old\n")
-    with pytest.raises(RuntimeError), whole_file(path) as temporary:
-        temporary.write_text("half", encoding="utf-8")
-        raise RuntimeError
-    assert path.read_text(encoding="utf-8") == "old\n"
-    assert list(tmp_path.iterdir()) == [path]
-    with pytest.raises(AutoDPQError, match="cannot be written"):
-        write_whole(tmp_path / "nowhere" / "a.txt", "x")

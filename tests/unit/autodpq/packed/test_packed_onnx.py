@@ -2,23 +2,30 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from packed_models import FALLBACKS, FIELDS, random_ids, torch_logits, write_model
+from torch import Tensor
 
 import autodpq
 from autodpq.errors import AutoDPQError
+from autodpq.models import DCN, CTRModel
 from autodpq.packed.codes import pack_codes
-from autodpq.packed.file import open_packed, write_packed
+from autodpq.packed.file import PackedFile, open_packed, write_packed
 from autodpq.packed.manifest import Manifest, ModelSpec
 from autodpq.packed.onnx import export_onnx
-from autodpq.packed.table import TableSpec
-from autodpq.plan import DPQ
+from autodpq.packed.table import TableSpec, store_rows
+from autodpq.plan import DPQ, Choice, Full, Others
+
+OUTSIDE = r"out of data bounds|indices element"  # onnxruntime's words
 
 
 def session(path: Path) -> onnxruntime.InferenceSession:
@@ -28,11 +35,14 @@ def session(path: Path) -> onnxruntime.InferenceSession:
 
 
 @pytest.mark.parametrize("model", ["deepfm", "pnn", "dcn", "dcnv2"])
-def test_onnx_gives_what_the_network_gives(model: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_onnx_gives_what_the_network_gives(
+    model: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
     path = tmp_path / "a.onnx"
     network = write_model(tmp_path / "a.safetensors", model)
     export_onnx(open_packed(tmp_path / "a.safetensors"), path)
     assert capfd.readouterr() == ("", ""), "the exporter is quiet"
+    assert not list(recwarn), "and warns of nothing"
     served = session(path)
     for n_rows in (1, 2, 7, 2048):
         ids = random_ids(n_rows)
@@ -44,55 +54,125 @@ def test_onnx_gives_what_the_network_gives(model: str, tmp_path: Path, capfd: py
         for outside in (-1, FIELDS[column].cardinality, 1 << 33):
             ids = random_ids(3).astype(np.int64)
             ids[1, column] = outside
-            with pytest.raises(Exception, match=r"out of data bounds|indices element"):
+            with pytest.raises(Exception, match=OUTSIDE):
                 served.run(None, {"ids": ids})
-    told = {entry.key: json.loads(entry.value) for entry in onnx.load(path).metadata_props}
+    proto = onnx.load(path)
+    onnx.checker.check_model(proto, full_check=True)
+    told = {entry.key: json.loads(entry.value) for entry in proto.metadata_props}
+    assert told["autodpq"] == autodpq.__version__
     assert told["fields"] == [
         {"name": field.name, "unseen": unseen} for field, unseen in zip(FIELDS, FALLBACKS, strict=True)
     ]
+    assert b".py" not in path.read_bytes(), "nothing tells where it was made"
 
 
-@pytest.mark.parametrize("head_dtype", ["float16", "int8"])
-def test_rows_stay_as_they_are_stored(head_dtype: str, tmp_path: Path) -> None:
-    write_model(tmp_path / "a.safetensors")
-    packed = autodpq.export(tmp_path / "a.safetensors", tmp_path / "b.safetensors", head_dtype=head_dtype)
-    export_onnx(packed, tmp_path / "b.onnx")
-    ids = random_ids(100)
-    (logits,) = session(tmp_path / "b.onnx").run(["logits"], {"ids": ids.astype(np.int64)})
-    from autodpq.serving import open_model
+class Linear(CTRModel):
+    """A model of somebody's own, with first-order weights."""
 
-    assert np.allclose(logits, open_model(tmp_path / "b.safetensors").score(ids), atol=1e-5)
-    kinds = {
-        onnx.TensorProto.DataType.Name(held.data_type) for held in onnx.load(tmp_path / "b.onnx").graph.initializer
-    }
-    assert head_dtype.upper() in kinds
+    name: ClassVar[str] = "own:linear"
+    first_order: ClassVar[bool] = True
+
+    def __init__(self, n_fields: int, embedding_dim: int, hidden: Sequence[int], dropout: float) -> None:
+        super().__init__(n_fields, embedding_dim, hidden, dropout)
+        self.weights = torch.nn.Linear(n_fields * embedding_dim, 1)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        logits: Tensor = self.weights(embeddings.flatten(1)).squeeze(1)
+        return logits
+
+
+class Branching(Linear):
+    """A model that cannot be traced: what it does depends on what it is given."""
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        logits = super().forward(embeddings)
+        return logits + 1 if logits.sum() > 0 else logits
+
+
+def write_tables(path: Path, specs: Sequence[TableSpec], model: CTRModel, hidden: tuple[int, ...] = ()) -> PackedFile:
+    """A network of tables as they are asked for, all weights at random."""
+    rng = np.random.default_rng(0)
+    tables = {}
+    for spec in specs:
+        arrays = {"first_order": rng.normal(size=spec.n_weights).astype(np.float32)} if spec.first_order else {}
+        arrays |= store_rows(rng.normal(size=(spec.n_stored, spec.dim)).astype(np.float32), spec.head_dtype)
+        if isinstance(spec.choice, DPQ):
+            K, D = spec.choice.K, spec.choice.D
+            arrays["centroids"] = rng.normal(size=(K, spec.dim)).astype(np.float32)
+            arrays["codes"] = pack_codes(rng.integers(0, K, (spec.tail, D)), K)
+        if not spec.ranked:
+            arrays["head_ids"] = np.sort(rng.permutation(spec.n_rows)[: spec.head]).astype(np.int32)
+        tables[spec.name] = arrays
+    dense = {name: value.numpy() for name, value in model.state_dict().items() if value.is_floating_point()}
+    manifest = Manifest("network", tuple(specs), ModelSpec(model.name, hidden), None, "0.1.0")
+    write_packed(path, manifest, tables, dense)
+    return open_packed(path)
+
+
+def kinds(path: Path) -> dict[str, str]:
+    """Of all that an ONNX file holds: its type by its name."""
+    held = onnx.load(path).graph.initializer
+    return {tensor.name: onnx.TensorProto.DataType.Name(tensor.data_type) for tensor in held}
+
+
+def test_every_choice_in_every_type_and_a_model_of_ones_own(tmp_path: Path) -> None:
+    cases: list[tuple[int, int, Choice, str]] = [
+        (9, 4, Full(), "float16"),
+        (9, 4, Full(), "int8"),
+        (1, 0, Full(), "float32"),
+        (1, 0, Others(), "float32"),
+        (1, 0, DPQ(2, 1), "float32"),
+        (9, 4, Others(), "float16"),
+        (9, 4, Others(), "int8"),
+        (9, 0, Others(), "float32"),
+        (9, 4, DPQ(3, 2), "float16"),
+        (9, 4, DPQ(256, 4), "int8"),
+        (700, 4, DPQ(257, 1), "float32"),
+        (700, 0, DPQ(70_000, 2), "float32"),
+    ]
+    specs = [
+        TableSpec(str(number), n_rows, 4, head, choice, n_rows - 1, first_order=True, head_dtype=dtype)
+        for number, (n_rows, head, choice, dtype) in enumerate(cases)
+    ]
+    packed = write_tables(tmp_path / "a.safetensors", specs, Linear(len(specs), 4, (), 0.0))
+    path = tmp_path / "a.onnx"
+    with pytest.raises(AutoDPQError, match="give its class as model"):
+        export_onnx(packed, path)
+    export_onnx(packed, path, Linear)
+    held = kinds(path)
+    assert [held[f"tables.{number}.codes"] for number in (4, 8, 9, 10, 11)] == [*["UINT8"] * 3, "UINT16", "INT32"]
+    stored = {"float32": "FLOAT", "float16": "FLOAT16", "int8": "INT8"}
+    for number, spec in enumerate(specs):
+        if spec.n_stored:
+            assert held[f"tables.{number}.rows"] == stored[spec.head_dtype]
+    served, network = session(path), autodpq.load(packed.path, model=Linear)
+    rng = np.random.default_rng(1)
+    for n_rows in (0, 1, 500):
+        ids = np.stack([rng.integers(0, spec.n_rows, n_rows) for spec in specs], 1)
+        (logits,) = served.run(["logits"], {"ids": ids})
+        assert np.allclose(logits, network(torch.from_numpy(ids)).numpy(), atol=1e-5)
+    for column, spec in enumerate(specs):
+        for outside in (-1, -spec.n_rows, spec.n_rows, spec.n_rows + spec.head):
+            ids = np.zeros((2, len(specs)), np.int64)
+            ids[1, column] = outside
+            with pytest.raises(Exception, match=OUTSIDE):
+                served.run(None, {"ids": ids})
 
 
 def test_codes_are_small_integers_and_no_table_is_decoded(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    n_rows, choice = 20_000, DPQ(32, 8)
-    spec = TableSpec("a", n_rows, 16, 0, choice, 0)
-    arrays = {
-        "rows": np.zeros((0, 16), np.float32),
-        "centroids": rng.normal(size=(32, 16)).astype(np.float32),
-        "codes": pack_codes(rng.integers(0, 32, (n_rows, 8)), 32),
-    }
-    write_model(tmp_path / "small.safetensors", "dcn", (4,))
-    dense = {name: array for name, array in open_packed(tmp_path / "small.safetensors").dense.items()}
-    width = 16
-    for name, array in dense.items():
-        # One field instead of five: the weights of the first.
-        axis = next((axis for axis, size in enumerate(array.shape) if size >= 5 * width), None)
-        if axis is not None:
-            keep = np.r_[0:width, 5 * width : array.shape[axis]]
-            dense[name] = array.take(keep, axis)
-    path = tmp_path / "a.safetensors"
-    write_packed(path, Manifest("network", (spec,), ModelSpec("dcn", (4,)), None, "0.1.0"), {"a": arrays}, dense)
-    export_onnx(open_packed(path), tmp_path / "a.onnx")
-    held = onnx.load(tmp_path / "a.onnx").graph.initializer
-    codes = [tensor for tensor in held if list(tensor.dims) == [n_rows, 8]]
-    assert [onnx.TensorProto.DataType.Name(tensor.data_type) for tensor in codes] == ["UINT8"]
-    assert (tmp_path / "a.onnx").stat().st_size < n_rows * 8 + 50_000 < n_rows * 16 * 4 / 4
+    n_rows = 20_000
+    packed = write_tables(
+        tmp_path / "a.safetensors", [TableSpec("a", n_rows, 16, 0, DPQ(32, 8), 0)], DCN(1, 16, (4,), 0.0), (4,)
+    )
+    path = tmp_path / "a.onnx"
+    export_onnx(packed, path)
+    held = onnx.load(path).graph.initializer
+    codes = [tensor for tensor in held if tensor.name == "tables.0.codes"]
+    assert [(kinds(path)[tensor.name], list(tensor.dims)) for tensor in codes] == [("UINT8", [n_rows, 8])]
+    others = [int(np.prod(tensor.dims)) for tensor in held if tensor.name != "tables.0.codes"]
+    assert max(others) <= 32 * 16, "nothing is as large as a decoded table"
+    assert n_rows * 8 < path.stat().st_size < n_rows * 8 + 20_000
+    assert [file.name for file in tmp_path.glob("*.onnx*")] == ["a.onnx"], "all of it is in one file"
 
 
 def test_what_cannot_be_exported_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +184,25 @@ def test_what_cannot_be_exported_is_told(tmp_path: Path, monkeypatch: pytest.Mon
         export_onnx(own, tmp_path / "a.onnx")
     with pytest.raises(AutoDPQError, match="cannot be written"):
         export_onnx(packed, tmp_path / "nowhere" / "a.onnx")
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(AutoDPQError, match=r"pip install 'autodpq\[onnx\]'"):
+    listed = TableSpec("a", 9, 4, 3, DPQ(3, 2), 0, ranked=False)
+    with pytest.raises(AutoDPQError, match="the ids of 'a' are no frequency ranks"):
+        export_onnx(write_tables(tmp_path / "b.safetensors", [listed], DCN(1, 4, (), 0.0)), tmp_path / "a.onnx")
+    for missing in ("onnx", "onnxscript"):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, missing, None)
+            with pytest.raises(AutoDPQError, match=r"pip install 'autodpq\[onnx\]'"):
+                export_onnx(packed, tmp_path / "a.onnx")
+    monkeypatch.setattr("autodpq.packed.onnx._MOST_BYTES", 1000)
+    with pytest.raises(AutoDPQError, match="bytes are more than one ONNX file holds"):
         export_onnx(packed, tmp_path / "a.onnx")
+    assert not list(tmp_path.glob("*.onnx*"))
+
+
+def test_a_model_that_cannot_be_traced_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    specs = [TableSpec(name, 9, 4, 4, DPQ(3, 2), 0, first_order=True) for name in "ab"]
+    packed = write_tables(tmp_path / "a.safetensors", specs, Branching(2, 4, (), 0.0))
+    with pytest.raises(AutoDPQError, match=r"a\.safetensors: torch cannot export its model to ONNX: \w") as caught:
+        export_onnx(packed, tmp_path / "a.onnx", Branching)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
     assert not list(tmp_path.glob("*.onnx*"))

@@ -1,35 +1,11 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from autodpq.errors import AutoDPQError
-from studies.files import append_line, drop_cut_line, read_json, read_lines, write_json, write_whole
-
-
-def test_whole_file_replaces_the_old_one_and_leaves_no_part(tmp_path: Path) -> None:
-    path = tmp_path / "result.json"
-    write_whole(path, b"old")
-    write_whole(path, b"new, and longer")
-    assert path.read_bytes() == b"new, and longer"
-    assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
-
-
-def test_old_file_stays_where_writing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "result.json"
-    write_whole(path, b"old")
-
-    def full_disk(_: int) -> None:
-        assert path.read_bytes() == b"old", "readers would see a part"
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        write_whole(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
+from studies.files import append_line, drop_cut_line, read_json, read_lines, write_json
 
 
 def test_json_comes_back_to_the_last_digit(tmp_path: Path) -> None:
