@@ -1,0 +1,28 @@
+"""The examples that compress models of other libraries, as a person runs them; they need those and MovieLens-1M."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "any-model"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("library", "script"), [("torchfm", "torchfm_deepfm.py"), ("deepctr_torch", "deepctr_deepfm.py")]
+)
+def test_a_tenth_of_the_bytes_costs_little_auc(library: str, script: str, tmp_path: Path) -> None:
+    pytest.importorskip(library)
+    data_dir = os.environ["AUTODPQ_DATA"]
+    command = [sys.executable, EXAMPLES / script, "--data-dir", data_dir, "--out", tmp_path / "model.safetensors"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr
+    before, after = map(float, re.findall(r"test AUC (\S+) before, (\S+) after", done.stdout)[0])
+    assert before > 0.8 and after > before - 0.002
+    assert float(re.findall(r"after \((\S+)%\)", done.stdout)[0]) <= 10.0
