@@ -42,7 +42,6 @@ def audit(
             if is_given(context, option):
                 raise AutoDPQError(f"{run} is priced as it is: leave out the run or the options of --dataset")
         from reports.file_audit import file_audit_text
-
         from studies.kept import model_of
 
         print(file_audit_text(run if run.is_file() else model_of(run)))
@@ -82,4 +81,5 @@ def predict(
     """Write the click probability of every row of a file."""
     from studies.predict import predict_file
 
-    print(f"{predict_file(file, input, out):,} rows in {out}")
+    for line in predict_file(file, input, out).lines(out):
+        print(line)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -30,16 +31,33 @@ _Write = Callable[[pa.Table], None]
 _Score = Callable[[npt.NDArray[np.int32]], npt.NDArray[np.floating]]
 
 
-def predict_file(model: Path, input: Path, out: Path) -> int:
+@dataclass(frozen=True)
+class Predicted:
+    """What became of a file.
+
+    Attributes:
+        n_rows: Rows.
+        unseen: Per field, in how many rows its value was never seen in training.
+    """
+
+    n_rows: int
+    unseen: Mapping[str, int]
+
+    def lines(self, out: Path) -> Iterator[str]:
+        """What to tell people."""
+        yield f"{self.n_rows:,} rows in {out}"
+        shares = [f"{name} in {count:,} ({count / self.n_rows:.1%})" for name, count in self.unseen.items() if count]
+        if shares:
+            yield f"rows with values never seen in training, on their field's fallback row: {', '.join(shares)}"
+
+
+def predict_file(model: Path, input: Path, out: Path) -> Predicted:
     """Writes the click probability of every row of a file, in its order, whole or not at all.
 
     Args:
         model: A packed file of a network, its vocabulary beside it.
         input: CSV (also .csv.gz) or parquet with a column of raw values per field of the model.
         out: CSV or parquet: the columns of ``input`` that are no fields, as they are, and ``probability``.
-
-    Returns:
-        How many rows.
 
     Raises:
         AutoDPQError: A file cannot be read or written, or ``input`` lacks a field or has a column ``probability``.
@@ -56,14 +74,17 @@ def predict_file(model: Path, input: Path, out: Path) -> int:
     if PROBABILITY in kept:
         raise AutoDPQError(f"{input}: column {PROBABILITY!r} is there already, and is no field; rename or remove it")
     score, n_rows = _score_of(served, model), 0
+    unseen = np.zeros(len(served.field_names), np.int64)
     schema = _kept_schema(input, kept).append(pa.field(PROBABILITY, pa.float64()))
     with open_output(schema) as write:
         for values, columns in _parts(input, names, served.field_names, kept):
-            found = probabilities(score(vocabulary.encode(values, str(input))))
+            ids = vocabulary.look_up(values, str(input))
+            unseen += (ids < 0).sum(0)
+            found = probabilities(score(vocabulary.with_fallbacks(ids)))
             # Columns of text are larger in memory than in the file: the schema says what they are to be.
             write(pa.Table.from_arrays([*columns, pa.array(found)], schema.names).cast(schema))
             n_rows += len(found)
-    return n_rows
+    return Predicted(n_rows, dict(zip(served.field_names, unseen.tolist(), strict=True)))
 
 
 def _score_of(served: ServedModel, path: Path) -> _Score:

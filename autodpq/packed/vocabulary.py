@@ -114,13 +114,13 @@ class _Words:
                 return cls(hashes, words["value"].gather(order), words["id"].to_numpy()[order], seed, table.fallback)
         raise AutoDPQError("has a value twice")
 
-    def encode(self, text: pl.Series) -> npt.NDArray[np.int32]:
-        """Ids of String values, int32 [rows]."""
+    def look_up(self, text: pl.Series) -> npt.NDArray[np.int32]:
+        """Ids of String values, int32 [rows]; -1 for values never seen."""
         if not len(self.ids):
-            return np.full(len(text), self.fallback, np.int32)
+            return np.full(len(text), -1, np.int32)
         places = np.searchsorted(self.hashes, text.hash(self.seed).to_numpy()).clip(max=len(self.ids) - 1)
         known = (self.values.gather(places) == text).to_numpy()
-        return np.where(known, self.ids[places], np.int32(self.fallback))
+        return np.where(known, self.ids[places], np.int32(-1))
 
 
 class Vocabulary:
@@ -198,7 +198,16 @@ class Vocabulary:
                 raise AutoDPQError(f"{where}: column {name!r}, a field of the model, is missing{nearest(name, names)}")
 
     def encode(self, frame: pl.DataFrame, where: str) -> npt.NDArray[np.int32]:
-        """Raw values to ids; values never seen get their field's fallback id.
+        """Raw values to ids; values never seen get their field's fallback id. Else as :meth:`look_up`."""
+        return self.with_fallbacks(self.look_up(frame, where))
+
+    def with_fallbacks(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """What :meth:`look_up` gives, with each field's fallback id for -1."""
+        fallbacks = np.array([words.fallback for words in self._fields.values()], np.int32)
+        return np.where(ids < 0, fallbacks, ids)
+
+    def look_up(self, frame: pl.DataFrame, where: str) -> npt.NDArray[np.int32]:
+        """Raw values to ids; -1 for values never seen.
 
         Args:
             frame: A column per field; others are left alone. Values of any type count as the text that they had when
@@ -214,7 +223,7 @@ class Vocabulary:
         self.check_columns(frame.columns, where)
         ids = np.empty((len(frame), len(self._fields)), np.int32)
         for column, (name, words) in enumerate(self._fields.items()):
-            ids[:, column] = words.encode(as_text(frame[name], where))
+            ids[:, column] = words.look_up(as_text(frame[name], where))
         return ids
 
 

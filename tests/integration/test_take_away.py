@@ -75,6 +75,7 @@ def test_files_of_values_become_files_of_probabilities(
     frame.to_parquet(tmp_path / "clicks.parquet", index=False)
     done = call_here("predict", exported, "--input", tmp_path / "clicks.parquet", "--out", tmp_path / "scores.parquet")
     assert done.code == 0, done.err
+    assert "3,000 rows in" in done.out and "user in 1 (0.0%)" in done.out
     scores = pd.read_parquet(tmp_path / "scores.parquet")
     assert list(scores.columns) == ["request", "click", "probability"]
     assert scores["request"].tolist() == frame["request"].tolist()

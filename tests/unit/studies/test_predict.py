@@ -59,7 +59,7 @@ def test_rows_get_their_probability_and_keep_what_is_no_field(
     else:
         text = frame.write_csv().encode()
         path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
-    assert predict_file(model, path, tmp_path / out) == len(frame)
+    assert predict_file(model, path, tmp_path / out).n_rows == len(frame)
     is_text = out.lower().endswith("csv")
     found = pl.read_csv(tmp_path / out, infer_schema=False) if is_text else pl.read_parquet(tmp_path / out)
     assert found.columns == ["request", "click", "note", "probability"]
@@ -99,7 +99,7 @@ def test_types_of_kept_columns_stay(model: Path, tmp_path: Path) -> None:
         "user.id": pa.array([1, 2]),
     }
     pq.write_table(pa.table({**kept, **values}), tmp_path / "c.parquet")
-    assert predict_file(model, tmp_path / "c.parquet", tmp_path / "o.parquet") == 2
+    assert predict_file(model, tmp_path / "c.parquet", tmp_path / "o.parquet").n_rows == 2
     found = pq.read_table(tmp_path / "o.parquet")
     assert found.schema.names == [*kept, "probability"]
     for name, column in kept.items():
@@ -129,7 +129,7 @@ def test_files_are_read_in_batches(
     score = predict.ServedModel.score
     monkeypatch.setattr(predict.ServedModel, "score", lambda self, ids: sizes.append(len(ids)) or score(self, ids))
     for out in ("o.parquet", "o.csv"):
-        assert predict_file(model, tmp_path / "c.parquet", tmp_path / out) == 23
+        assert predict_file(model, tmp_path / "c.parquet", tmp_path / out).n_rows == 23
         read = pl.read_csv if out == "o.csv" else pl.read_parquet
         assert np.allclose(read(tmp_path / out)["probability"], expected, atol=1e-6)
     assert sizes == [4, 4, 4, 4, 4, 3] * 2
@@ -145,7 +145,7 @@ def test_no_rows_give_no_rows(model: Path, tmp_path: Path, text: bool, out: str)
         )
     for content in (header, header + "\n", header + "\r\n\r\n"):
         (tmp_path / "c.csv").write_text(content)
-        assert predict_file(model, tmp_path / ("c.csv" if text else "c.parquet"), tmp_path / out) == 0
+        assert predict_file(model, tmp_path / ("c.csv" if text else "c.parquet"), tmp_path / out).n_rows == 0
         found = pl.read_csv(tmp_path / out) if out == "o.csv" else pl.read_parquet(tmp_path / out)
         assert found.columns == ["id", "probability"] and len(found) == 0
 
@@ -153,7 +153,7 @@ def test_no_rows_give_no_rows(model: Path, tmp_path: Path, text: bool, out: str)
 def test_files_of_fields_alone_give_probabilities_alone(model: Path, tmp_path: Path) -> None:
     values_of(random_ids(7)).write_csv(tmp_path / "c.csv")
     for out in ("o.csv", "o.parquet"):
-        assert predict_file(model, tmp_path / "c.csv", tmp_path / out) == 7
+        assert predict_file(model, tmp_path / "c.csv", tmp_path / out).n_rows == 7
         found = pl.read_csv(tmp_path / out) if out == "o.csv" else pl.read_parquet(tmp_path / out)
         assert found.columns == ["probability"] and len(found) == 7
 
@@ -218,7 +218,7 @@ def test_models_of_plug_ins_are_scored_by_torch(tmp_path: Path, monkeypatch: pyt
     expected = torch.from_numpy(torch_logits(write_model(path, "mine"), ids)).double().sigmoid().numpy()
     assert not predict.open_model(path).scores
     values_of(ids).with_columns(id=pl.int_range(23)).write_csv(tmp_path / "c.csv")
-    assert predict_file(path, tmp_path / "c.csv", tmp_path / "o.parquet") == 23
+    assert predict_file(path, tmp_path / "c.csv", tmp_path / "o.parquet").n_rows == 23
     assert np.allclose(pl.read_parquet(tmp_path / "o.parquet")["probability"], expected, atol=1e-6)
 
 
@@ -235,7 +235,7 @@ def test_torch_is_not_imported_for_this_project_s_models(model: Path, tmp_path: 
     (tmp_path / "c.csv").write_bytes(rows_of(GOOD, "7,,,,", "never,,,,"))
     program = (
         "import sys\nfrom pathlib import Path\nfrom studies.predict import predict_file\n"
-        "assert predict_file(*map(Path, sys.argv[1:])) == 2\nassert 'torch' not in sys.modules"
+        "assert predict_file(*map(Path, sys.argv[1:])).n_rows == 2\nassert 'torch' not in sys.modules"
     )
     arguments = [str(model), str(tmp_path / "c.csv"), str(tmp_path / "o.csv")]
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
@@ -252,7 +252,7 @@ def test_memory_is_bounded_whatever_the_file(model: Path, tmp_path: Path, name: 
         "import sys\nfrom pathlib import Path\nfrom autodpq.data import delimited, table\n"
         "from studies.predict import predict_file\n"
         "delimited._BLOCK_BYTES, delimited.BATCH_ROWS, table.BATCH_ROWS = 1 << 20, 30_000, 30_000\n"
-        "rows = predict_file(*map(Path, sys.argv[1:]))\n"
+        "rows = predict_file(*map(Path, sys.argv[1:])).n_rows\n"
         "print(rows, *[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')])"
     )
     part = values_of(random_ids(250_000)).with_columns(request=pl.int_range(250_000).cast(pl.String) + "-of-this-part")
