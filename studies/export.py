@@ -87,8 +87,8 @@ def export_run(
     if test is not None:
         stored = _score(out, test)
         lines.append(
-            f"test AUC {stored.auc:.5f} ({stored.auc - trained.auc:+.5f}), "
-            f"logloss {stored.logloss:.5f} ({stored.logloss - trained.logloss:+.5f}) as {head_dtype}"
+            f"test AUC {stored.auc:.5f} ({stored.auc - trained.auc:+.6f}), "
+            f"logloss {stored.logloss:.5f} ({stored.logloss - trained.logloss:+.6f}) as {head_dtype}"
         )
     return lines
 
