@@ -151,8 +151,14 @@ def _tables(
 
 
 def _check_module(name: str, module: Replaceable) -> None:
+    own = type(module).forward in (nn.Embedding.forward, nn.EmbeddingBag.forward)
+    if not own or "weight" not in module._parameters or module._forward_hooks or module._forward_pre_hooks:
+        changes = f"{type(module).__name__} changes what it looks up, which cannot be kept"
+        raise AutoDPQError(f"module {name!r}: {changes}; leave the module out of 'modules'")
     if module.weight.dtype != torch.float32:
         raise AutoDPQError(f"module {name!r}: its weight is {module.weight.dtype}; compress the model in float32")
+    if not module.weight.isfinite().all():
+        raise AutoDPQError(f"module {name!r}: its weight has entries that are no finite numbers; train the model anew")
     for option in ("max_norm", "scale_grad_by_freq"):
         if getattr(module, option):
             raise AutoDPQError(f"module {name!r}: {option} cannot be kept; leave the module out of 'modules'")
@@ -203,6 +209,8 @@ def _planned(tables: Sequence[_Table], plan: Mapping[str, Choice]) -> dict[str, 
 
 def _within(tables: Sequence[_Table], budget: float, seed: int) -> dict[str, Choice]:
     """The choices of least error that fit, found exactly: what costs as much as another and is no better is dropped."""
+    if not np.isfinite(budget):
+        raise AutoDPQError(f"budget: {budget} given, a number of bytes or a share below 1 is needed")
     full = sum(table.n_bytes(Full()) for table in tables)
     limit = int(budget * full if budget < 1 else budget)
     best: list[tuple[int, float, dict[str, Choice]]] = [(0, 0.0, {})]

@@ -13,7 +13,6 @@ import argparse
 import gc
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -61,19 +60,14 @@ def prepare(kind: str) -> tuple[Callable[[Path], LookUp], Callable[[Ids], Any]]:
         def open_torch(folder: Path) -> LookUp:
             return PackedEmbedding(open_packed(folder / "packed.safetensors").tables[0])
 
-    elif kind == MAPPED:
-
-        def open_torch(folder: Path) -> LookUp:
-            # No row is made in vain: not on the "meta" device, which imports torch's compiler for most of a second.
-            module = nn.Embedding.from_pretrained(torch.empty(int(folder.name), DIM))
-            module.load_state_dict(torch.load(folder / "weight.pt", mmap=True), assign=True)
-            return module
-
     else:
 
         def open_torch(folder: Path) -> LookUp:
-            module = nn.Embedding(int(folder.name), DIM)
-            module.load_state_dict(torch.load(folder / "weight.pt"))
+            if kind == PLAIN:
+                module = nn.Embedding(int(folder.name), DIM)
+            else:  # no row is made in vain; the device "meta" would import torch's compiler for most of a second
+                module = nn.Embedding.from_pretrained(torch.empty(int(folder.name), DIM))  # type: ignore[no-untyped-call]
+            module.load_state_dict(torch.load(folder / "weight.pt", mmap=kind == MAPPED), assign=kind == MAPPED)
             return module
 
     return open_torch, torch.from_numpy
@@ -232,7 +226,6 @@ def main() -> None:
     import pandas as pd
     from serve_figure import draw, summarise
 
-    from autodpq import __version__
     from studies.machine import machine_name, versions
 
     lookups, starts = [], []
@@ -244,13 +237,13 @@ def main() -> None:
             os.sync()  # what is still being written would slow down what is timed
             lookups += time_lookups(folder, options.rounds, computed)
             starts += time_starts(folder, options.rounds)
-    where = {"machine": machine_name(), "python": platform.python_version()}
-    where |= {"torch": versions()["torch"], "numpy": versions()["numpy"], "version": __version__}
-    frames = [pd.DataFrame(rows).assign(**where) for rows in (lookups, starts)]
-    for frame, file in zip(frames, ("serve.csv", "serve-cold.csv"), strict=True):
-        frame.to_csv(HERE / "docs" / "benchmarks" / file, index=False)
-    summarise(*frames)
-    draw(*frames, HERE / "docs" / "benchmarks" / "serve.png")
+    where = {"machine": machine_name()} | {name: versions()[name] for name in ("python", "torch", "numpy", "autodpq")}
+    timed, started = (pd.DataFrame(rows).assign(**where) for rows in (lookups, starts))
+    target = HERE / "docs" / "benchmarks"
+    timed.to_csv(target / "serve.csv", index=False)
+    started.to_csv(target / "serve-cold.csv", index=False)
+    summarise(timed, started)
+    draw(timed, started, target / "serve.png")
 
 
 if __name__ == "__main__":

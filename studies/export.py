@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from autodpq.packed.load import load
-from autodpq.packed.vocabulary import write_vocabulary
 
 from autodpq import __version__
 from autodpq.data import EncodedDataset, Samples
@@ -17,8 +15,10 @@ from autodpq.metrics import Metrics, evaluate_predictions
 from autodpq.network import Network
 from autodpq.packed.export import export
 from autodpq.packed.file import write_packed
+from autodpq.packed.load import load
 from autodpq.packed.manifest import Manifest, ModelSpec
 from autodpq.packed.network import fallback_ids, pack_network
+from autodpq.packed.vocabulary import write_vocabulary
 from autodpq.training import EVALUATION_BATCH
 from studies.files import read_json
 from studies.kept import model_of, model_path

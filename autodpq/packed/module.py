@@ -51,8 +51,18 @@ class PackedEmbedding(nn.Module):
             self.register_buffer("offsets", torch.arange(n_groups) * n_entries, persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Embeddings of ids, integer of any shape; gives float32 [*ids.shape, X]."""
+        """Embeddings of ids, integer of any shape; gives float32 [*ids.shape, X].
+
+        Raises:
+            IndexError: An id is outside the table, as ``nn.Embedding`` has it.
+        """
         flat = ids.reshape(-1).long().contiguous()
+        if len(flat):
+            # Without this, what lies behind the last row would be read, or the shared row be the answer.
+            low, high = (int(bound) for bound in torch.aminmax(flat))
+            if low < 0 or high >= self.spec.n_rows:
+                wrong = low if low < 0 else high
+                raise IndexError(f"table {self.spec.name!r}: id {wrong} given, 0..{self.spec.n_rows - 1} are possible")
         return self._lookup(flat).view(*ids.shape, self.spec.dim)
 
     def first_order_of(self, ids: Tensor) -> Tensor:

@@ -6,11 +6,12 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -42,16 +43,17 @@ class _Table(nn.Module):
             self.register_buffer("first_order", torch.from_numpy(table.arrays["first_order"].copy()))
         if isinstance(choice, DPQ):
             codes = unpack_codes(table.arrays["codes"], self.spec.tail, choice.K, choice.D)
-            self.register_buffer("codes", torch.from_numpy(codes).to(torch.uint8 if choice.K <= 256 else torch.int32))
+            # No operation of torch takes uint32.
+            kind = np.int32 if choice.K > 1 << 16 else np.min_scalar_type(choice.K - 1)
+            self.register_buffer("codes", torch.from_numpy(codes.astype(kind)))
             centroids = torch.from_numpy(table.arrays["centroids"].copy())
             by_subspace = centroids.view(choice.K, choice.D, -1).transpose(0, 1).flatten(0, 1)
             self.register_buffer("centroids", by_subspace.contiguous())
             self.register_buffer("offsets", torch.arange(choice.D) * choice.K)
 
     def checked(self, ids: Tensor) -> Tensor:
-        """Ids below 0, which would count from the end, and too large ones become one that no table has."""
-        outside = (ids < 0) | (ids >= self.spec.n_rows)
-        return torch.where(outside, torch.full_like(ids, 1 << 40), ids)
+        """Ids below 0, which would count from the end, become one that no table has."""
+        return torch.where(ids < 0, torch.full_like(ids, 1 << 40), ids)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Embeddings of checked ids, int64 [batch]; gives float32 [batch, X]."""
@@ -122,6 +124,12 @@ def export_onnx(packed: PackedFile, path: Path, model: type[CTRModel] | None = N
         raise AutoDPQError(
             f"{packed.path}: its model is not ours; load it with autodpq.load and give it to torch.onnx.export"
         )
+    for spec in packed.manifest.tables:
+        if not spec.ranked:
+            raise AutoDPQError(
+                f"{packed.path}: the ids of {spec.name!r} are no frequency ranks, as ONNX export needs; "
+                "serve the packed file instead"
+            )
     try:
         import onnx
         import onnxscript  # noqa: F401  (torch's exporter needs it)
@@ -131,7 +139,13 @@ def export_onnx(packed: PackedFile, path: Path, model: type[CTRModel] | None = N
     size = sum(value.nbytes for value in network.state_dict().values())
     if size > _MOST_BYTES:
         raise AutoDPQError(f"{path}: {size:,} bytes are more than one ONNX file holds; serve the packed file instead")
-    proto = _proto(network, len(packed.tables))
+    try:
+        proto = _proto(network, len(packed.tables))
+    except torch.onnx.OnnxExporterError as error:
+        reason = " ".join(str(error.__cause__ or error).split("\n")[0].split())
+        raise AutoDPQError(f"{packed.path}: torch cannot export its model to ONNX: {reason}") from error
+    # The exporter leaves the code of every operation there, with its path on this machine.
+    _strip(proto)
     about = {"autodpq": __version__, "fields": [{"name": s.name, "unseen": s.fallback} for s in packed.manifest.tables]}
     onnx.helper.set_model_props(proto, {name: json.dumps(value) for name, value in about.items()})
     onnx.checker.check_model(proto)
@@ -156,13 +170,23 @@ def _proto(network: _Network, n_fields: int) -> Any:
     return program.model_proto
 
 
+def _strip(message: Any) -> None:
+    """Clears what is told of operations and values, in a message and all that it holds."""
+    for field, value in message.ListFields():
+        if field.name in ("metadata_props", "doc_string"):
+            message.ClearField(field.name)
+        elif field.message_type is not None:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                _strip(part)
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter tells of its steps, and of operators of libraries that are not there."""
+    """The exporter tells of its steps and of operators of missing libraries, and prints whole graphs where it fails."""
     level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.CRITICAL)
     try:
-        with redirect_stdout(StringIO()), warnings.catch_warnings():
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:

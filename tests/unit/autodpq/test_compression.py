@@ -256,6 +256,7 @@ def test_another_model_cannot_be_loaded_into(model: nn.Module, tmp_path: Path) -
         ({"plan": {**PLAN, "user": "dpq(4,2)"}}, r"DPQ\(K, D\), Others\(\) or Full\(\) is needed"),
         ({"plan": {"*r": DPQ(4, 1), "[ulw]*": DPQ(4, 1)}}, "both match module 'user'"),
         ({"plan": None, "budget": 40}, "budget: 40 bytes of 14,640 are too few; no choice is below"),
+        ({"plan": None, "budget": float("inf")}, "budget: inf given, a number of bytes or a share below 1 is needed"),
     ],
 )
 def test_what_does_not_fit_is_told(model: nn.Module, changes: dict[str, Any], message: str) -> None:
@@ -277,3 +278,47 @@ def test_what_cannot_be_kept_is_refused(model: nn.Module) -> None:
         compress(model, counts_of(), PLAN)
     with pytest.raises(AutoDPQError, match="compress the model in float32"):
         compress(Model().half(), counts_of(), PLAN)
+
+
+class Scaled(nn.Embedding):
+    """Gives other rows than its weight's, as some language models' embeddings do."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return 4 * super().forward(input)
+
+
+def test_a_module_that_gives_other_rows_than_its_weight_s_is_refused(model: nn.Module) -> None:
+    changed = copy.deepcopy(model)
+    changed.user = Scaled(N_USERS, DIM)
+    with pytest.raises(AutoDPQError, match=r"module 'user': Scaled changes what it looks up"):
+        compress(changed, counts_of(), PLAN)
+    hooked = copy.deepcopy(model)
+    hooked.user.register_forward_hook(lambda module, inputs, rows: 4 * rows)
+    with pytest.raises(AutoDPQError, match="module 'user': Embedding changes what it looks up"):
+        compress(hooked, counts_of(), PLAN)
+    normed = copy.deepcopy(model)
+    nn.utils.parametrizations.weight_norm(normed.user)
+    with pytest.raises(AutoDPQError, match="module 'user': ParametrizedEmbedding changes what it looks up"):
+        compress(normed, counts_of(), PLAN)
+    left = compress(normed, {"words": counts_of()["words"]}, {"words": DPQ(5, 2)}, modules="words")
+    assert isinstance(left.words, CompressedEmbeddingBag) and isinstance(left.user, nn.Embedding)
+
+
+def test_a_row_that_is_no_number_does_not_spoil_the_others(model: nn.Module) -> None:
+    model.user.weight.data[7, 2] = float("nan")
+    with pytest.raises(AutoDPQError, match="module 'user': its weight has entries that are no finite numbers"):
+        compress(model, counts_of(), PLAN)
+
+
+@pytest.mark.parametrize("choice", [DPQ(4, 1), DPQ(5, 2), Others()])
+@pytest.mark.parametrize("threshold", [None, 20])
+def test_ids_beyond_the_table_are_refused_as_torch_does(
+    model: nn.Module, choice: DPQ | Others, threshold: int | None
+) -> None:
+    # A short last byte of codes, zeros behind it, and the shared row could all be read for an id that is none.
+    compressed = compress(model, counts_of(), {"*": choice, "linear": Full()}, threshold=threshold)
+    for bad in (-1, N_USERS, N_USERS + 3):
+        with pytest.raises(IndexError, match=f"id {bad} given"):
+            compressed.user(torch.tensor([0, bad]))
+    with pytest.raises(IndexError, match="given"):
+        compressed.words(torch.tensor([[0, N_WORDS]]))

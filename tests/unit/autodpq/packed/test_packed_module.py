@@ -78,7 +78,8 @@ def test_another_state_is_another_table() -> None:
 
 
 def test_ids_outside_the_table_are_no_answer() -> None:
-    for choice in (Full(), DPQ(5, 4)):
-        module = PackedEmbedding(make_table(choice, head=0))
-        with pytest.raises((IndexError, RuntimeError)):
-            module(torch.tensor([4000]))
+    for choice in CHOICES:
+        module = PackedEmbedding(make_table(choice, head=2))
+        for wrong in (-1, module.spec.n_rows, 4000):
+            with pytest.raises(IndexError, match=f"id {wrong} given, 0..41 are possible"):
+                module(torch.tensor([[0, wrong]]))
