@@ -23,7 +23,18 @@ _PARTS = {
     "first_order": ("first_order_bytes", "first-order weights"),
 }
 _SIZES = tuple(column for column, _ in _PARTS.values())
-_COLUMNS = ("table", "rows", "frequent", "choice", "parameters", "parameters_in_full", *_SIZES, "bytes")
+_COLUMNS = ("table", "rows", "frequent", "choice", "parameters", "parameters_in_full", "code_bits", *_SIZES, "bytes")
+
+# Per column of sizes, its title; the terminal is narrow.
+_TITLES = {
+    "row_bytes": "Rows",
+    "scale_bytes": "Scales",
+    "centroid_bytes": "Centroids",
+    "code_bytes": "Codes",
+    "head_id_bytes": "Ids",
+    "first_order_bytes": "1st order",
+    "bytes": "Sum",
+}
 
 
 def file_audit_table(path: Path) -> Table:
@@ -34,7 +45,8 @@ def file_audit_table(path: Path) -> Table:
     """
     packed = open_packed(path)
     records = tuple(_record(table) for table in packed.tables)
-    return Table((_tables_grid(packed, records), _parts_grid(packed, records)), _COLUMNS, records)
+    grids = (_tables_grid(packed, records), _bytes_grid(records), _parts_grid(packed, records))
+    return Table(grids, _COLUMNS, records)
 
 
 def file_audit_text(path: Path) -> str:
@@ -55,33 +67,63 @@ def _record(table: PackedTable) -> Mapping[str, Any]:
         "choice": str(spec.choice) if spec.tail else str(Full()),
         "parameters": cost.parameters,
         "parameters_in_full": spec.n_rows * spec.dim,
+        "code_bits": code_bits(spec.choice.K) if isinstance(spec.choice, DPQ) else None,
         **sizes,
         "bytes": sum(sizes.values()),
     }
 
 
 def _tables_grid(packed: PackedFile, records: tuple[Mapping[str, Any], ...]) -> Grid:
-    rows = []
-    for record in records:
-        stored = record["row_bytes"] + record["scale_bytes"] + record["head_id_bytes"]
-        shown = [record[name] for name in ("rows", "frequent", "parameters")]
-        shown += [stored, *(record[name] for name in ("centroid_bytes", "code_bytes", "first_order_bytes", "bytes"))]
-        rows.append((Cell(record["table"]), Cell(record["choice"]), *(Cell(f"{number:,}") for number in shown)))
-    header = ("Table", "Rare by", "Rows", "Freq.", "Space", "Rows, B", "Centr., B", "Codes, B", "1st o., B", "Sum, B")
-    about = packed.manifest.about
-    title = f"{packed.path.name}: format {packed.manifest.format}, {packed.manifest.kind}"
-    if packed.manifest.model is not None:
-        title += f" {packed.manifest.model.name}"
-    if "strategy" in about and "data" in about:
-        title += f", {about['strategy']} on {about['data'].get('name')}, seed {about.get('seed')}"
-    notes = [
-        "Space: parameters as the paper counts them, a code being one; B: bytes in this file. Rows, B: frequent rows "
-        "and what belongs to them (the shared row, scales of int8, listed ids)."
-    ]
-    metrics = about.get("metrics", {})
-    if {"test_auc", "test_logloss"} <= set(metrics):
-        notes.append(f"Test AUC {metrics['test_auc']:.5f}, logloss {metrics['test_logloss']:.5f} as trained.")
-    return Grid(title, header, tuple(rows), notes=tuple(notes), text_columns=2)
+    columns = ("rows", "frequent", "choice", "code_bits", "parameters", "parameters_in_full")
+    rows = tuple((Cell(record["table"]), *(_cell(record[column]) for column in columns)) for record in records)
+    header = ("Table", "Rows", "Frequent", "Rare by", "Bits/code", "Space", "Space in full")
+    notes = ["Space: parameters as the paper counts them, a code being one.", *_metrics_note(packed.manifest.about)]
+    return Grid(_title(packed), header, rows, notes=tuple(notes))
+
+
+def _title(packed: PackedFile) -> str:
+    manifest, data = packed.manifest, _mapping(packed.manifest.about, "data")
+    title = f"{packed.path.name}: format {manifest.format}, {manifest.kind}"
+    if manifest.model is not None:
+        title += f" {manifest.model.name}"
+    if "strategy" in manifest.about:
+        title += f", {manifest.about['strategy']}"
+    if "name" in data:
+        title += f" on {data['name']}"
+    if "seed" in manifest.about:
+        title += f", seed {manifest.about['seed']}"
+    return title
+
+
+def _metrics_note(about: Mapping[str, Any]) -> list[str]:
+    """What the model reached when it was trained, as far as the file says so."""
+    metrics = _mapping(about, "metrics")
+    names = {"test_auc": "test AUC", "test_logloss": "test logloss", "valid_auc": "validation AUC"}
+    names["valid_logloss"] = "validation logloss"
+    found = {name: metrics.get(key) for key, name in names.items()}
+    parts = [f"{name} {value:.5f}" for name, value in found.items() if isinstance(value, int | float)]
+    return [f"As trained: {', '.join(parts)}."] if parts else []
+
+
+def _mapping(about: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    # Whoever writes a file may say anything about it.
+    value = about.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _bytes_grid(records: tuple[Mapping[str, Any], ...]) -> Grid:
+    columns = [column for column in _TITLES if any(record[column] for record in records)]
+    rows = tuple((Cell(record["table"]), *(_cell(record[column]) for column in columns)) for record in records)
+    notes = []
+    if "row_bytes" in columns:
+        notes.append("Rows: frequent rows, and under others the one that the rare share.")
+    if "head_id_bytes" in columns:
+        notes.append("Ids: those that have a row, listed where ids are no frequency ranks.")
+    return Grid("Bytes by table", ("Table", *(_TITLES[column] for column in columns)), rows, notes=tuple(notes))
+
+
+def _cell(value: int | str | None) -> Cell:
+    return Cell("" if value is None else value if isinstance(value, str) else f"{value:,}")
 
 
 def _parts_grid(packed: PackedFile, records: tuple[Mapping[str, Any], ...]) -> Grid:
@@ -118,4 +160,6 @@ def _codes_note(packed: PackedFile) -> list[str]:
             by_choice[table.spec.choice] = by_choice.get(table.spec.choice, 0) + table.spec.tail
     parts = [f"{n:,} x {choice.D} x {code_bits(choice.K)}" for choice, n in by_choice.items()]
     bits = sum(n * choice.D * code_bits(choice.K) for choice, n in by_choice.items())
-    return [f"Codes, rows x D x bits: {' + '.join(parts)} = {bits:,} bits."] if parts else []
+    n_bytes = sum(table.arrays["codes"].nbytes for table in packed.tables if "codes" in table.arrays)
+    note = f"Codes, rows x D x bits: {' + '.join(parts)} = {bits:,} bits, in {n_bytes:,} bytes."
+    return [note] if parts else []

@@ -140,11 +140,11 @@ class CompressedEmbeddingBag(nn.Module):
         """Sums, means or maxima of bags, as torch's own."""
         flat = input.reshape(-1)
         rows: Tensor = self.table(flat)
-        places = torch.arange(len(flat), device=flat.device)
+        places = torch.arange(flat.shape[0], device=flat.device)
         padding = None
         if self.padding_idx is not None:
             # One more row stands for the padding, which no bag counts.
-            padding = len(flat)
+            padding = flat.shape[0]
             places = places.masked_fill(flat == self.padding_idx, padding)
             rows = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])
         pooled: Tensor = nn.functional.embedding_bag(

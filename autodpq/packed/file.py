@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from autodpq.errors import AutoDPQError
 from autodpq.files import whole_file
-from autodpq.packed.manifest import Manifest
+from autodpq.packed.manifest import Manifest, strict_json
 from autodpq.packed.table import PackedTable
 
 Array = npt.NDArray[Any]
@@ -34,6 +34,7 @@ _DTYPES = {
 _NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
 _LENGTH = 8  # bytes that say how long the header is
 _MOST_HEADER = 100_000_000  # as safetensors itself allows
+_MOST_DIMENSIONS = 64  # as numpy itself allows
 _NO_DIGEST = "0" * 64
 
 
@@ -68,26 +69,23 @@ def write_packed(
         dense: The rest of the model's state.
 
     Raises:
-        AutoDPQError: An array is missing or of another type or shape, or the file cannot be written.
+        AutoDPQError: An array is missing, of another type or shape, or has no place in its table; the manifest or a
+            name cannot be written as JSON; or the file cannot be written.
     """
     arrays = {
         f"tables.{spec.name}.{part}": array
         for spec in manifest.tables
-        for part, array in PackedTable(spec, tables[spec.name]).arrays.items()
+        for part, array in PackedTable(spec, tables.get(spec.name, {})).arrays.items()
     }
     arrays |= {f"dense.{name}": array for name, array in dense.items()}
     for name, array in arrays.items():
         if array.dtype not in _NAMES:
-            raise AutoDPQError(f"{path}: {name} holds {array.dtype}, which the format has no place for")
+            raise AutoDPQError(f"{path}: {name!r} holds {array.dtype}, which the format has no place for")
     order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
-    header: dict[str, Any] = {"__metadata__": {"autodpq": manifest.to_json(), "sha256": _NO_DIGEST}}
-    end = 0
-    for name in order:
-        array = arrays[name]
-        begin, end = end, end + array.nbytes
-        header[name] = {"dtype": _NAMES[array.dtype], "shape": list(array.shape), "data_offsets": [begin, end]}
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
+    try:
+        text = _header_text(manifest, {name: arrays[name] for name in order})
+    except ValueError as error:  # NaN, or half of a surrogate pair
+        raise AutoDPQError(f"{path}: cannot be written ({error})") from None
     start = len(text).to_bytes(_LENGTH, "little") + text
     digest = hashlib.sha256(start)
     with whole_file(path) as temporary, temporary.open("wb") as file:
@@ -99,6 +97,16 @@ def write_packed(
         place = _digest_place(text)
         file.seek(_LENGTH + place)
         file.write(digest.hexdigest().encode())
+
+
+def _header_text(manifest: Manifest, arrays: Mapping[str, Array]) -> bytes:
+    header: dict[str, Any] = {"__metadata__": {"autodpq": manifest.to_json(), "sha256": _NO_DIGEST}}
+    end = 0
+    for name, array in arrays.items():
+        begin, end = end, end + array.nbytes
+        header[name] = {"dtype": _NAMES[array.dtype], "shape": list(array.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return text + b" " * (-len(text) % 8)
 
 
 def open_packed(path: Path) -> PackedFile:
@@ -152,7 +160,7 @@ def _read_header(content: npt.NDArray[np.uint8]) -> tuple[dict[str, Any], bytes]
         raise AutoDPQError(f"{_FOREIGN}, or it is cut off")
     text = content[_LENGTH : _LENGTH + length].tobytes()
     try:
-        header = json.loads(text)
+        header = strict_json(text.decode())
     except (ValueError, RecursionError):
         raise AutoDPQError(_FOREIGN) from None
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
@@ -184,7 +192,7 @@ def _in_order(header: dict[str, Any], size: int) -> list[tuple[str, dict[str, An
     """The arrays' entries in the order of the file, without gaps or overlaps."""
     for name, entry in header.items():
         is_entry = isinstance(entry, dict) and set(entry) == {"dtype", "shape", "data_offsets"}
-        if not is_entry or not _whole(entry["data_offsets"]) or not _whole(entry["shape"]):
+        if not is_entry or not _whole(entry["data_offsets"]) or not _is_shape(entry["shape"]):
             raise AutoDPQError(f"array {name!r} is not described as it should be")
         if len(entry["data_offsets"]) != 2 or entry["dtype"] not in list(_DTYPES):
             raise AutoDPQError(f"array {name!r} is not described as it should be")
@@ -203,6 +211,14 @@ def _in_order(header: dict[str, Any], size: int) -> list[tuple[str, dict[str, An
 
 def _whole(numbers: Any) -> bool:
     return isinstance(numbers, list) and all(type(number) is int and 0 <= number < 1 << 62 for number in numbers)
+
+
+def _is_shape(numbers: Any) -> bool:
+    """Whether numpy can make an array of such a shape, were there the bytes; one without numbers has its limits too."""
+    if not _whole(numbers) or len(numbers) > _MOST_DIMENSIONS:
+        return False
+    n_numbers: int = math.prod(number or 1 for number in numbers)
+    return n_numbers < 1 << 59
 
 
 def _array(name: str, entry: dict[str, Any], data: npt.NDArray[np.uint8]) -> Array:

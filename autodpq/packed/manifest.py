@@ -50,7 +50,7 @@ class SideFile:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or self.name != self.name.replace("\\", "/").rpartition("/")[2]:
             raise AutoDPQError(f"{self.name!r} is no name of a file beside this one")
-        if self.name in ("", ".", "..") or not isinstance(self.sha256, str):
+        if self.name in ("", ".", "..") or "\0" in self.name or not isinstance(self.sha256, str):
             raise AutoDPQError(f"{self.name!r} is no name of a file beside this one")
 
 
@@ -93,7 +93,7 @@ class Manifest:
             AutoDPQError: The text is no manifest, or one of a format that this version does not know.
         """
         try:
-            values = json.loads(text)
+            values = strict_json(text)
         except (ValueError, RecursionError) as error:
             raise AutoDPQError(f"its manifest is not valid JSON: {error}") from None
         if not isinstance(values, dict) or type(values.get("format")) is not int:
@@ -123,6 +123,25 @@ class Manifest:
                 raise AutoDPQError("its manifest has a model without widths")
             values["model"] = ModelSpec(model["name"], tuple(model["hidden"]))
         return cls(**values)
+
+
+def strict_json(text: str) -> Any:
+    """Reads JSON of which every reader makes the same, and which can be written again.
+
+    Raises:
+        ValueError: It is no JSON, has a key twice, a number that is not finite, or half of a surrogate pair.
+        RecursionError: It is too deep.
+    """
+    value = json.loads(text, object_pairs_hook=_each_once)
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    return value
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
 
 
 def _table(entry: Any) -> TableSpec:

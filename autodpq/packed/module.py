@@ -57,7 +57,10 @@ class PackedEmbedding(nn.Module):
             IndexError: An id is outside the table, as ``nn.Embedding`` has it.
         """
         flat = ids.reshape(-1).long().contiguous()
-        if len(flat):
+        if torch.compiler.is_compiling():
+            # A graph cannot raise; but no array has such an id, not even counted from its end.
+            flat = torch.where((flat < 0) | (flat >= self.spec.n_rows), 1 << 40, flat)
+        elif len(flat):
             # Without this, what lies behind the last row would be read, or the shared row be the answer.
             low, high = (int(bound) for bound in torch.aminmax(flat))
             if low < 0 or high >= self.spec.n_rows:
@@ -70,7 +73,7 @@ class PackedEmbedding(nn.Module):
         flat = ids.reshape(-1).long().contiguous()
         if isinstance(self.spec.choice, Others):
             places, is_tail = self._places(flat)
-            flat = torch.where(is_tail, self.spec.head, places)
+            flat = self._shared(places, is_tail)
         return self.first_order.index_select(0, flat).view(ids.shape)
 
     def table(self) -> PackedTable:
@@ -101,7 +104,7 @@ class PackedEmbedding(nn.Module):
             return torch.where(is_tail, ids - self.spec.head, ids), is_tail
         if not len(self.head_ids):
             return ids, torch.ones_like(ids, dtype=torch.bool)
-        before = torch.searchsorted(self.head_ids, ids)
+        before = self._before(ids) if torch.compiler.is_compiling() else torch.searchsorted(self.head_ids, ids)
         is_tail = self.head_ids[before.clamp(max=len(self.head_ids) - 1)] != ids
         return torch.where(is_tail, ids - before, before), is_tail
 
@@ -113,12 +116,18 @@ class PackedEmbedding(nn.Module):
             return self._decoded(ids)
         places, is_tail = self._places(ids)
         if isinstance(choice, Others):
-            return self._stored(torch.where(is_tail, self.spec.head, places))
+            return self._stored(self._shared(places, is_tail))
         found = self._stored(places.masked_fill(is_tail, 0))
+        if torch.compiler.is_compiling():  # a graph has no branches
+            return torch.where(is_tail[:, None], self._decoded(places.masked_fill(~is_tail, 0)), found)
         tail = is_tail.nonzero().squeeze(1)
         if len(tail):
             found[tail] = self._decoded(places[tail])
         return found
+
+    def _shared(self, places: Tensor, is_tail: Tensor) -> Tensor:
+        """Numbers of rows where all rare ids share one; what is outside the table stays outside."""
+        return torch.where(is_tail & (places < self.spec.tail), self.spec.head, places)
 
     def _stored(self, places: Tensor) -> Tensor:
         rows = self.rows.index_select(0, places)
@@ -127,6 +136,12 @@ class PackedEmbedding(nn.Module):
         return rows.float()
 
     def _decoded(self, places: Tensor) -> Tensor:
+        entries = self._traced_entries(places) if torch.compiler.is_compiling() else self._entries(places)
+        # Plain selection: half as long as the same by nn.functional.embedding.
+        return self.decoding.index_select(0, entries.view(-1)).view(-1, self.spec.dim)
+
+    def _entries(self, places: Tensor) -> Tensor:
+        """Entries of the decoding table, int64 [n, groups]."""
         n_groups = len(self.starts)
         row_bits = n_groups * self._group_bits
         if row_bits <= WORD_BITS:  # a whole row is in one word
@@ -135,9 +150,25 @@ class PackedEmbedding(nn.Module):
             begin, starts = places[:, None] * row_bits + self.starts, self.starts[:1]
         if row_bits % 8 or len(starts) < n_groups:
             starts = starts + (begin & 7)
-        entries = (self._words(begin >> 3) >> starts & (1 << self._group_bits) - 1) + self.offsets
-        # Plain selection: half as long as the same by nn.functional.embedding.
-        return self.decoding.index_select(0, entries.view(-1)).view(len(places), self.spec.dim)
+        return (self._words(begin >> 3) >> starts & (1 << self._group_bits) - 1) + self.offsets
+
+    def _before(self, ids: Tensor) -> Tensor:
+        """How many listed ids are smaller, by halving: ONNX has no such search."""
+        before = torch.zeros_like(ids)
+        for step in reversed(range(len(self.head_ids).bit_length())):
+            probe = before + (1 << step)
+            smaller = self.head_ids.index_select(0, probe.clamp(max=len(self.head_ids)) - 1) < ids
+            before = torch.where((probe <= len(self.head_ids)) & smaller, probe, before)
+        return before
+
+    def _traced_entries(self, places: Tensor) -> Tensor:
+        """Entries of the decoding table from single bytes: ONNX reads none as other types, and shifts no int64."""
+        bits = (places[:, None] * (len(self.starts) * self._group_bits) + self.starts).view(-1)
+        scale = torch.tensor([1, 1 << 8, 1 << 16, 1 << 24], device=bits.device)
+        read = (bits // 8)[:, None] + torch.arange(4, device=bits.device)
+        words = (self.codes.index_select(0, read.view(-1)).view(-1, 4).long() * scale).sum(1)
+        powers = (1 << torch.arange(8, device=bits.device)).index_select(0, bits % 8)
+        return (words // powers % (1 << self._group_bits)).view(-1, len(self.starts)) + self.offsets
 
     def _words(self, first: Tensor) -> Tensor:
         """The eight bytes from each byte on, as int64 in the shape of ``first``; every byte begins a word."""

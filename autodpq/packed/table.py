@@ -20,6 +20,7 @@ Integers = npt.NDArray[np.integer]
 HEAD_DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2"), "int8": np.dtype("i1")}
 """How rows of their own can be stored; int8 has one scale per row."""
 
+_MOST_ROWS = (1 << 31) - 1  # ids are stored in 32 bits
 _MOST_DIM = 1 << 14
 _MOST_CENTROIDS = 1 << 24
 
@@ -56,7 +57,7 @@ class TableSpec:
 
     def __post_init__(self) -> None:
         where = f"table {self.name!r}"
-        if self.n_rows < 1 or not 0 < self.dim <= _MOST_DIM or not 0 <= self.head <= self.n_rows:
+        if not 0 < self.n_rows <= _MOST_ROWS or not 0 < self.dim <= _MOST_DIM or not 0 <= self.head <= self.n_rows:
             raise AutoDPQError(f"{where}: {self.n_rows} rows of {self.dim} numbers, {self.head} frequent: impossible")
         if not 0 <= self.fallback < self.n_rows:
             raise AutoDPQError(f"{where}: id {self.fallback} for values never seen is outside 0..{self.n_rows - 1}")
@@ -170,13 +171,17 @@ class PackedTable:
         arrays: What :meth:`TableSpec.layout` lists; they may be memory-mapped.
 
     Raises:
-        AutoDPQError: An array is missing, or its type or shape is another.
+        AutoDPQError: An array is missing, has no place here, or its type or shape is another; or the listed ids do not
+            rise within the table.
     """
 
     def __init__(self, spec: TableSpec, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         self.spec = spec
         self.arrays = dict(arrays)
-        for part, (dtype, shape) in spec.layout().items():
+        layout = spec.layout()
+        if unknown := sorted(self.arrays.keys() - layout):
+            raise AutoDPQError(f"table {spec.name!r}: there is no place for its {', '.join(unknown)}")
+        for part, (dtype, shape) in layout.items():
             array = self.arrays.get(part)
             if array is None:
                 raise AutoDPQError(f"table {spec.name!r}: its {part} are missing")
@@ -185,6 +190,8 @@ class PackedTable:
                     f"table {spec.name!r}: its {part} are {array.dtype} {list(array.shape)}, "
                     f"{dtype} {list(shape)} are needed"
                 )
+        if not spec.ranked:
+            self._check_head_ids(self.arrays["head_ids"])
         self._decoding: Floats | None = None
         self._offsets = np.zeros(0, np.int64)
         if isinstance(spec.choice, DPQ):
@@ -192,6 +199,11 @@ class PackedTable:
             self._group_bits = code_bits(spec.choice.K) * n_together(spec)
             self._offsets = np.arange(len(table)) * table.shape[1]
             self._decoding = table.reshape(-1, table.shape[2])
+
+    def _check_head_ids(self, ids: Integers) -> None:
+        # Ids in any other order would be looked up as other ids, without an error.
+        if len(ids) and not (ids[0] >= 0 and ids[-1] < self.spec.n_rows and (ids[1:] > ids[:-1]).all()):
+            raise AutoDPQError(f"table {self.spec.name!r}: its head_ids do not rise within 0..{self.spec.n_rows - 1}")
 
     @property
     def resident_bytes(self) -> int:
@@ -225,11 +237,11 @@ class PackedTable:
         return weights
 
     def _checked(self, ids: Integers) -> npt.NDArray[np.int64]:
-        flat = ids.reshape(-1).astype(np.int64, copy=False)
+        flat = ids.reshape(-1)
         if len(flat) and not 0 <= flat.min() <= flat.max() < self.spec.n_rows:
             wrong = flat.min() if flat.min() < 0 else flat.max()
             raise AutoDPQError(f"table {self.spec.name!r}: id {wrong} given, 0..{self.spec.n_rows - 1} are possible")
-        return flat
+        return flat.astype(np.int64, copy=False)
 
     def _places(self, ids: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
         """Places of ids among the rows of their own, or among the others; and which ids are of the others."""

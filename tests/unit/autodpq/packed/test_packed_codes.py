@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from autodpq.ledger import code_bits, field_ledger
 from autodpq.packed.codes import pack_codes, packed_size, unpack_codes
-from autodpq.packed.table import PackedTable, TableSpec, decoding_table, n_together, store_rows
-from autodpq.plan import DPQ, CompressionPlan, Field, Full, Others
+from autodpq.plan import DPQ, CompressionPlan, Field
 
 
 def bits_of(codes: np.ndarray, K: int) -> list[int]:
@@ -50,90 +49,29 @@ def test_the_paper_s_data_set_takes_the_bytes_that_the_ledger_says() -> None:
     assert cost.bits == 8 * (150 * 64 + 14_250 + 32 * 64)
 
 
-def make(choice, head: int, tail: int, ranked: bool, head_dtype: str = "float32"):  # type: ignore[no-untyped-def]
-    """A table, and for every id what it should give."""
-    rng = np.random.default_rng([head, tail])
-    spec = TableSpec("a", head + tail, 8, head, choice, 0, ranked, True, head_dtype)
-    stored = rng.normal(size=(spec.n_stored, 8)).astype(np.float32)
-    arrays = store_rows(stored, head_dtype)
-    head_ids = np.arange(head) if ranked else np.sort(rng.permutation(head + tail)[:head])
-    if not ranked:
-        arrays["head_ids"] = head_ids.astype(np.int32)
-    arrays["first_order"] = rng.normal(size=spec.n_weights).astype(np.float32)
-    if isinstance(choice, DPQ):
-        codes = rng.integers(0, choice.K, (tail, choice.D))
-        arrays["codes"], arrays["centroids"] = (
-            pack_codes(codes, choice.K), rng.normal(size=(choice.K, 8)).astype(np.float32),
-        )  # fmt: skip
-    expected, places = [], {int(number): place for place, number in enumerate(head_ids)}
-    rare = 0
-    for number in range(head + tail):
-        if isinstance(choice, Full):
-            expected.append(stored[number])
-        elif number in places:
-            expected.append(stored[places[number]])
-        elif isinstance(choice, Others):
-            expected.append(stored[head])
-        else:
-            width = 8 // choice.D
-            parts = [arrays["centroids"][codes[rare, d], d * width : (d + 1) * width] for d in range(choice.D)]
-            expected.append(np.concatenate(parts))
-            rare += 1
-    return PackedTable(spec, arrays), np.array(expected), head_ids
+@settings(max_examples=100, deadline=None)
+@given(st.integers(2, 300), st.integers(0, 6), st.integers(0, 200), st.integers(0, 50))
+def test_packed_size_is_the_ledger_s(K: int, power: int, tail: int, head: int) -> None:
+    D = 1 << power
+    cost = field_ledger(Field("a", head + tail, head), CompressionPlan({"a": DPQ(K, D)}), 64)
+    floats = 64 * (head + K * (tail > 0))
+    assert packed_size(tail, K, D) == -(-(cost.bits - 32 * floats) // 8)
 
 
-CHOICES = [Full(), Others(), DPQ(2, 1), DPQ(3, 2), DPQ(17, 4), DPQ(32, 8), DPQ(300, 8)]
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint32, np.int64, np.uint64])
+def test_codes_and_rows_of_any_integer_type(dtype: type[np.integer]) -> None:
+    codes = np.array([[0, 4, 2], [3, 1, 4]], dtype)
+    packed = pack_codes(codes, 5)
+    assert np.array_equal(unpack_codes(packed, 2, 5, 3, np.array([1, 0, 1], dtype)), codes[[1, 0, 1]])
 
 
-@pytest.mark.parametrize("choice", CHOICES, ids=str)
-@pytest.mark.parametrize(("head", "tail"), [(0, 1), (0, 30), (1, 1), (7, 1), (5, 200)])
-def test_look_up_is_the_plain_loop(choice, head: int, tail: int) -> None:  # type: ignore[no-untyped-def]
-    for ranked in (True,) if isinstance(choice, Full) else (True, False):
-        table, expected, head_ids = make(choice, head, tail, ranked)
-        last = head + tail - 1
-        for ids in (np.arange(head + tail), np.array([[0, last], [last, 0]], np.uint8), np.zeros((2, 0, 3), np.int16)):
-            found = table.lookup(ids)
-            assert found.dtype == np.float32 and found.shape == (*ids.shape, 8)
-            assert np.array_equal(found, expected[ids.astype(int)])
-        weights = table.arrays["first_order"]
-        if isinstance(choice, Others):
-            places = [int(np.searchsorted(head_ids, i)) if i in head_ids else head for i in range(head + tail)]
-            assert np.array_equal(table.first_order(np.arange(head + tail)), weights[places])
-        else:
-            assert np.array_equal(table.first_order(np.arange(head + tail)), weights)
-
-
-@pytest.mark.parametrize(("head_dtype", "error"), [("float16", 2**-10), ("int8", 1 / 254)])
-def test_smaller_rows_are_within_what_their_type_allows(head_dtype: str, error: float) -> None:
-    table, _, _ = make(DPQ(3, 2), 6, 4, True, head_dtype)
-    _, expected, _ = make(DPQ(3, 2), 6, 4, True)
-    found = table.lookup(np.arange(10))
-    largest = np.abs(expected[:6]).max(1, keepdims=True)
-    assert (np.abs(found[:6] - expected[:6]) <= error * largest * 1.001).all()
-    assert np.array_equal(found[6:], expected[6:]) and not np.array_equal(found[:6], expected[:6])
-
-
-def test_rows_of_zeros_are_rows_of_zeros_in_eight_bits() -> None:
-    stored = store_rows(np.zeros((2, 8), np.float32), "int8")
-    assert not stored["rows"].any() and not stored["scales"].any()
-
-
-@pytest.mark.parametrize("choice", [DPQ(2, 8), DPQ(3, 4), DPQ(32, 8), DPQ(256, 2), DPQ(5, 1)], ids=str)
-@pytest.mark.parametrize("tail", [1, 50, 30_000])
-def test_decoding_table_holds_every_combination(choice: DPQ, tail: int) -> None:
-    spec = TableSpec("a", tail, 8, 0, choice, 0)
-    centroids = np.random.default_rng(0).normal(size=(choice.K, 8)).astype(np.float32)
-    table, together, bits = decoding_table(centroids, spec), n_together(spec), code_bits(choice.K)
-    width = 8 // choice.D
-    assert table.shape == (choice.D // together, 1 << together * bits, together * width)
-    assert together == 1 or table.nbytes <= packed_size(tail, choice.K, choice.D)
-    for group in range(len(table)):
-        for entry in range(0, table.shape[1], 7):
-            codes = [entry >> place * bits & (1 << bits) - 1 for place in range(together)]
-            for place, code in enumerate(codes):
-                found = table[group, entry, place * width : (place + 1) * width]
-                d = group * together + place
-                if code < choice.K:
-                    assert np.array_equal(found, centroids[code, d * width : (d + 1) * width])
-                else:
-                    assert np.isnan(found).all()
+@pytest.mark.parametrize("offset", range(9))
+def test_codes_are_read_wherever_they_lie_in_memory(offset: int) -> None:
+    codes = np.random.default_rng(2).integers(0, 37, (12, 7))
+    packed = pack_codes(codes, 37)
+    memory = np.full(len(packed) + 20, 255, np.uint8)
+    memory[offset : offset + len(packed)] = packed
+    memory.flags.writeable = False
+    for n_rows in (0, 1, 2, 12):  # one row is fewer bytes than a word
+        part = memory[offset : offset + packed_size(n_rows, 37, 7)]
+        assert np.array_equal(unpack_codes(part, n_rows, 37, 7), codes[:n_rows])

@@ -22,7 +22,7 @@ from autodpq.models import DCN, CTRModel
 from autodpq.packed.codes import pack_codes
 from autodpq.packed.file import PackedFile, open_packed, write_packed
 from autodpq.packed.manifest import Manifest, ModelSpec
-from autodpq.packed.onnx import export_onnx
+from autodpq.packed.onnx import _quiet, export_onnx
 from autodpq.packed.table import TableSpec, store_rows
 from autodpq.plan import DPQ, Choice, Full, Others
 
@@ -217,3 +217,50 @@ def test_a_model_that_cannot_be_traced_is_one_line(tmp_path: Path, capfd: pytest
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
     assert not list(tmp_path.glob("*.onnx*"))
+
+
+class Foreign(torch.nn.Module):
+    """A model that this project did not write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.single = torch.nn.Embedding(700, 8)
+        self.bag = torch.nn.EmbeddingBag(300, 8, mode="mean")
+        self.shared = torch.nn.Embedding(50, 8)
+        self.weights = torch.nn.Linear(24, 1)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        rows = [self.single(ids[:, 0]), self.bag(ids[:, 1:4]), self.shared(ids[:, 4])]
+        logits: Tensor = self.weights(torch.cat(rows, 1)).squeeze(1)
+        return logits
+
+
+def test_a_loaded_model_of_others_goes_through_torchs_own_exporter(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    model = Foreign()
+    sizes = {"single": 700, "bag": 300, "shared": 50}
+    counts = {name: rng.integers(0, 100, size) for name, size in sizes.items()}
+    plan: dict[str, Choice] = {"single": DPQ(32, 4), "bag": DPQ(5, 2), "shared": Others()}
+    autodpq.export(autodpq.compress(model, counts=counts, plan=plan, threshold=90), tmp_path / "a.safetensors")
+    loaded = autodpq.load(tmp_path / "a.safetensors", model=Foreign())
+    path = tmp_path / "a.onnx"
+    with _quiet():
+        example = torch.zeros((2, 5), dtype=torch.int64)
+        batch = ({0: torch.export.Dim("batch")},)
+        program = torch.onnx.export(loaded, (example,), path, input_names=["ids"], dynamic_shapes=batch, dynamo=True)
+    assert program is not None
+    held = kinds(path)
+    assert held["single.table.codes"] == held["bag.table.codes"] == "UINT8"
+    widths = [sizes["single"], *[sizes["bag"]] * 3, sizes["shared"]]
+    served = session(path)
+    for n_rows in (1, 2, 2048):
+        ids = rng.integers(0, widths, (n_rows, 5))
+        with torch.no_grad():
+            assert np.allclose(served.run(None, {"ids": ids})[0], loaded(torch.from_numpy(ids)).numpy(), atol=1e-5)
+    for column, width in enumerate(widths):
+        for outside in (-1, width, width + 7):
+            ids = np.zeros((2, 5), np.int64)
+            ids[1, column] = outside
+            with pytest.raises(Exception, match=OUTSIDE):
+                served.run(None, {"ids": ids})

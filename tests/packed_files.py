@@ -1,0 +1,83 @@
+"""A small packed file of every kind of table, and files that lie about what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autodpq.errors import AutoDPQError
+from autodpq.packed.codes import pack_codes
+from autodpq.packed.file import open_packed
+from autodpq.packed.manifest import Manifest, ModelSpec, SideFile
+from autodpq.packed.table import TableSpec
+from autodpq.plan import DPQ, Full, Others
+
+SPECS = (
+    TableSpec("a.b", 20, 8, 4, DPQ(5, 4), 7, first_order=True),
+    TableSpec("Köln 🙂", 6, 8, 6, Full(), 0, head_dtype="int8"),
+    TableSpec("rows", 9, 8, 2, Others(), 8, ranked=False, head_dtype="float16"),
+)
+ABOUT = {"plan": "{}", "metrics": {"test_auc": 0.1 + 0.2}, "seed": 0}
+MANIFEST = Manifest("network", SPECS, ModelSpec("deepfm", (16, 16)), SideFile("v.parquet", "ab"), "0.1.0", ABOUT)
+
+
+def arrays_of(spec: TableSpec) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(1)
+    made: dict[str, np.ndarray] = {}
+    for part, (dtype, shape) in spec.layout().items():
+        made[part] = rng.integers(0, 100, shape).astype(dtype)
+    if isinstance(spec.choice, DPQ):
+        made["codes"] = pack_codes(rng.integers(0, spec.choice.K, (spec.tail, spec.choice.D)), spec.choice.K)
+    if not spec.ranked:
+        made["head_ids"] = np.sort(rng.permutation(spec.n_rows)[: spec.head]).astype(np.int32)
+    return made
+
+
+TABLES = {spec.name: arrays_of(spec) for spec in SPECS}
+DENSE = {
+    "w": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "scalar": np.array(3.5),
+    "none": np.zeros((0, 3), np.float32),
+    "flags": np.array([True, False, True]),
+    "counter": np.array(7, np.int64),
+    "half": np.arange(3, dtype=np.float16),
+    "rows": np.arange(5, dtype=np.uint8),
+}
+
+
+def refused(path: Path, content: bytes) -> str:
+    path.write_bytes(content)
+    with pytest.raises(AutoDPQError) as error:
+        open_packed(path)
+    message = str(error.value)
+    assert message.startswith(f"{path}: ") and "\n" not in message
+    return message
+
+
+def text_of(header: dict[str, Any]) -> bytes:
+    header["__metadata__"]["sha256"] = "0" * 64
+    return json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode(errors="surrogatepass")
+
+
+def sealed(text: bytes, data: bytes) -> bytes:
+    """A file of any header, its checksum right."""
+    text += b" " * (-len(text) % 8)
+    start = struct.pack("<Q", len(text)) + text
+    digest = hashlib.sha256(start + data).hexdigest().encode()
+    return start.replace(b'"sha256":"' + b"0" * 64, b'"sha256":"' + digest, 1) + data
+
+
+def crafted(header: dict[str, Any], data: bytes) -> bytes:
+    return sealed(text_of(header), data)
+
+
+def parts_of(path: Path) -> tuple[dict[str, Any], bytes]:
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
