@@ -112,7 +112,13 @@ def store_rows(rows: Floats, head_dtype: str) -> dict[str, npt.NDArray[Any]]:
     Args:
         rows: float32 [n, X].
         head_dtype: float32, float16 or int8.
+
+    Raises:
+        AutoDPQError: A number is too large for float16.
     """
+    largest = np.finfo(np.float16).max
+    if head_dtype == "float16" and (np.abs(rows) > largest).any():
+        raise AutoDPQError(f"head_dtype: a row holds a number beyond {largest}, float16's largest; use int8 or float32")
     if head_dtype != "int8":
         return {"rows": rows.astype(HEAD_DTYPES[head_dtype])}
     scales = np.abs(rows).max(1, initial=0.0) / np.float32(127)

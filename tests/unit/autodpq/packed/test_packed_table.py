@@ -227,3 +227,10 @@ def test_eight_bits_are_within_half_a_step_of_each_row(rows: list[list[float]]) 
     stored = store_rows(values, "int8")
     found = stored["rows"] * stored["scales"][:, None]
     assert (np.abs(found - values) <= np.abs(values).max(1, keepdims=True) / 254 * 1.0001).all()
+
+
+def test_numbers_too_large_for_sixteen_bits_are_refused() -> None:
+    rows = np.array([[1.0, -70_000.0]], np.float32)
+    with pytest.raises(AutoDPQError, match="beyond 65504"):
+        store_rows(rows, "float16")
+    assert np.allclose(store_rows(rows, "int8")["rows"], [[0, -127]], atol=2)
