@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from autodpq import __version__
 from autodpq.data import EncodedDataset, Samples
 from autodpq.errors import AutoDPQError
@@ -15,11 +13,11 @@ from autodpq.metrics import Metrics, evaluate_predictions
 from autodpq.network import Network
 from autodpq.packed.export import export
 from autodpq.packed.file import write_packed
-from autodpq.packed.load import load
+from autodpq.packed.load import PackedNetwork, load
 from autodpq.packed.manifest import Manifest, ModelSpec
 from autodpq.packed.network import fallback_ids, pack_network
 from autodpq.packed.vocabulary import write_vocabulary
-from autodpq.training import EVALUATION_BATCH
+from autodpq.serving import probabilities
 from studies.files import read_json
 from studies.kept import model_of, model_path
 from studies.machine import torch_settings
@@ -111,8 +109,7 @@ def _test_rows(run: Path, data_dir: Path | None, cache_dir: Path | None) -> Samp
     return prepare_for(dataset, config["data"]).test
 
 
-@torch.inference_mode()
 def _score(path: Path, test: Samples) -> Metrics:
     network = load(path)
-    logits = torch.cat([network(ids) for ids in torch.split(torch.from_numpy(test.ids), EVALUATION_BATCH)])
-    return evaluate_predictions(logits.double().sigmoid().numpy(), test.labels)
+    assert isinstance(network, PackedNetwork), "a run's file holds one"
+    return evaluate_predictions(probabilities(network.score(test.ids)), test.labels)

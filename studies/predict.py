@@ -25,8 +25,6 @@ from autodpq.serving import ServedModel, open_model, probabilities
 PROBABILITY = "probability"
 """The column that is added."""
 
-_TORCH_BATCH = 8192
-
 _Write = Callable[[pa.Table], None]
 _Score = Callable[[npt.NDArray[np.int32]], npt.NDArray[np.floating]]
 
@@ -91,19 +89,11 @@ def _score_of(served: ServedModel, path: Path) -> _Score:
     """Ids to logits: by numpy, or by torch where the model is a plug-in."""
     if served.scores:
         return served.score
-    import torch
+    from autodpq.packed.load import PackedNetwork, load
 
-    from autodpq.packed.load import load
-
-    module = load(path).eval()
-
-    def score(ids: npt.NDArray[np.int32]) -> npt.NDArray[np.floating]:
-        with torch.inference_mode():
-            parts = torch.split(torch.from_numpy(ids).long(), _TORCH_BATCH)
-            logits: npt.NDArray[np.floating] = torch.cat([module(part) for part in parts]).numpy()
-        return logits
-
-    return score
+    network = load(path)
+    assert isinstance(network, PackedNetwork), "other files have no vocabulary"
+    return network.score
 
 
 def _kept_schema(path: Path, kept: Sequence[str]) -> pa.Schema:

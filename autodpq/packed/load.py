@@ -19,6 +19,8 @@ from autodpq.packed.file import PackedFile, open_packed
 from autodpq.packed.manifest import Manifest
 from autodpq.packed.module import PackedEmbedding
 from autodpq.packed.vocabulary import Vocabulary, frame_of
+from autodpq.serving import probabilities
+from autodpq.training import EVALUATION_BATCH
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +63,20 @@ class PackedNetwork(nn.Module):
         return [table for table in self.tables if isinstance(table, PackedEmbedding)]
 
     @torch.inference_mode()
+    def score(self, ids: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+        """Logits of samples, some at a time; as :meth:`autodpq.serving.ServedModel.score`.
+
+        Args:
+            ids: integer [rows, fields].
+
+        Returns:
+            float32 [rows].
+        """
+        device = next(self.buffers()).device
+        batches = torch.split(torch.from_numpy(ids), EVALUATION_BATCH)
+        logits: npt.NDArray[np.float32] = torch.cat([self(batch.to(device)) for batch in batches]).cpu().numpy()
+        return logits
+
     def predict(self, values: pl.DataFrame | pd.DataFrame | Mapping[str, Any]) -> npt.NDArray[np.float64]:
         """Click probabilities of raw values.
 
@@ -73,9 +89,8 @@ class PackedNetwork(nn.Module):
         Raises:
             AutoDPQError: A field is missing, or the vocabulary is missing or altered.
         """
-        ids = torch.from_numpy(self.vocabulary.encode(frame_of(values, self.vocabulary.fields), "values"))
-        logits: Tensor = self(ids.to(next(self.buffers()).device))
-        return logits.double().sigmoid().cpu().numpy()
+        ids = self.vocabulary.encode(frame_of(values, self.vocabulary.fields), "values")
+        return probabilities(self.score(ids))
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

@@ -213,7 +213,7 @@ class Mine(DeepFM):
 
 def test_models_of_plug_ins_are_scored_by_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     MODELS.add(Mine)
-    monkeypatch.setattr(predict, "_TORCH_BATCH", 10)
+    monkeypatch.setattr("autodpq.packed.load.EVALUATION_BATCH", 10)
     path, ids = tmp_path / "mine.safetensors", random_ids(23)
     expected = torch.from_numpy(torch_logits(write_model(path, "mine"), ids)).double().sigmoid().numpy()
     assert not predict.open_model(path).scores
