@@ -220,21 +220,21 @@ class Quantizers(nn.Module):
             parameter[place, column, : len(centroids)] = centroids
 
     @torch.no_grad()
-    def encode(self, rows: Tensor, field: int, candidate: int = 0) -> Tensor:
-        """Codes of a whole column, float [n, X]: int64 [n, D].
+    def encode(self, rows: Tensor, field: int) -> Tensor:
+        """Codes of a whole column by its field's first quantizer, float [n, X]: int64 [n, D].
 
         Always scored in the same parts, for the last digit of a score depends on what is scored together: a row halfway
         between two centroids has one code, whichever batch it stands in.
         """
-        group, place, column = self.group(field, candidate)
+        group, place, column = self.group(field)
         fields = torch.tensor([place], device=rows.device)
         parts = torch.split(rows, ENCODING_BATCH)
         return torch.cat([group.encode(part[None], fields)[0, column] for part in parts])
 
     @torch.no_grad()
-    def decode(self, codes: Tensor, field: int, candidate: int = 0) -> Tensor:
-        """What codes of a field stand for, int64 [n, D]: float [n, X]."""
-        return decode(codes, self.centroids(field, candidate))
+    def decode(self, codes: Tensor, field: int) -> Tensor:
+        """What codes of :meth:`encode` stand for, int64 [n, D]: float [n, X]."""
+        return decode(codes, self.centroids(field))
 
     def _layout(self, fields: tuple[int, ...], device: torch.device) -> _Layout:
         """Where the rows of some fields go, and where their candidates come out; remembered, as few sets of fields

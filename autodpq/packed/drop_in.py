@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -17,12 +15,11 @@ from autodpq.kmeans import decode, nearest_codes
 from autodpq.packed.codes import pack_codes
 from autodpq.packed.file import PackedFile
 from autodpq.packed.manifest import Manifest
-from autodpq.packed.module import PackedEmbedding
-from autodpq.packed.table import PackedTable, TableSpec
+from autodpq.packed.module import PackedEmbedding, to_array
+from autodpq.packed.table import Arrays, PackedTable, TableSpec
 from autodpq.plan import DPQ, Others
 
 Replaceable = nn.Embedding | nn.EmbeddingBag
-Arrays = dict[str, npt.NDArray[Any]]
 
 
 class TrainableTable(nn.Module):
@@ -77,7 +74,7 @@ class TrainableTable(nn.Module):
         ranked = bool((head_ids == torch.arange(len(head_ids))).all())
         spec = TableSpec("table", len(weight), weight.shape[1], len(head_ids), self.choice, 0, ranked)
         rows = weight[head_ids]
-        arrays: dict[str, npt.NDArray[Any]] = {}
+        arrays: Arrays = {}
         if isinstance(self.choice, DPQ):
             arrays["centroids"] = start.numpy()
             arrays["codes"] = pack_codes(nearest_codes(weight[is_tail], start, self.choice).numpy(), self.choice.K)
@@ -88,25 +85,32 @@ class TrainableTable(nn.Module):
         return PackedTable(spec, {**arrays, "rows": rows.numpy()})
 
 
-class CompressedEmbedding(nn.Module):
-    """Called as the ``nn.Embedding`` that it stands for.
+class DropIn(nn.Module):
+    """What stands for a module of torch, with the attributes that models read of it.
 
     Args:
-        embedding: The module that it takes the place of.
+        module: The module that it takes the place of.
         table: Gives rows.
     """
 
-    def __init__(self, embedding: nn.Embedding, table: TrainableTable | PackedEmbedding) -> None:
+    def __init__(self, module: Replaceable, table: TrainableTable | PackedEmbedding) -> None:
         super().__init__()
-        self.num_embeddings = embedding.num_embeddings
-        self.embedding_dim = embedding.embedding_dim
-        self.padding_idx = embedding.padding_idx
+        self.num_embeddings = module.num_embeddings
+        self.embedding_dim = module.embedding_dim
+        self.padding_idx = module.padding_idx
         self.table = table
+        self.train(module.training)
 
     @property
     def weight(self) -> Tensor:
         """The whole table as it is looked up, float32 [num_embeddings, embedding_dim], made at every call."""
-        return _whole(self.table, self.num_embeddings)
+        device = next(iter(self.table.state_dict().values())).device
+        rows: Tensor = self.table(torch.arange(self.num_embeddings, device=device))
+        return rows
+
+
+class CompressedEmbedding(DropIn):
+    """Called as the ``nn.Embedding`` that it stands for."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Embeddings of ids, integer of any shape."""
@@ -114,27 +118,13 @@ class CompressedEmbedding(nn.Module):
         return embeddings
 
 
-class CompressedEmbeddingBag(nn.Module):
-    """Called as the ``nn.EmbeddingBag`` that it stands for.
+class CompressedEmbeddingBag(DropIn):
+    """Called as the ``nn.EmbeddingBag`` that it stands for."""
 
-    Args:
-        bag: The module that it takes the place of.
-        table: Gives rows.
-    """
-
-    def __init__(self, bag: nn.EmbeddingBag, table: TrainableTable | PackedEmbedding) -> None:
-        super().__init__()
-        self.num_embeddings = bag.num_embeddings
-        self.embedding_dim = bag.embedding_dim
-        self.padding_idx = bag.padding_idx
-        self.mode = bag.mode
-        self.include_last_offset = bag.include_last_offset
-        self.table = table
-
-    @property
-    def weight(self) -> Tensor:
-        """The whole table as it is looked up, float32 [num_embeddings, embedding_dim], made at every call."""
-        return _whole(self.table, self.num_embeddings)
+    def __init__(self, module: nn.EmbeddingBag, table: TrainableTable | PackedEmbedding) -> None:
+        super().__init__(module, table)
+        self.mode = module.mode
+        self.include_last_offset = module.include_last_offset
 
     def forward(self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
         """Sums, means or maxima of bags, as torch's own."""
@@ -159,18 +149,11 @@ class CompressedEmbeddingBag(nn.Module):
         return pooled
 
 
-DropIn = CompressedEmbedding | CompressedEmbeddingBag
-
-
-def _whole(table: nn.Module, n_rows: int) -> Tensor:
-    rows: Tensor = table(torch.arange(n_rows, device=next(iter(table.state_dict().values())).device))
-    return rows
-
-
 def drop_in(module: Replaceable, table: TrainableTable | PackedEmbedding) -> DropIn:
     """What stands for a module, in the same mode."""
-    made = CompressedEmbedding if isinstance(module, nn.Embedding) else CompressedEmbeddingBag
-    return made(module, table).train(module.training)  # type: ignore[arg-type]
+    if isinstance(module, nn.Embedding):
+        return CompressedEmbedding(module, table)
+    return CompressedEmbeddingBag(module, table)
 
 
 def put_in_place(model: nn.Module, made: Mapping[int, nn.Module]) -> nn.Module:
@@ -207,7 +190,7 @@ def pack_modules(model: nn.Module) -> tuple[Manifest, dict[str, Arrays], Arrays]
     for name, value in _state_beside(model).items():
         if not isinstance(value, Tensor) or value.dtype == torch.bfloat16 or value.is_complex():
             raise AutoDPQError(f"{name}: {getattr(value, 'dtype', type(value).__name__)} has no place in a packed file")
-        dense[name] = np.array(value.detach().cpu().numpy(), order="C")
+        dense[name] = to_array(value)
     specs = tuple(table.spec for table in tables.values())
     about = {
         "plan": {spec.name: str(spec.choice) for spec in specs},

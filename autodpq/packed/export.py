@@ -5,20 +5,16 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from autodpq.errors import AutoDPQError
 from autodpq.files import whole_file
 from autodpq.packed.file import PackedFile, open_packed, write_packed
 from autodpq.packed.manifest import Manifest, SideFile
-from autodpq.packed.table import HEAD_DTYPES, TableSpec, store_rows
+from autodpq.packed.table import HEAD_DTYPES, Arrays, TableSpec, store_rows
 
 if TYPE_CHECKING:
     from torch import nn
-
-Arrays = dict[str, npt.NDArray[Any]]
 
 
 def export(source: str | Path | nn.Module, out: str | Path, *, head_dtype: str = "float32") -> PackedFile:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from autodpq.errors import AutoDPQError
 from autodpq.packed.table import TableSpec
@@ -15,7 +15,6 @@ FORMAT = 1
 """Goes up when files are laid out otherwise; readers refuse what they do not know."""
 
 Kind = Literal["network", "modules"]
-_Part = TypeVar("_Part")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +47,8 @@ class SideFile:
     sha256: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or self.name != self.name.replace("\\", "/").rpartition("/")[2]:
-            raise AutoDPQError(f"{self.name!r} is no name of a file beside this one")
-        if self.name in ("", ".", "..") or "\0" in self.name or not isinstance(self.sha256, str):
+        is_name = isinstance(self.name, str) and self.name not in ("", ".", "..") and not set(self.name) & set("/\\\0")
+        if not is_name or not isinstance(self.sha256, str):
             raise AutoDPQError(f"{self.name!r} is no name of a file beside this one")
 
 
@@ -114,7 +112,7 @@ class Manifest:
         if len(set(names)) < len(names) or not names:
             raise AutoDPQError("its manifest has no tables, or two of one name")
         if values["vocabulary"] is not None:
-            values["vocabulary"] = _make(SideFile, values["vocabulary"], "the vocabulary")
+            values["vocabulary"] = SideFile(**_keys(values["vocabulary"], SideFile, "the vocabulary"))
         if (values["model"] is None) != (values["kind"] == "modules"):
             raise AutoDPQError("its manifest has a network without a model, or a model that is no network")
         if values["model"] is not None:
@@ -152,10 +150,6 @@ def _table(entry: Any) -> TableSpec:
         if type(values[part.name]) is not expected:
             raise AutoDPQError(f"its manifest has a table with {part.name} {values[part.name]!r}")
     return TableSpec(**{**values, "choice": parse_choice(values["choice"])})
-
-
-def _make(kind: type[_Part], entry: Any, what: str) -> _Part:
-    return kind(**_keys(entry, kind, what))
 
 
 def _keys(entry: Any, kind: type, what: str) -> dict[str, Any]:

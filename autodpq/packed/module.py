@@ -11,8 +11,13 @@ from torch import Tensor, nn
 
 from autodpq.ledger import code_bits
 from autodpq.packed.codes import WORD_BITS
-from autodpq.packed.table import PackedTable, TableSpec, decoding_table, n_together
+from autodpq.packed.table import Arrays, PackedTable, TableSpec, decoding_table, n_together
 from autodpq.plan import DPQ, Full, Others
+
+
+def to_array(values: Tensor) -> npt.NDArray[Any]:
+    """A tensor as an array of its own, as files hold it."""
+    return np.array(values.detach().cpu().numpy(), order="C")
 
 
 class PackedEmbedding(nn.Module):
@@ -79,11 +84,11 @@ class PackedEmbedding(nn.Module):
     def table(self) -> PackedTable:
         """The table as it is stored."""
         names = [name for name in self.spec.layout() if name not in ("centroids", "codes")]
-        arrays: dict[str, npt.NDArray[Any]] = {name: getattr(self, name).cpu().numpy() for name in names}
+        arrays: Arrays = {name: to_array(getattr(self, name)) for name in names}
         choice = self.spec.choice
         if isinstance(choice, DPQ):
-            arrays["centroids"] = self.centroids().cpu().numpy()
-            arrays["codes"] = self.codes[:-8].cpu().numpy()
+            arrays["centroids"] = to_array(self.centroids())
+            arrays["codes"] = to_array(self.codes[:-8])
         return PackedTable(self.spec, arrays)
 
     def centroids(self) -> Tensor:

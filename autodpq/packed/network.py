@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-from torch import Tensor
 
 from autodpq.embedding import PlanEmbedding
 from autodpq.network import Network
 from autodpq.packed.codes import pack_codes
-from autodpq.packed.table import TableSpec
+from autodpq.packed.module import to_array
+from autodpq.packed.table import Arrays, TableSpec
 from autodpq.plan import DPQ
-
-Arrays = dict[str, npt.NDArray[Any]]
 
 
 def pack_network(network: Network, fallbacks: Sequence[int]) -> tuple[tuple[TableSpec, ...], dict[str, Arrays], Arrays]:
@@ -42,19 +36,19 @@ def pack_network(network: Network, fallbacks: Sequence[int]) -> tuple[tuple[Tabl
             fallbacks[column],
             first_order=embedding.first_order is not None,
         )
-        arrays = {"rows": _array(embedding.table[numbers[: spec.n_stored].long()])}
+        arrays = {"rows": to_array(embedding.table[numbers[: spec.n_stored].long()])}
         if isinstance(choice, DPQ):
             assert embedding.quantizers is not None
             centroids = embedding.quantizers.centroids(embedding.quantized.index(column))
-            arrays["centroids"] = _array(centroids)
+            arrays["centroids"] = to_array(centroids)
             arrays["codes"] = pack_codes(embedding.codes(column).cpu().numpy(), choice.K)
         if embedding.first_order is not None:
-            arrays["first_order"] = _array(embedding.first_order[numbers[: spec.n_weights].long()])
+            arrays["first_order"] = to_array(embedding.first_order[numbers[: spec.n_weights].long()])
         specs.append(spec)
         tables[field.name] = arrays
     # Counters of batches are no weights: inference does not read them.
     state = network.model.state_dict()
-    dense = {name: _array(value) for name, value in state.items() if value.is_floating_point()}
+    dense = {name: to_array(value) for name, value in state.items() if value.is_floating_point()}
     return tuple(specs), tables, dense
 
 
@@ -77,7 +71,3 @@ def fallback_ids(network: Network, uncounted: Mapping[str, int]) -> tuple[int, .
         nearest = (rows - rows.mean(0)).square().sum(1).argmin()
         found.append(uncounted.get(field.name, first + int(nearest)))
     return tuple(found)
-
-
-def _array(values: Tensor) -> npt.NDArray[Any]:
-    return np.array(values.detach().cpu().numpy(), order="C")

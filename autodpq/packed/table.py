@@ -16,6 +16,7 @@ from autodpq.plan import DPQ, Choice, Full, Others
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.integer]
+Arrays = dict[str, npt.NDArray[Any]]
 
 HEAD_DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2"), "int8": np.dtype("i1")}
 """How rows of their own can be stored; int8 has one scale per row."""
