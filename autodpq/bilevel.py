@@ -114,12 +114,12 @@ def alpha_gradient(
     return torch.autograd.grad(loss, alpha)[0]
 
 
-def _endless(rows: DeviceRows, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _endless(rows: DeviceRows, network: Network, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Validation batches, epoch after epoch."""
     epoch = 0
     while True:
         epoch += 1
-        yield from rows.batches(size, seed, epoch)
+        yield from rows.batches(network, size, seed, epoch)
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def search(
 
     Args:
         network: With a :class:`SupernetEmbedding`; searched in place.
-        train: Training rows, with ids as in the data set.
+        train: Training rows.
         valid: Validation rows.
         recipe: How W is trained.
         options: Settings of the search.
@@ -169,15 +169,14 @@ def search(
     network.reseed(seed)
     begin = time.perf_counter()
     embedding = supernet_of(network)
-    train, valid = train.flattened(network), valid.flattened(network)
     _differentiate(network, alpha=False, weights=True)
     optimizer = make_optimizer(network, recipe)
     # The momentum is DARTS' (Liu et al., ICLR 2019), whose alternation Algorithm 1 is.
     alpha_optimizer = torch.optim.Adam([embedding.alpha], lr=options.alpha_learning_rate, betas=(0.5, 0.999))
-    held_out = _endless(valid, recipe.batch_size, seed + 1)
+    held_out = _endless(valid, network, recipe.batch_size, seed + 1)
     step = 0
     for epoch in range(1, options.epochs + 1):
-        for batch in train.batches(recipe.batch_size, seed, epoch):
+        for batch in train.batches(network, recipe.batch_size, seed, epoch):
             embedding.temperature = options.temperature(step, epoch - 1)
             embedding.alpha.grad = alpha_gradient(network, batch, next(held_out), options.xi)
             alpha_optimizer.step()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from autodpq.dpq import QuantizerOptions, Quantizers
 from autodpq.errors import AutoDPQError
 from autodpq.kmeans import kmeans_centroids
-from autodpq.operations import gather, sum_of_weights
+from autodpq.operations import Merge, gather, sum_of_weights
 from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full, Others
 
 
@@ -23,6 +23,9 @@ class Embedding(nn.Module, ABC):
     shared row under ``Others``), then the raw rows of the quantized fields' rare values. ``table`` holds the direct
     rows and, where a field is quantized, a last row of zeros that stands for every quantized row.
 
+    Attributes:
+        sparse_gradients: Whether rows and first-order weights get gradients of the batch's rows alone.
+
     Args:
         fields: All fields, in the order of the ids' columns.
         choices: Choice of every field.
@@ -30,7 +33,7 @@ class Embedding(nn.Module, ABC):
         first_order: Whether every row also has a first-order weight.
     """
 
-    row_of_id: Tensor
+    numbering: Tensor
     quantized_index: Tensor
 
     def __init__(
@@ -43,25 +46,26 @@ class Embedding(nn.Module, ABC):
         self.quantized = tuple(
             column for column, field in enumerate(fields) if isinstance(self.choices[field.name], DPQ)
         )
-        rows, self.n_direct, self.n_raw = _number_rows(self.fields, self.choices)
+        self.sparse_gradients = False
+        numbering, self.n_direct, self.n_raw = _number_rows(self.fields, self.choices)
         quantized_index = torch.full((len(fields),), -1)
         quantized_index[list(self.quantized)] = torch.arange(len(self.quantized))
         self.register_buffer("quantized_index", quantized_index, persistent=False)
-        self.register_buffer("row_of_id", rows, persistent=False)
+        self.register_buffer("numbering", numbering, persistent=False)
         self.table = nn.Parameter(torch.zeros(self.n_direct + bool(self.n_raw), embedding_dim))
         self.raw = nn.Parameter(torch.zeros(self.n_raw, embedding_dim)) if self.n_raw else None
         self.first_order = nn.Parameter(torch.zeros(self.n_direct + self.n_raw)) if first_order else None
 
     def flatten(self, ids: Tensor) -> Tensor:
-        """Row numbers of ids, int32 [rows, fields]; once per data set, not once per batch."""
-        flat = torch.empty_like(ids, dtype=torch.int32)
-        for column, rows in enumerate(self.rows_of_ids()):
-            flat[:, column] = rows[ids[:, column]]
-        return flat
+        """Row numbers of ids, int32 [rows, fields]."""
+        return _row_numbers(ids.int(), self.numbering)
 
     def rows_of_ids(self) -> tuple[Tensor, ...]:
         """Per field, the row number of every id, int32 [cardinality]."""
-        return torch.split(self.row_of_id, [field.cardinality for field in self.fields])
+        return tuple(
+            _row_numbers(torch.arange(field.cardinality, dtype=torch.int32, device=numbering.device), numbering)
+            for field, numbering in zip(self.fields, self.numbering.unbind(1), strict=True)
+        )
 
     @abstractmethod
     def quantize(self, rows: Tensor, present: Sequence[int], counts: Tensor) -> Tensor:
@@ -83,12 +87,14 @@ class Embedding(nn.Module, ABC):
     def forward(self, flat: Tensor) -> Tensor:
         """Embeds row numbers [batch, fields]; gives float [batch, fields, X]."""
         if self.raw is None:
-            return gather(self.table, flat)
+            return gather(self.table, flat, merge=self._merge(self.table, flat))
         numbers = flat.flatten()
         positions = (numbers >= self.n_direct).nonzero().squeeze(1)
         direct = flat.clamp(max=self.n_direct)
+        merge = self._merge(self.table, direct)
         if not len(positions):
-            return gather(self.table, direct, positions, self.raw[:0])
+            none = self.raw.detach() if self.sparse_gradients else self.raw
+            return gather(self.table, direct, positions, none[:0], merge)
         columns = self.quantized_index[positions % flat.shape[1]]
         order = columns.argsort(stable=True)
         positions, columns = positions[order], columns[order]
@@ -102,8 +108,13 @@ class Embedding(nn.Module, ABC):
         # What fills a field up is the first raw row; its output is dropped, so that it gets no gradient.
         filled = flat.new_zeros(len(present) * most)
         filled[slots] = numbers[positions] - self.n_direct
-        rows = self.quantize(gather(self.raw, filled.view(-1, most)), present, counts)
-        return gather(self.table, direct, positions, rows.flatten(0, 1)[slots])
+        raw_rows = gather(self.raw, filled.view(-1, most), merge=self._merge(self.raw, filled))
+        rows = self.quantize(raw_rows, present, counts)
+        return gather(self.table, direct, positions, rows.flatten(0, 1)[slots], merge)
+
+    def _merge(self, weights: Tensor, flat: Tensor) -> Merge | None:
+        """The merged row numbers of a batch, where weights get sparse gradients."""
+        return Merge.of(flat) if self.sparse_gradients and weights.requires_grad and torch.is_grad_enabled() else None
 
     @contextmanager
     def settled(self) -> Iterator[None]:
@@ -113,7 +124,7 @@ class Embedding(nn.Module, ABC):
     def first_order_sum(self, flat: Tensor) -> Tensor:
         """Sums of the first-order weights, float [batch]."""
         assert self.first_order is not None
-        return sum_of_weights(self.first_order, flat)
+        return sum_of_weights(self.first_order, flat, self._merge(self.first_order, flat))
 
     @torch.no_grad()
     def start_rows(self, deviation: float) -> None:
@@ -135,7 +146,7 @@ class Embedding(nn.Module, ABC):
             rows: float [sum of cardinalities, X], field by field, by id. A shared row starts from its values' mean.
             weights: float [sum of cardinalities], their first-order weights.
         """
-        numbers = self.row_of_id.to(rows.device).long()
+        numbers = torch.cat(self.rows_of_ids()).to(rows.device).long()
         counts = torch.zeros(self.n_direct + self.n_raw, device=rows.device).index_add_(
             0, numbers, torch.ones(len(numbers), device=rows.device)
         )
@@ -233,23 +244,36 @@ class PlanEmbedding(Embedding):
             self.quantizers.set_centroids(centroids, number)
 
 
+def _row_numbers(ids: Tensor, numbering: Tensor) -> Tensor:
+    """Row numbers of ids, int32 both; ``numbering`` is that of :func:`_number_rows`, of all fields or of one."""
+    limits, starts, heads, raw_starts = numbering
+    return torch.where(ids < heads, ids.minimum(limits) + starts, ids + raw_starts)
+
+
 def _number_rows(fields: Sequence[Field], choices: Mapping[str, Choice]) -> tuple[Tensor, int, int]:
-    """The row number of every id, int32 [sum of cardinalities], and how many rows are direct and raw."""
-    parts: list[Tensor] = []
+    """How ids become row numbers, and how many rows are direct and raw.
+
+    Returns:
+        int32 [4, fields]: an id below the third row's entry, the head of a quantized field, has the row number
+        min(id, first) + second, any other id + fourth.
+    """
+    unlimited = torch.iinfo(torch.int32).max
+    numbering: list[tuple[int, int, int]] = []
     n_direct = 0
     for field in fields:
         match choices[field.name]:
             case Full():
-                size = field.cardinality
+                size, limit, head = field.cardinality, unlimited, unlimited
             case Others():
-                size = field.head + 1
+                size, limit, head = field.head + 1, field.head, unlimited
             case DPQ():
-                size = field.head
-        parts.append(n_direct + torch.arange(field.cardinality, dtype=torch.int32).clamp(max=max(size - 1, 0)))
+                size, limit, head = field.head, unlimited, field.head
+        numbering.append((limit, n_direct, head))
         n_direct += size
-    n_raw = 0
-    for part, field in zip(parts, fields, strict=True):
-        if isinstance(choices[field.name], DPQ):
-            part[field.head :] = n_direct + n_raw + torch.arange(field.tail, dtype=torch.int32)
-            n_raw += field.tail
-    return torch.cat(parts), n_direct, n_raw
+    n_raw, raw_starts = 0, []
+    for field in fields:
+        quantized = isinstance(choices[field.name], DPQ)
+        raw_starts.append(n_direct + n_raw - field.head if quantized else 0)
+        n_raw += field.tail if quantized else 0
+    rows = [*zip(*numbering, strict=True), tuple(raw_starts)]
+    return torch.tensor(rows, dtype=torch.int32), n_direct, n_raw

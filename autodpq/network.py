@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from autodpq.compiled import compiled_backward, head_logits, head_loss
 from autodpq.embedding import Embedding
 from autodpq.models.base import CTRModel
 from autodpq.operations import Dropout
@@ -11,6 +12,9 @@ from autodpq.operations import Dropout
 
 class Network(nn.Module):
     """Row numbers in, click logits out.
+
+    Attributes:
+        compiled_batch: The batch size at which gradients are computed by compiled code; 0 for none.
 
     Args:
         embedding: Embeds row numbers.
@@ -20,16 +24,27 @@ class Network(nn.Module):
 
     def __init__(self, embedding: Embedding, model: CTRModel, embedding_dropout: float) -> None:
         super().__init__()
+        self.compiled_batch = 0
         self.embedding = embedding
-        self.dropout = Dropout(embedding_dropout)
+        self.dropout = Dropout(embedding_dropout, len(embedding.fields) * embedding.embedding_dim)
         self.model = model
 
     def forward(self, flat: Tensor) -> Tensor:
         """Logits, float [batch], of row numbers [batch, fields] as ``embedding.flatten`` gives them."""
-        logits: Tensor = self.model(self.dropout(self.embedding(flat)))
-        if self.embedding.first_order is not None:
-            logits = logits + self.embedding.first_order_sum(flat)
-        return logits
+        return head_logits(self.dropout, self.model, *self._embedded(flat))
+
+    def backward(self, flat: Tensor, labels: Tensor) -> None:
+        """Adds the gradients of a batch's mean cross entropy: row numbers [batch, fields], labels float [batch]."""
+        embeddings, first_order = self._embedded(flat)
+        if len(labels) == self.compiled_batch:
+            compiled_backward(self.dropout, self.model, embeddings, first_order, labels)
+        else:
+            head_loss(self.dropout, self.model, embeddings, first_order, labels).backward()  # type: ignore[no-untyped-call]
+
+    def _embedded(self, flat: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Embeddings, float [batch, fields, X], and sums of first-order weights, float [batch], if the model has any."""
+        embedding = self.embedding
+        return embedding(flat), embedding.first_order_sum(flat) if embedding.first_order is not None else None
 
     def reseed(self, seed: int) -> None:
         """Starts all dropout masks anew, each module with a stream of its own."""

@@ -7,12 +7,62 @@ needs.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.sparse import csc_array
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Merge:
+    """The distinct row numbers of a batch: gradients of a large table are summed over these alone.
+
+    Attributes:
+        rows: int64 [n], the distinct numbers, rising.
+        places: integer [batch * fields], where in ``rows`` each number of the flattened batch stands.
+    """
+
+    rows: Tensor
+    places: Tensor
+
+    @classmethod
+    def of(cls, ids: Tensor) -> Merge:
+        """Merges the row numbers of a batch, int32 of any shape."""
+        if ids.device.type != "cpu":
+            return cls(*torch.unique(ids.long(), return_inverse=True))
+        # Numbers and positions in one 64-bit key: sorting it is several times faster than sorting indirectly.
+        keys = ids.flatten().numpy().astype(np.int64) << 32
+        keys |= np.arange(len(keys))
+        keys.sort()
+        numbers = keys >> 32
+        is_new = np.empty(len(keys), bool)
+        is_new[:1] = True
+        np.not_equal(numbers[1:], numbers[:-1], out=is_new[1:])
+        places = np.empty(len(keys), np.int32)
+        places[keys & 0xFFFFFFFF] = np.cumsum(is_new, dtype=np.int32) - 1
+        return cls(torch.from_numpy(numbers[is_new]), torch.from_numpy(places))
+
+    def gradient(self, gradient: Tensor, n_rows: int, *, placeholder: bool = False) -> Tensor:
+        """The gradient of a table, sparse, each row once.
+
+        Args:
+            gradient: float [batch * fields, X], or float [batch * fields] of weights.
+            n_rows: Rows of the table.
+            placeholder: Whether the last row gets none.
+        """
+        if gradient.dim() == 1:
+            values = gradient.new_zeros(len(self.rows)).index_add_(0, self.places, gradient)
+        else:
+            values = _add_rows(gradient, self.places, len(self.rows))
+        n = len(self.rows)
+        if placeholder and n and int(self.rows[-1]) == n_rows - 1:
+            n -= 1
+        return torch.sparse_coo_tensor(
+            self.rows[None, :n], values[:n], (n_rows, *gradient.shape[1:]), is_coalesced=True, check_invariants=False
+        )
 
 
 def _add_rows(gradient: Tensor, ids: Tensor, n_rows: int) -> Tensor:
@@ -37,9 +87,12 @@ class _Gather(torch.autograd.Function):
     """Rows of a table; where a row is the placeholder, the table's last, given rows instead."""
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, ids: Tensor, positions: Tensor | None, rows: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, table: Tensor, ids: Tensor, positions: Tensor | None, rows: Tensor | None, merge: Merge | None
+    ) -> Tensor:
         ctx.save_for_backward(ids, positions)
         ctx.n_rows = len(table)
+        ctx.merge = merge
         gathered = nn.functional.embedding(ids, table)
         if positions is not None:
             assert rows is not None
@@ -47,12 +100,16 @@ class _Gather(torch.autograd.Function):
         return gathered
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, Tensor | None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, Tensor | None, None]:
         ids, positions = ctx.saved_tensors
         gradient = gradients[0]
-        table = _apply(_Scatter, gradient, ids, ctx.n_rows, positions) if ctx.needs_input_grad[0] else None
-        rows = gradient.reshape(-1, gradient.shape[-1])[positions] if positions is not None else None
-        return table, None, None, rows
+        flat = gradient.reshape(-1, gradient.shape[-1])
+        table = None
+        if ctx.needs_input_grad[0] and ctx.merge is not None:
+            table = ctx.merge.gradient(flat.contiguous(), ctx.n_rows, placeholder=positions is not None)
+        elif ctx.needs_input_grad[0]:
+            table = _apply(_Scatter, gradient, ids, ctx.n_rows, positions)
+        return table, None, None, flat[positions] if positions is not None else None, None
 
 
 class _Scatter(torch.autograd.Function):
@@ -70,10 +127,16 @@ class _Scatter(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         ids, positions = ctx.saved_tensors
         rows = None if positions is None else gradients[0].new_zeros((len(positions), gradients[0].shape[1]))
-        return _apply(_Gather, gradients[0], ids, positions, rows), None, None, None
+        return _apply(_Gather, gradients[0], ids, positions, rows, None), None, None, None
 
 
-def gather(table: Tensor, ids: Tensor, positions: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
+def gather(
+    table: Tensor,
+    ids: Tensor,
+    positions: Tensor | None = None,
+    rows: Tensor | None = None,
+    merge: Merge | None = None,
+) -> Tensor:
     """Embeddings of a batch.
 
     Args:
@@ -81,50 +144,59 @@ def gather(table: Tensor, ids: Tensor, positions: Tensor | None = None, rows: Te
         ids: integer [batch, fields], row numbers.
         positions: int64 [n] or None: places in the flattened batch whose row is the placeholder.
         rows: float [n, X]: what stands there instead.
+        merge: The merged ``ids``: the table's gradient is then sparse, and cannot be differentiated once more.
 
     Returns:
         float [batch, fields, X].
     """
-    return _apply(_Gather, table, ids, positions, rows)
+    return _apply(_Gather, table, ids, positions, rows, merge)
 
 
 class _SumOfWeights(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weights: Tensor, ids: Tensor) -> Tensor:
+    def forward(ctx: Any, weights: Tensor, ids: Tensor, merge: Merge | None) -> Tensor:
         ctx.save_for_backward(ids)
         ctx.n_rows = len(weights)
+        ctx.merge = merge
         return weights.index_select(0, ids.flatten()).view(ids.shape).sum(1)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (ids,) = ctx.saved_tensors
-        return _apply(_SpreadWeights, gradients[0], ids, ctx.n_rows), None
+        if ctx.merge is not None:
+            return ctx.merge.gradient(_each(gradients[0], ids), ctx.n_rows), None, None
+        return _apply(_SpreadWeights, gradients[0], ids, ctx.n_rows), None, None
 
 
 class _SpreadWeights(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, ids: Tensor, n_rows: int) -> Tensor:
         ctx.save_for_backward(ids)
-        each = gradient[:, None].expand(ids.shape).reshape(-1)
-        return gradient.new_zeros(n_rows).index_add_(0, ids.reshape(-1), each)
+        return gradient.new_zeros(n_rows).index_add_(0, ids.reshape(-1), _each(gradient, ids))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (ids,) = ctx.saved_tensors
-        return _apply(_SumOfWeights, gradients[0], ids), None, None
+        return _apply(_SumOfWeights, gradients[0], ids, None), None, None
 
 
-def sum_of_weights(weights: Tensor, ids: Tensor) -> Tensor:
+def _each(gradient: Tensor, ids: Tensor) -> Tensor:
+    """The gradient of each weight of a batch, float [batch * fields], from those of the sums, float [batch]."""
+    return gradient[:, None].expand(ids.shape).reshape(-1)
+
+
+def sum_of_weights(weights: Tensor, ids: Tensor, merge: Merge | None = None) -> Tensor:
     """First-order term: the sum of each sample's weights.
 
     Args:
         weights: float [n_rows].
         ids: integer [batch, fields].
+        merge: The merged ``ids``: the gradient is then sparse, and cannot be differentiated once more.
 
     Returns:
         float [batch].
     """
-    return _apply(_SumOfWeights, weights, ids)
+    return _apply(_SumOfWeights, weights, ids, merge)
 
 
 class _FactorizationMachine(torch.autograd.Function):
@@ -152,7 +224,32 @@ def factorization_machine(embeddings: Tensor) -> Tensor:
     Returns:
         float [batch].
     """
+    if torch.compiler.is_compiling():  # which derives and fuses the backward pass itself
+        return 0.5 * (embeddings.sum(1).square().sum(1) - embeddings.flatten(1).square().sum(1))
     return _apply(_FactorizationMachine, embeddings)
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation; torch's own, but that compiled code takes mean and variance in two plain passes.
+
+    Torch's compiler makes Welford's recurrence of it, one dependent step per sample, five times slower.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Normalises float [batch, n]."""
+        if not (self.training and torch.compiler.is_compiling()):
+            return super().forward(inputs)
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        assert self.momentum is not None
+        mean = inputs.mean(0)
+        centred = inputs - mean
+        variance = centred.square().mean(0)
+        with torch.no_grad():
+            n = len(inputs)
+            self.num_batches_tracked.add_(1)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (n / (n - 1)), self.momentum)
+        return centred * (variance + self.eps).rsqrt() * self.weight + self.bias
 
 
 class Dropout(nn.Module):
@@ -162,11 +259,14 @@ class Dropout(nn.Module):
 
     Args:
         rate: Probability of a zero.
+        width: Elements of a sample.
     """
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, width: int) -> None:
         super().__init__()
         self.rate = rate
+        self.width = width
+        self.mask = torch.empty(0)
         self._bits = np.random.SFC64(0)
 
     def reseed(self, seed: int) -> None:
@@ -179,9 +279,15 @@ class Dropout(nn.Module):
             return inputs
         if inputs.device.type != "cpu":
             return nn.functional.dropout(inputs, self.rate)
-        n = inputs.numel()
+        if not torch.compiler.is_compiling():
+            self.draw(len(inputs))
+        return inputs * self.mask.view(inputs.shape)
+
+    def draw(self, n_samples: int) -> None:
+        """Draws the mask of a batch; compiled code cannot, and takes the one that was drawn."""
+        n = n_samples * self.width
         words = self._bits.random_raw(-(-n // 4))
         keep = words.view(np.uint16)[:n] >= np.uint16(round(self.rate * 65536))
         mask = keep.astype(np.float32)
         mask *= np.float32(1 / (1 - self.rate))
-        return inputs * torch.from_numpy(mask).view(inputs.shape).to(inputs.dtype)
+        self.mask = torch.from_numpy(mask)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from autodpq.dpq import QuantizerOptions
 from autodpq.nearest import look_up
+from autodpq.plan import Field
+
+LAZY_RATIO = 4
+"""Adam costs time in the size of the table, lazy Adam in that of the batch; about here they cost the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,8 @@ class Recipe:
         patience: Training ends after so many epochs in a row without a better validation AUC.
         max_epochs: Training ends after so many epochs in any case.
         quantizer: How codes are chosen.
+        optimizer: ``adam``, ``lazy-adam`` (which touches the batch's rows of the tables alone), or ``auto``, the latter
+            where the fields have more values than :data:`LAZY_RATIO` batches could hold.
     """
 
     name: str
@@ -44,6 +51,14 @@ class Recipe:
     patience: int = 2
     max_epochs: int = 100
     quantizer: QuantizerOptions = field(default_factory=QuantizerOptions)
+    optimizer: Literal["auto", "adam", "lazy-adam"] = "auto"
+
+    def optimizer_for(self, fields: Sequence[Field]) -> Literal["adam", "lazy-adam"]:
+        """The optimizer of a data set's tables; the same for all plans."""
+        if self.optimizer != "auto":
+            return self.optimizer
+        n_values = sum(field.cardinality for field in fields)
+        return "lazy-adam" if n_values > LAZY_RATIO * self.batch_size * len(fields) else "adam"
 
     def continued(self) -> Recipe:
         """The recipe of trainings that start from trained weights."""

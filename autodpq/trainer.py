@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from autodpq.compiled import Compilation, compile_step
 from autodpq.data.dataset import Samples
 from autodpq.embedding import Embedding, PlanEmbedding
 from autodpq.errors import one_line
@@ -35,6 +36,8 @@ class Trainer:
         device: Where tensors live.
         train: Training rows.
         valid: Validation rows.
+        compiled: Whether training steps are compiled, which is then done at once; where it fails, ``compilation`` says
+            why, and steps are not compiled.
     """
 
     def __init__(
@@ -46,6 +49,8 @@ class Trainer:
         device: torch.device,
         train: Samples,
         valid: Samples,
+        *,
+        compiled: bool = False,
     ) -> None:
         self.fields = tuple(fields)
         self.model = model
@@ -54,11 +59,30 @@ class Trainer:
         self.device = device
         self.train = DeviceRows.load(train, device)
         self.valid = DeviceRows.load(valid, device)
+        self.optimizer = recipe.optimizer_for(fields)
+        self.compilation = self._compile() if compiled else None
+        self.compiled = self.compilation is not None and self.compilation.failure is None
+
+    def _compile(self) -> Compilation:
+        recipe = self.recipe
+        torch.manual_seed(self.seed)
+        return compile_step(
+            self._model().to(self.device),
+            len(self.fields),
+            recipe.embedding_dim,
+            recipe.embedding_dropout,
+            recipe.batch_size,
+            lazy=self.optimizer == "lazy-adam",
+        )
+
+    def _model(self) -> CTRModel:
+        recipe = self.recipe
+        return self.model(len(self.fields), recipe.embedding_dim, recipe.hidden, recipe.dropout)
 
     def _network(self, make_embedding: Callable[[], Embedding]) -> Network:
         torch.manual_seed(self.seed)
         recipe = self.recipe
-        model = self.model(len(self.fields), recipe.embedding_dim, recipe.hidden, recipe.dropout)
+        model = self._model()
         if recipe.linear_weights == "xavier":
             for layer in model.modules():
                 if isinstance(layer, nn.Linear):
@@ -67,7 +91,10 @@ class Trainer:
                         nn.init.zeros_(layer.bias)
         embedding = make_embedding()
         embedding.start_rows(recipe.initial_deviation)
-        return Network(embedding, model, recipe.embedding_dropout).to(self.device)
+        embedding.sparse_gradients = self.optimizer == "lazy-adam"
+        network = Network(embedding, model, recipe.embedding_dropout).to(self.device)
+        network.compiled_batch = recipe.batch_size if self.compiled else 0
+        return network
 
     def build(self, plan: CompressionPlan) -> Network:
         """The network of a plan, from nothing.
@@ -153,7 +180,7 @@ class Trainer:
     def ledger(self, plan: CompressionPlan) -> Ledger:
         """What a plan costs with this model: embedding, first-order weights and everything else inference needs."""
         with torch.device("meta"):
-            model = self.model(len(self.fields), self.recipe.embedding_dim, self.recipe.hidden, self.recipe.dropout)
+            model = self._model()
         # Integers are counters that inference does not read.
         floats = sum(value.numel() for value in model.state_dict().values() if value.is_floating_point())
         return ledger(

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from autodpq.compiled import compiled_update_rows
 from autodpq.data.dataset import Samples
 from autodpq.embedding import PlanEmbedding
 from autodpq.errors import AutoDPQError
 from autodpq.metrics import Metrics, evaluate_predictions
 from autodpq.network import Network
+from autodpq.optimizer import Adam, update_rows
 from autodpq.recipes import Recipe
 
 EVALUATION_BATCH = 8192
+CHUNK_BATCHES = 32
+"""Batches that are brought into an epoch's order together: enough to be fast, and little memory beside the rows."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class DeviceRows:
     """Samples on the device.
 
     Attributes:
-        ids: int32 [rows, fields], frequency ranks, or row numbers once flattened.
+        ids: int32 [rows, fields], frequency ranks.
         labels: float32 [rows].
     """
 
@@ -71,67 +74,69 @@ class DeviceRows:
 
     @classmethod
     def load(cls, samples: Samples, device: torch.device) -> DeviceRows:
-        """Moves samples to the device."""
+        """Moves samples to the device; memory-mapped ids stay where they are if that is the CPU."""
         labels = torch.from_numpy(samples.labels.astype(np.float32))
-        return cls(torch.from_numpy(samples.ids).to(device), labels.to(device))
-
-    def flattened(self, network: Network) -> DeviceRows:
-        """The same rows with the network's row numbers for ids."""
-        return DeviceRows(network.embedding.flatten(self.ids), self.labels)
+        with warnings.catch_warnings():
+            # Rows lie in files that processes share and none may write; none does.
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            ids = torch.from_numpy(samples.ids)
+        return cls(ids.to(device), labels.to(device))
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batches(self, size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch's batches in an order drawn from (seed, epoch); a rest of one row is dropped (BatchNorm)."""
+    def batches(self, network: Network, size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch's batches: the network's row numbers [batch, fields], and labels [batch].
+
+        Their order is drawn from (seed, epoch); a rest of one row is dropped (BatchNorm).
+        """
         generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
         order = torch.randperm(len(self), generator=generator).to(self.ids.device)
-        ids, labels = self.ids[order], self.labels[order]
-        for start in range(0, len(self), size):
-            if len(self) - start > 1:
-                yield ids[start : start + size], labels[start : start + size]
+        for chunk in torch.split(order, size * CHUNK_BATCHES):
+            flat, labels = network.embedding.flatten(self.ids.index_select(0, chunk)), self.labels[chunk]
+            for batch in zip(torch.split(flat, size), torch.split(labels, size), strict=True):
+                if len(batch[1]) > 1:
+                    yield batch
 
 
-def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(network: Network, recipe: Recipe) -> Adam:
     """Adam over all weights that are trained; L2 on the rows and first-order weights that are used as they are.
 
-    Raw rows of quantized values are left out: hardly a gradient but the penalty's own would reach them, and Adam, which
-    divides by its size, would drive them to zero at full speed.
+    Raw rows of quantized values are left out of that: hardly a gradient but the penalty's own would reach them, and
+    Adam, which divides by its size, would drive them to zero at full speed.
     """
-    indexed = [network.embedding.table]
-    if network.embedding.first_order is not None:
-        indexed.append(network.embedding.first_order)
-    known = {id(weights) for weights in indexed}
+    embedding = network.embedding
+    penalised = [weights for weights in (embedding.table, embedding.first_order) if weights is not None]
+    known = {id(weights) for weights in penalised}
     rest = [weights for weights in network.parameters() if weights.requires_grad and id(weights) not in known]
-    groups: list[dict[str, Any]] = [{"params": indexed, "weight_decay": recipe.l2}, {"params": rest}]
-    return torch.optim.Adam(groups, lr=recipe.learning_rate, fused=True)
+    update = compiled_update_rows() if network.compiled_batch else update_rows
+    return Adam(penalised, rest, recipe.learning_rate, recipe.l2, update)
 
 
-def training_step(network: Network, optimizer: torch.optim.Optimizer, ids: Tensor, labels: Tensor, l2: float) -> None:
+def training_step(network: Network, optimizer: Adam, ids: Tensor, labels: Tensor, l2: float) -> None:
     """One step on the mean cross entropy of a batch.
 
     Rows are penalised by the optimizer; centroids here, as the rows that they stand for would be. The union of
     candidates is left alone: it is normalised, so that the size of its centroids changes nothing.
     """
-    optimizer.zero_grad(set_to_none=True)
-    loss = nn.functional.binary_cross_entropy_with_logits(network(ids), labels)
+    optimizer.zero_grad()
+    network.backward(ids, labels)
     if l2 and isinstance(network.embedding, PlanEmbedding) and network.embedding.quantizers is not None:
-        loss = loss + 0.5 * l2 * network.embedding.centroid_norms()
-    loss.backward()  # type: ignore[no-untyped-call]
+        (0.5 * l2 * network.embedding.centroid_norms()).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
 
 
 @torch.no_grad()
 def predict(network: Network, rows: DeviceRows) -> npt.NDArray[np.float64]:
-    """Click probabilities of flattened rows, float64 [rows]."""
+    """Click probabilities, float64 [rows]."""
     network.eval()
     with network.embedding.settled():
-        parts = [network(ids) for ids in torch.split(rows.ids, EVALUATION_BATCH)]
+        parts = [network(network.embedding.flatten(ids)) for ids in torch.split(rows.ids, EVALUATION_BATCH)]
     return torch.cat(parts).double().sigmoid().cpu().numpy()
 
 
 def evaluate(network: Network, rows: DeviceRows) -> Metrics:
-    """AUC and logloss of flattened rows."""
+    """AUC and logloss."""
     return evaluate_predictions(predict(network, rows), rows.labels.cpu().numpy())
 
 
@@ -149,7 +154,7 @@ def fit(
 
     Args:
         network: Trained in place.
-        train: Rows to learn from, with ids as in the data set.
+        train: Rows to learn from.
         valid: Rows to stop by.
         recipe: How to train.
         seed: Seeds order and dropout.
@@ -162,14 +167,13 @@ def fit(
     torch.manual_seed(seed)
     network.reseed(seed)
     begin = time.perf_counter()
-    train, valid = train.flattened(network), valid.flattened(network)
     optimizer = make_optimizer(network, recipe)
     best: Epoch | None = None
     best_state: dict[str, Tensor] = {}
     number, limit = 0, recipe.max_epochs if epochs is None else epochs
     for number in range(1, limit + 1):
         network.train()
-        for ids, labels in train.batches(recipe.batch_size, seed, number):
+        for ids, labels in train.batches(network, recipe.batch_size, seed, number):
             training_step(network, optimizer, ids, labels, recipe.l2)
         metrics = evaluate(network, valid)
         is_best = best is None or metrics.auc > best.metrics.auc
@@ -177,7 +181,10 @@ def fit(
         last = number == limit or (epochs is None and since_best >= recipe.patience)
         epoch = Epoch(number, time.perf_counter() - begin, metrics, is_best, last)
         if epoch.best:
-            best, best_state = epoch, deepcopy(network.state_dict())
+            best = epoch
+            for name, value in network.state_dict().items():
+                # In place, so that a large table is never there three times.
+                best_state[name] = best_state[name].copy_(value) if name in best_state else value.clone()
         if on_epoch is not None:
             called = time.perf_counter()
             on_epoch(epoch)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from autodpq.operations import Dropout
+from autodpq.operations import BatchNorm, Dropout
 
 
 class MLP(nn.Module):
@@ -22,7 +22,7 @@ class MLP(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for n_outputs in hidden:
-            layers += [nn.Linear(n_inputs, n_outputs), nn.BatchNorm1d(n_outputs), nn.ReLU(), Dropout(dropout)]
+            layers += [nn.Linear(n_inputs, n_outputs), BatchNorm(n_outputs), nn.ReLU(), Dropout(dropout, n_outputs)]
             n_inputs = n_outputs
         self.layers = nn.Sequential(*layers)
         self.n_outputs = n_inputs
