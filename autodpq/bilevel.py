@@ -76,7 +76,8 @@ def alpha_gradient(
     """Gradient of the validation loss by alpha (Algorithm 1).
 
     The model is in evaluation mode on the validation batch, so that samples do not act on one another. Without an
-    unrolled step, those without a rare value then add nothing to the gradient, and are left out.
+    unrolled step, those without a rare value then add nothing to the gradient, and are left out. They move no
+    statistics.
 
     Args:
         network: The network that is searched.
@@ -88,30 +89,49 @@ def alpha_gradient(
         float [searched fields, candidates]; of the mean over the whole validation batch.
     """
     embedding = supernet_of(network)
-    alpha = embedding.alpha
-    # Without an unrolled step the way back to tables and centroids is not gone.
-    _differentiate(network, alpha=True, weights=bool(xi))
+    ids, labels = valid
     # Running statistics move once per batch, in the step that is really taken.
-    kept = network.state_dict().keys()
-    statistics = {name: value for name, value in network.named_buffers() if name in kept}
-    weights = {name: value.clone() for name, value in statistics.items()}
-    if xi:
-        network.train()
-        trained = {name: value for name, value in network.named_parameters() if name != ALPHA}
-        moved = {name: value.clone() for name, value in statistics.items()}
-        loss = _loss(network, *train, {**trained, **moved}) / len(train[1])
-        gradients = torch.autograd.grad(loss, list(trained.values()), create_graph=True, allow_unused=True)
-        for (name, value), gradient in zip(trained.items(), gradients, strict=True):
-            weights[name] = value if gradient is None else value - xi * gradient
+    embedding.tracking = False
+    try:
+        if xi:
+            return _unrolled_gradient(network, train, valid, xi)
+        # The way back to tables and centroids is not gone.
+        _differentiate(network, alpha=True, weights=False)
+        network.eval()
+        embedding.train()
+        # Alpha acts on rare values alone.
+        rare = (ids >= embedding.n_direct).any(1).nonzero().squeeze(1)
+        if not len(rare):
+            return torch.zeros_like(embedding.alpha)
+        logits = network(ids[rare])
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels[rare], reduction="sum") / len(labels)
+        return torch.autograd.grad(loss, embedding.alpha)[0]
+    finally:
+        embedding.tracking = True
+
+
+def _unrolled_gradient(
+    network: Network, train: tuple[Tensor, Tensor], valid: tuple[Tensor, Tensor], xi: float
+) -> Tensor:
+    """The gradient through one unrolled step of W; alpha then acts on every sample, through the weights."""
+    embedding = supernet_of(network)
+    _differentiate(network, alpha=True, weights=True)
+    # A gradient that is differentiated once more is dense.
+    sparse, embedding.sparse_gradients = embedding.sparse_gradients, False
+    network.train()
+    trained = {name: value for name, value in network.named_parameters() if name != ALPHA}
+    # BatchNorm's statistics of the model must not move either.
+    moved = {name: value.clone() for name, value in network.named_buffers()}
+    loss = _loss(network, *train, {**trained, **moved}) / len(train[1])
+    gradients = torch.autograd.grad(loss, list(trained.values()), create_graph=True, allow_unused=True)
+    weights = dict(network.named_buffers())
+    for (name, value), gradient in zip(trained.items(), gradients, strict=True):
+        weights[name] = value if gradient is None else value - xi * gradient
     network.eval()
     embedding.train()
-    ids, labels = valid
-    # Without an unrolled step, alpha acts on rare values alone; with one, on every sample, through the weights.
-    rare = torch.ones_like(labels, dtype=torch.bool) if xi else (ids >= embedding.n_direct).any(1)
-    if not rare.any():
-        return torch.zeros_like(alpha)
-    loss = _loss(network, ids[rare], labels[rare], weights) / len(labels)
-    return torch.autograd.grad(loss, alpha)[0]
+    loss = _loss(network, *valid, weights) / len(valid[1])
+    embedding.sparse_gradients = sparse
+    return torch.autograd.grad(loss, embedding.alpha)[0]
 
 
 def _endless(rows: DeviceRows, network: Network, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -152,16 +152,7 @@ def _split(tensor: Tensor, axis: int, sizes: tuple[int, ...]) -> Tensor:
 
 def _some(tensor: Tensor, fields: Tensor | None) -> Tensor:
     """The entries of some fields, or of all."""
-    return tensor if fields is None else tensor[fields]
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """For some fields: per group, which of them it quantizes (None: all) and their places there (None: all); and the
-    place of every field's candidates in the groups' outputs, int64 [fields, candidates]."""
-
-    parts: tuple[tuple[Tensor | None, Tensor | None], ...]
-    places: Tensor
+    return tensor if fields is None else tensor.index_select(0, fields)
 
 
 class Quantizers(nn.Module):
@@ -173,6 +164,9 @@ class Quantizers(nn.Module):
         options: How codes are chosen.
     """
 
+    members: Tensor
+    columns: Tensor
+
     def __init__(self, candidates: Sequence[Sequence[DPQ]], embedding_dim: int, options: QuantizerOptions) -> None:
         super().__init__()
         self.candidates = tuple(tuple(row) for row in candidates)
@@ -180,7 +174,9 @@ class Quantizers(nn.Module):
         self._members: list[list[int]] = []
         self._widths: list[int] = []
         self._location: dict[tuple[int, int], tuple[int, int, int]] = {}
-        self._layouts: dict[tuple[int, ...], _Layout] = {}
+        columns = torch.zeros(len(candidates), max(map(len, candidates)), dtype=torch.int64)
+        local = []
+        start = 0
         for depth in sorted({choice.D for row in candidates for choice in row}):
             numbers = [[number for number, choice in enumerate(row) if choice.D == depth] for row in self.candidates]
             members = [field for field, row in enumerate(numbers) if row]
@@ -193,12 +189,20 @@ class Quantizers(nn.Module):
             for place, field in enumerate(members):
                 for candidate, number in enumerate(numbers[field]):
                     self._location[field, number] = (len(self.groups), place, candidate)
+                    columns[field, number] = start + candidate
+            start += width
+            local.append([members.index(field) if field in members else -1 for field in range(len(candidates))])
             self._members.append(members)
             self._widths.append(width)
             group = QuantizerGroup(sizes, depth, embedding_dim, options)
             for place, field in enumerate(members):
                 group.share[place, len(numbers[field]) :] = 0
             self.groups.append(group)
+        # Of every field, its place in each group, and where its candidates stand in the groups' outputs side by side.
+        self.register_buffer("members", torch.tensor(local), persistent=False)
+        self.register_buffer("columns", columns, persistent=False)
+        self._whole = bool((self.members >= 0).all())
+        self._alike = bool((columns == columns[0]).all())
 
     def group(self, field: int, candidate: int = 0) -> tuple[QuantizerGroup, int, int]:
         """The group of a quantizer, and its field and candidate there."""
@@ -220,49 +224,21 @@ class Quantizers(nn.Module):
             parameter[place, column, : len(centroids)] = centroids
 
     @torch.no_grad()
-    def encode(self, rows: Tensor, field: int) -> Tensor:
-        """Codes of a whole column by its field's first quantizer, float [n, X]: int64 [n, D].
+    def encode(self, rows: Tensor, field: int, candidate: int = 0) -> Tensor:
+        """Codes of a whole column by one of its field's quantizers, float [n, X]: int64 [n, D].
 
         Always scored in the same parts, for the last digit of a score depends on what is scored together: a row halfway
         between two centroids has one code, whichever batch it stands in.
         """
-        group, place, column = self.group(field)
+        group, place, column = self.group(field, candidate)
         fields = torch.tensor([place], device=rows.device)
         parts = torch.split(rows, ENCODING_BATCH)
         return torch.cat([group.encode(part[None], fields)[0, column] for part in parts])
 
     @torch.no_grad()
-    def decode(self, codes: Tensor, field: int) -> Tensor:
+    def decode(self, codes: Tensor, field: int, candidate: int = 0) -> Tensor:
         """What codes of :meth:`encode` stand for, int64 [n, D]: float [n, X]."""
-        return decode(codes, self.centroids(field))
-
-    def _layout(self, fields: tuple[int, ...], device: torch.device) -> _Layout:
-        """Where the rows of some fields go, and where their candidates come out; remembered, as few sets of fields
-        ever occur together in a batch."""
-        if fields not in self._layouts:
-            parts: list[tuple[Tensor | None, Tensor | None]] = []
-            starts, ranks, start = [], [], 0
-            for members, width in zip(self._members, self._widths, strict=True):
-                present = [place for place, field in enumerate(fields) if field in members]
-                local = [members.index(fields[place]) for place in present]
-                everything = len(present) == len(fields), local == list(range(len(members)))
-                parts.append(
-                    (
-                        None if everything[0] else torch.tensor(present, dtype=torch.int64, device=device),
-                        None if everything[1] else torch.tensor(local, dtype=torch.int64, device=device),
-                    )
-                )
-                starts.append(start)
-                ranks.append({place: rank for rank, place in enumerate(present)})
-                start += len(present) * width
-            most = max(map(len, self.candidates))
-            places = torch.zeros(len(fields), most, dtype=torch.int64)
-            for place, field in enumerate(fields):
-                for number in range(len(self.candidates[field])):
-                    group, _, column = self._location[field, number]
-                    places[place, number] = starts[group] + ranks[group][place] * self._widths[group] + column
-            self._layouts[fields] = _Layout(tuple(parts), places.to(device))
-        return self._layouts[fields]
+        return decode(codes, self.centroids(field, candidate))
 
     def weighted_norms(self, weights: Tensor) -> Tensor:
         """Sum over all centroids of their squared norms, each by its field's weight, float [fields], over its K."""
@@ -272,20 +248,28 @@ class Quantizers(nn.Module):
             total = total + (weights[members][:, None, None, None] * group.share * group.values.square()).sum()
         return total
 
-    def forward(self, rows: Tensor, fields: Sequence[int]) -> Tensor:
+    def forward(self, rows: Tensor, fields: Tensor) -> Tensor:
         """Quantizes rows by every candidate of their field.
 
         Args:
-            rows: float [fields given, n, X].
-            fields: Which fields the rows are of, rising.
+            rows: float [tiles, n, X].
+            fields: int64 [tiles], the field of each tile.
 
         Returns:
-            float [fields given, candidates, n, X]; arbitrary beyond a field's own number of candidates.
+            float [tiles, candidates, n, X]; arbitrary beyond a field's own number of candidates.
         """
-        layout = self._layout(tuple(fields), rows.device)
-        outputs = [
-            group(_some(rows, present), local).flatten(0, 1)
-            for group, (present, local) in zip(self.groups, layout.parts, strict=True)
-            if present is None or len(present)
-        ]
-        return torch.cat(outputs)[layout.places]
+        outputs = []
+        for number, (group, members) in enumerate(zip(self.groups, self.members, strict=True)):
+            if self._whole:
+                outputs.append(group(rows, fields))
+            else:
+                local = members[fields]
+                here = (local >= 0).nonzero().squeeze(1)
+                output = rows.new_zeros((len(rows), self._widths[number], *rows.shape[1:]))
+                outputs.append(output.index_copy(0, here, group(rows[here], local[here])) if len(here) else output)
+        joined = torch.cat(outputs, 1)
+        if len(outputs) == 1:  # as its candidates are then in order
+            return joined
+        if self._alike:
+            return joined.index_select(1, self.columns[0])
+        return joined[torch.arange(len(rows), device=rows.device)[:, None], self.columns[fields]]

@@ -15,6 +15,10 @@ from autodpq.kmeans import kmeans_centroids
 from autodpq.operations import Merge, gather, sum_of_weights
 from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full, Others
 
+TILE = 32
+"""Rare values of one field that are quantized together. Fields differ in how many a batch holds: in tiles, little of
+what is computed only fills up."""
+
 
 class Embedding(nn.Module, ABC):
     """The embedding rows of all fields in one table.
@@ -68,16 +72,16 @@ class Embedding(nn.Module, ABC):
         )
 
     @abstractmethod
-    def quantize(self, rows: Tensor, present: Sequence[int], counts: Tensor) -> Tensor:
+    def quantize(self, rows: Tensor, fields: Tensor, counts: Tensor) -> Tensor:
         """Embeddings of rare values from their raw rows.
 
         Args:
-            rows: float [fields present, n, X], filled up to the largest count.
-            present: Which of the quantized fields have rare values in the batch.
-            counts: int64 [fields present], how many of a field's rows are real.
+            rows: float [tiles, TILE, X], each tile of one field; a field's last is filled up.
+            fields: int64 [tiles], the quantized field of each, rising.
+            counts: int64 [quantized fields], how many of a field's rows are real.
 
         Returns:
-            float [fields present, n, X].
+            float [tiles, TILE, X].
         """
 
     @abstractmethod
@@ -88,28 +92,25 @@ class Embedding(nn.Module, ABC):
         """Embeds row numbers [batch, fields]; gives float [batch, fields, X]."""
         if self.raw is None:
             return gather(self.table, flat, merge=self._merge(self.table, flat))
-        numbers = flat.flatten()
-        positions = (numbers >= self.n_direct).nonzero().squeeze(1)
+        # By columns, so that each field's rare values come together.
+        columns, samples = (flat.t() >= self.n_direct).nonzero(as_tuple=True)
+        positions = samples * flat.shape[1] + columns
         direct = flat.clamp(max=self.n_direct)
         merge = self._merge(self.table, direct)
         if not len(positions):
             none = self.raw.detach() if self.sparse_gradients else self.raw
             return gather(self.table, direct, positions, none[:0], merge)
-        columns = self.quantized_index[positions % flat.shape[1]]
-        order = columns.argsort(stable=True)
-        positions, columns = positions[order], columns[order]
-        all_counts = torch.bincount(columns, minlength=len(self.quantized))
-        present = [field for field, count in enumerate(all_counts.tolist()) if count]
-        counts = all_counts[present]
-        most = int(counts.max())
-        starts = (all_counts.cumsum(0) - all_counts)[columns]
-        place = (all_counts > 0).cumsum(0)[columns] - 1
-        slots = place * most + torch.arange(len(columns), device=flat.device) - starts
-        # What fills a field up is the first raw row; its output is dropped, so that it gets no gradient.
-        filled = flat.new_zeros(len(present) * most)
-        filled[slots] = numbers[positions] - self.n_direct
-        raw_rows = gather(self.raw, filled.view(-1, most), merge=self._merge(self.raw, filled))
-        rows = self.quantize(raw_rows, present, counts)
+        columns = self.quantized_index[columns]
+        counts = torch.bincount(columns, minlength=len(self.quantized))
+        tiles = (counts + (TILE - 1)) // TILE
+        fields = torch.repeat_interleave(tiles)
+        shift = (tiles.cumsum(0) - tiles) * TILE - (counts.cumsum(0) - counts)
+        slots = torch.arange(len(columns), device=flat.device) + shift[columns]
+        # What fills a tile up is the first raw row; its output is dropped, so that it gets no gradient.
+        filled = flat.new_zeros(len(fields) * TILE)
+        filled[slots] = flat.flatten()[positions] - self.n_direct
+        raw_rows = gather(self.raw, filled.view(-1, TILE), merge=self._merge(self.raw, filled))
+        rows = self.quantize(raw_rows, fields, counts)
         return gather(self.table, direct, positions, rows.flatten(0, 1)[slots], merge)
 
     def _merge(self, weights: Tensor, flat: Tensor) -> Merge | None:
@@ -221,9 +222,9 @@ class PlanEmbedding(Embedding):
         """Embeds row numbers [batch, fields]; gives float [batch, fields, X]."""
         return super().forward(flat) if self._rows is None else gather(self._rows, flat)
 
-    def quantize(self, rows: Tensor, present: Sequence[int], counts: Tensor) -> Tensor:
+    def quantize(self, rows: Tensor, fields: Tensor, counts: Tensor) -> Tensor:
         assert self.quantizers is not None
-        quantized: Tensor = self.quantizers(rows, present)
+        quantized: Tensor = self.quantizers(rows, fields)
         return quantized[:, 0]
 
     def centroid_norms(self) -> Tensor:

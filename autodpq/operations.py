@@ -281,7 +281,7 @@ class Dropout(nn.Module):
             return nn.functional.dropout(inputs, self.rate)
         if not torch.compiler.is_compiling():
             self.draw(len(inputs))
-        return inputs * self.mask.view(inputs.shape)
+        return inputs * self.mask.view(inputs.shape).to(inputs.dtype)
 
     def draw(self, n_samples: int) -> None:
         """Draws the mask of a batch; compiled code cannot, and takes the one that was drawn."""

@@ -27,6 +27,10 @@ class SupernetEmbedding(Embedding):
     beside it. The weights are a Gumbel-softmax over the field's ``alpha`` (Eq. 3), one draw per field and batch while
     training, a plain softmax else.
 
+    Attributes:
+        temperature: Of the Gumbel-softmax.
+        tracking: Whether running statistics move while training.
+
     Args:
         fields: All fields, in the order of the ids' columns.
         space: Candidates of each field; a field without rare values has ``Full()`` alone.
@@ -67,6 +71,7 @@ class SupernetEmbedding(Embedding):
             raise AutoDPQError("no field has rare values at this threshold: there is nothing to search")
         self.scale = scale
         self.temperature = 1.0
+        self.tracking = True
         self.candidates = tuple(
             tuple(choice for choice in space[fields[column].name] if isinstance(choice, DPQ))
             for column in self.quantized
@@ -92,38 +97,49 @@ class SupernetEmbedding(Embedding):
             logits = logits - torch.empty_like(logits).exponential_().log()
         return torch.softmax(logits / self.temperature + self.no_candidate, dim=1)
 
-    def quantize(self, rows: Tensor, present: Sequence[int], counts: Tensor) -> Tensor:
-        which = torch.tensor(present, device=rows.device)
-        quantized: Tensor = self.quantizers(rows, present)
-        candidates = self.normalise(quantized, which, counts)
-        mixed = torch.einsum("fc,fcnx->fnx", self.weights()[which], candidates)
-        return mixed * self.row_deviation[which][:, None] + self.row_mean[which][:, None] if self.scale else mixed
+    def quantize(self, rows: Tensor, fields: Tensor, counts: Tensor) -> Tensor:
+        quantized: Tensor = self.quantizers(rows, fields)
+        candidates = self.normalise(quantized, fields, counts)
+        mixed = torch.einsum("tc,tcnx->tnx", self.weights()[fields], candidates)
+        return mixed * self.row_deviation[fields][:, None] + self.row_mean[fields][:, None] if self.scale else mixed
 
-    def normalise(self, candidates: Tensor, which: Tensor, counts: Tensor) -> Tensor:
+    def normalise(self, candidates: Tensor, fields: Tensor, counts: Tensor) -> Tensor:
         """BatchNorm per field and candidate (Eq. 2).
 
         Args:
-            candidates: float [fields present, candidates, n, X].
-            which: int64 [fields present], the searched fields.
-            counts: int64 [fields present], how many of the n are real.
+            candidates: float [tiles, candidates, n, X].
+            fields: int64 [tiles], the searched field of each, rising.
+            counts: int64 [searched fields], how many of a field's rows are real; they come first.
         """
-        mean, variance = self.mean[which], self.variance[which]
+        mean, variance = self.mean, self.variance
         if self.training:
-            real = torch.arange(candidates.shape[2], device=counts.device) < counts[:, None]
-            share = real.to(candidates.dtype) / counts[:, None]
-            batch_mean = torch.einsum("fn,fcnx->fcx", share, candidates)
-            centred = candidates - batch_mean[:, :, None]
-            batch_variance = torch.einsum("fn,fcnx->fcx", share, centred.square())
+            n = candidates.shape[2]
+            tile = torch.arange(len(fields), device=fields.device) - torch.searchsorted(fields, fields)
+            left = (counts[fields] - tile * n)[:, None]
+            real = torch.arange(n, device=fields.device) < left
+            share = real.to(candidates.dtype) / counts[fields][:, None]
+
+            def average(values: Tensor) -> Tensor:
+                return torch.zeros_like(mean).index_add(0, fields, torch.einsum("tn,tcnx->tcx", share, values))
+
+            batch_mean = average(candidates)
+            centred = candidates - batch_mean[fields][:, :, None]
+            batch_variance = average(centred.square())
             # One row alone has no variance: its field keeps to the running statistics.
             few = (counts < 2)[:, None, None]
-            with torch.no_grad():
-                numbers = counts.to(candidates.dtype)
-                unbiased = batch_variance * (numbers / (numbers - 1).clamp(min=1))[:, None, None]
-                step = BATCH_NORM_MOMENTUM * ~few
-                self.mean[which] = mean + step * (batch_mean - mean)
-                self.variance[which] = variance + step * (unbiased - variance)
             mean, variance = torch.where(few, mean, batch_mean), torch.where(few, variance, batch_variance)
-        return (candidates - mean[:, :, None]) * (variance + BATCH_NORM_EPSILON).rsqrt()[:, :, None]
+            if self.tracking:
+                self._track(batch_mean, batch_variance, counts)
+        factor = (variance + BATCH_NORM_EPSILON).rsqrt()
+        return (candidates - mean[fields][:, :, None]) * factor[fields][:, :, None]
+
+    @torch.no_grad()
+    def _track(self, batch_mean: Tensor, batch_variance: Tensor, counts: Tensor) -> None:
+        """Moves the running statistics of the fields that a batch has at least two rare values of."""
+        unbiased = batch_variance * (counts / (counts - 1).clamp(min=1)).to(batch_variance.dtype)[:, None, None]
+        step = BATCH_NORM_MOMENTUM * (counts > 1)[:, None, None]
+        self.mean.addcmul_(step, batch_mean - self.mean)
+        self.variance.addcmul_(step, unbiased - self.variance)
 
     @torch.no_grad()
     def start_quantizers(self, seed: int) -> None:
@@ -135,9 +151,9 @@ class SupernetEmbedding(Embedding):
             self.row_deviation[number] = rows.std(0, unbiased=False)
             for candidate, choice in enumerate(self.candidates[number]):
                 self.quantizers.set_centroids(kmeans_centroids(rows, choice, seed), number, candidate)
-            quantized = self.quantizers(rows[None], [number])[0]
-            self.mean[number] = quantized.mean(1)
-            self.variance[number] = quantized.var(1, unbiased=False)
+                quantized = self.quantizers.decode(self.quantizers.encode(rows, number, candidate), number, candidate)
+                self.mean[number, candidate] = quantized.mean(0)
+                self.variance[number, candidate] = quantized.var(0, unbiased=False)
 
     def affine(self, field: int, candidate: int) -> tuple[Tensor, Tensor]:
         """What normalisation by running statistics and scaling come to: factor and shift, float [X] each."""

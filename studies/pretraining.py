@@ -43,14 +43,11 @@ def pretrain(
     state_path, log_path = folder / f"{name}.safetensors", folder / f"{name}.json"
     if not log_path.exists():
         curve: list[dict[str, Any]] = []
-        flattened: list[DeviceRows] = []
 
         def record(epoch: Epoch, network: Network) -> None:
             if epoch.best:
-                if not flattened:
-                    flattened.append(test.flattened(network))
                 point = {"seconds": epoch.seconds, "phase": "pretrain", "valid_auc": epoch.metrics.auc}
-                curve.append({**point, "test_auc": evaluate(network, flattened[0]).auc})
+                curve.append({**point, "test_auc": evaluate(network, test).auc})
             on_epoch(epoch)
 
         network, result = trainer.pretrain(record)

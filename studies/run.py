@@ -189,7 +189,7 @@ class Run:
         except AutoDPQError as error:
             raise AutoDPQError(f"{self.run.strategy}: {error}") from error
         network = self._final_network(task, plan)
-        valid = evaluate(network, self.trainer.valid.flattened(network))
+        valid = evaluate(network, self.trainer.valid)
         result = self._result(task, plan, network, valid)
         self._keep(network, result["record"])
         self.folder.finish(result)
@@ -255,7 +255,7 @@ class Run:
 
     def _result(self, task: SearchTask, plan: CompressionPlan, network: Network, valid: Metrics) -> dict[str, Any]:
         test = DeviceRows.load(self.prepared.test, self.trainer.device)
-        probabilities = predict(network, test.flattened(network))
+        probabilities = predict(network, test)
         metrics = evaluate_predictions(probabilities, self.prepared.test.labels)
         ledger = task.trainer.ledger(plan)
         seconds = sum(task.seconds.values())
@@ -316,7 +316,7 @@ class Run:
                 continue
             trial = point.reached_by
             network = self.folder.network_of(trial) if isinstance(trial, Trial) else trial
-            auc = evaluate(network, test.flattened(network)).auc
+            auc = evaluate(network, test).auc
             values = {"seconds": point.seconds, "phase": point.phase, "valid_auc": point.valid_auc}
             curve.append({**values, "test_auc": auc})
         return curve

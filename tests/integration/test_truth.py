@@ -45,7 +45,7 @@ def test_autodpq_comes_near_the_plan_that_generated_the_data(
 
     def test_auc(plan: str | float) -> float:
         network, _ = trainer.train_plan(CompressionPlan.from_json(str(plan)), pretrained)
-        return evaluate(network, test.flattened(network)).auc
+        return evaluate(network, test).auc
 
     true_auc, chosen_auc = test_auc(ready.truth["plan"]), test_auc(result["record"]["plan"])
     assert chosen_auc >= true_auc - 0.002, (chosen_auc, true_auc)

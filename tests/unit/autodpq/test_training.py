@@ -103,7 +103,7 @@ def test_the_best_epoch_is_restored():
     aucs = [epoch.metrics.auc for epoch in seen]
     assert result.best.metrics.auc == max(aucs)
     assert result.best.number == aucs.index(max(aucs)) + 1
-    assert evaluate(network, VALID.flattened(network)) == result.best.metrics
+    assert evaluate(network, VALID) == result.best.metrics
     # The last epoch was another network, so that there was something to restore.
     assert seen[-1].metrics != result.best.metrics
 
@@ -135,7 +135,7 @@ def test_an_exact_number_of_epochs(epochs):
     network, result, seen = fitted(epochs=epochs, recipe=replace(RECIPE, patience=1))
     assert result.epochs == len(seen) == epochs
     assert result.best.metrics.auc == max(epoch.metrics.auc for epoch in seen)
-    assert evaluate(network, VALID.flattened(network)) == result.best.metrics
+    assert evaluate(network, VALID) == result.best.metrics
 
 
 def test_no_more_epochs_than_the_recipe_allows():
@@ -203,7 +203,7 @@ def test_the_time_of_the_callback_is_not_counted(monkeypatch):
 
 def test_predictions_are_probabilities_in_evaluation_mode():
     network = network_of()
-    rows = VALID.flattened(network)
+    rows = VALID
     network.train()
     probabilities = predict(network, rows)
     assert not network.training
@@ -216,7 +216,7 @@ def test_predictions_are_probabilities_in_evaluation_mode():
 
 def test_predictions_do_not_depend_on_the_size_of_the_parts(monkeypatch):
     network = network_of()
-    rows = VALID.flattened(network)
+    rows = VALID
     whole = predict(network, rows)
     monkeypatch.setattr("autodpq.training.EVALUATION_BATCH", 7)
     np.testing.assert_allclose(predict(network, rows), whole, rtol=1e-6)
@@ -228,7 +228,7 @@ def test_predictions_that_are_not_finite_are_refused(value):
     with torch.no_grad():
         network.embedding.table[0] = value
     with pytest.raises(AutoDPQError, match="NaN or infinite"):
-        evaluate(network, VALID.flattened(network))
+        evaluate(network, VALID)
 
 
 def test_a_training_that_diverges_is_refused():

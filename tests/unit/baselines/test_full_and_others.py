@@ -68,7 +68,7 @@ def test_fe_continued_hands_over_its_best_epoch() -> None:
     FullEmbeddingContinued(search_epochs=3).search(task)
     assert task.handed_over is not None
     network, valid = task.handed_over.network, task.trainer.valid
-    assert evaluate(network, valid.flattened(network)).auc == max(auc for _, _, auc in journal.points)
+    assert evaluate(network, valid).auc == max(auc for _, _, auc in journal.points)
 
 
 def test_control_spends_as_many_search_epochs_as_autodpq() -> None:

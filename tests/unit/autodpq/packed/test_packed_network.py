@@ -82,7 +82,7 @@ def test_what_is_stored_is_the_ledger_to_the_byte() -> None:
 def test_predictions_are_those_of_the_codes_whatever_the_batches() -> None:
     network = make_network()
     ids = torch.from_numpy(random_ids(300))
-    rows = DeviceRows(network.embedding.flatten(ids), torch.zeros(300))
+    rows = DeviceRows(ids, torch.zeros(300))
     together = predict(network, rows)
     with torch.no_grad():
         one_by_one = torch.cat([network(part) for part in rows.ids.split(1)]).double().sigmoid().numpy()
@@ -91,7 +91,7 @@ def test_predictions_are_those_of_the_codes_whatever_the_batches() -> None:
 
 def test_weights_that_change_after_evaluation_are_seen() -> None:
     network = make_network()
-    rows = DeviceRows(network.embedding.flatten(torch.from_numpy(random_ids(50))), torch.zeros(50))
+    rows = DeviceRows(torch.from_numpy(random_ids(50)), torch.zeros(50))
     before = predict(network, rows)
     with torch.no_grad():
         for parameter in network.embedding.parameters():
