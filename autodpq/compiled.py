@@ -1,6 +1,6 @@
 """What torch's compiler makes faster of a training step, where there is one.
 
-Everything above the embeddings, from dropout to the loss, is one graph with its backward pass, for batches of full size;
+Everything above the embeddings, from dropout to the loss, is one graph with its backward pass, for full batches;
 lazy Adam's update of rows is another. A process compiles each once per model, not once per plan: the embeddings of all
 plans have one shape.
 """

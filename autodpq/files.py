@@ -1,17 +1,26 @@
-"""Files that are written whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
 from __future__ import annotations
 
-import contextlib
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from autodpq.errors import AutoDPQError
 
+Content = TypeVar("Content")
 
-@contextlib.contextmanager
+_PARTIAL = ".partial-"
+_STALE_SECONDS = 24 * 3600.0
+
+
+@contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside ``path`` that takes its place when the block ends without an error.
 
@@ -50,3 +59,69 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def whole_folder(folder: Path, read: Callable[[], Content | None], write: Callable[[Path], None]) -> Content:
+    """What a folder holds: read where it is sound; else written, whole or not at all, and read then.
+
+    Args:
+        folder: The folder; a damaged one is replaced.
+        read: Reads it; None where it is missing or damaged.
+        write: Writes the files into the folder given, which becomes ``folder``.
+
+    Raises:
+        AutoDPQError: It cannot be written.
+    """
+    content = read()
+    if content is not None:
+        return content
+    try:
+        with _partial_folder(folder.parent) as partial:
+            write(partial)
+            # A rename can reach the disk before the data: without this, a power cut leaves files of the right size,
+            # empty.
+            for path in partial.iterdir():
+                with path.open("rb+") as file:
+                    os.fsync(file.fileno())
+            _publish(partial, folder, read)
+    except OSError as error:
+        raise AutoDPQError(
+            f"{folder.parent}: the cache cannot be written: {error.strerror or error}; make room, or choose another "
+            "folder with cache_dir or AUTODPQ_CACHE"
+        ) from None
+    content = read()
+    if content is None:
+        raise AutoDPQError(f"{folder}: what was just written cannot be read back; is the disk full or failing?")
+    return content
+
+
+@contextmanager
+def _partial_folder(parent: Path) -> Iterator[Path]:
+    """A folder to write in that never outlives the writing, beside the folder that it may become."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for left in parent.glob(f"{_PARTIAL}*"):  # of processes that were killed
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+    partial = parent / f"{_PARTIAL}{uuid.uuid4().hex}"
+    partial.mkdir()
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _publish(partial: Path, folder: Path, read: Callable[[], object | None]) -> None:
+    """Moves a finished folder into place, unless another process has put the same there meanwhile."""
+    if folder.exists():
+        if read() is not None:
+            return
+        # Moved away first, so that the damaged copy is never half removed under its name.
+        damaged = folder.with_name(f"{_PARTIAL}{uuid.uuid4().hex}")
+        folder.rename(damaged)
+        shutil.rmtree(damaged, ignore_errors=True)
+    try:
+        partial.rename(folder)
+    except OSError:
+        if read() is None:
+            raise

@@ -42,7 +42,7 @@ class Network(nn.Module):
             head_loss(self.dropout, self.model, embeddings, first_order, labels).backward()  # type: ignore[no-untyped-call]
 
     def _embedded(self, flat: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Embeddings, float [batch, fields, X], and sums of first-order weights, float [batch], if the model has any."""
+        """Embeddings, float [batch, fields, X], and sums of first-order weights, float [batch], or None."""
         embedding = self.embedding
         return embedding(flat), embedding.first_order_sum(flat) if embedding.first_order is not None else None
 

@@ -65,7 +65,11 @@ def run(
     split: Annotated[str | None, typer.Option(help="random, time, column or auto; else the data set's way.")] = None,
     resplit: Annotated[bool, typer.Option("--resplit", help="A split of its own for every seed.")] = False,
     frequency_scope: Annotated[str, typer.Option(help="Count values over all rows, or over train rows.")] = "all",
+    optimizer: Annotated[
+        str, typer.Option(help="adam, lazy-adam (the batch's rows of the tables alone), or auto: by the tables' size.")
+    ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    compile: Annotated[str, typer.Option(help="Compile training steps: on, off, or auto, where it pays.")] = "auto",
     executor: Annotated[str, typer.Option(help="Train trials on this machine (local) or on a Ray cluster (ray).")] = (
         "local"
     ),
@@ -109,7 +113,9 @@ def run(
         "split": split,
         "resplit": resplit,
         "frequency_scope": frequency_scope,
+        "optimizer": optimizer,
         "device": device,
+        "compile": compile,
         "executor": executor,
         "jobs": jobs,
         "ray_address": ray_address,

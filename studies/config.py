@@ -49,7 +49,9 @@ class StudyConfig(BaseModel):
         split: How the data is split; None takes the data set's way.
         resplit: Give every seed a split of its own, the same for all strategies.
         frequency_scope: Count frequencies over all rows, or over the training rows alone.
+        optimizer: ``adam``, ``lazy-adam``, or ``auto``, which the size of the tables decides.
         device: Where to train.
+        compile: Whether training steps are compiled; ``auto`` where it pays.
         executor: Where trials are trained: on this machine, or on a Ray cluster.
         jobs: Processes of this machine that train trials side by side.
         ray_address: The cluster, as host:port, or "auto".
@@ -79,7 +81,9 @@ class StudyConfig(BaseModel):
     split: Literal["random", "time", "column", "auto"] | None = None
     resplit: bool = False
     frequency_scope: Literal["all", "train"] = "all"
+    optimizer: Literal["auto", "adam", "lazy-adam"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
     executor: Literal["local", "ray"] = "local"
     jobs: int = Field(1, ge=1)
     ray_address: str = "auto"
@@ -234,10 +238,19 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def study_recipe(config: StudyConfig, dataset: EncodedDataset) -> Recipe:
+    """How all models of a study are trained, its optimizer decided."""
+    recipe = dataclasses.replace(find_recipe(config.recipe), optimizer=config.optimizer)
+    fields = dataset.fields(config.threshold or dataset_spec(config.dataset).threshold)
+    return dataclasses.replace(recipe, optimizer=recipe.optimizer_for(fields))
+
+
 def run_config(config: StudyConfig, dataset: EncodedDataset, model: str, strategy: Strategy, seed: int) -> RunConfig:
     """The configuration of one run of a study."""
     spec = dataset_spec(config.dataset)
-    recipe: Recipe = find_recipe(config.recipe)
+    recipe = dataclasses.asdict(study_recipe(config, dataset))
+    if recipe["optimizer"] == "adam":  # which it always was before there was another: what was measured then is found
+        del recipe["optimizer"]
     return RunConfig(
         data={
             "name": dataset.name,
@@ -251,7 +264,7 @@ def run_config(config: StudyConfig, dataset: EncodedDataset, model: str, strateg
         strategy=label(strategy),
         options=options_of(strategy),
         seed=seed,
-        recipe=dataclasses.asdict(recipe),
+        recipe=recipe,
         init=config.init,
         candidates=tuple(str(choice) for choice in candidates(config.K or spec.K, config.D or spec.D)),
         trials=config.trials,

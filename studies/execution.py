@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from autodpq.data import Samples
+from autodpq.errors import AutoDPQError
 from autodpq.models import MODELS, CTRModel
 from autodpq.plan import CompressionPlan, Field
 from autodpq.recipes import Recipe
@@ -65,6 +66,7 @@ class TrainerSpec:
         train: Training rows.
         valid: Validation rows.
         pretrained: Where plans start; None from nothing.
+        compiled: Whether training steps are compiled.
     """
 
     fields: tuple[Field, ...]
@@ -75,12 +77,20 @@ class TrainerSpec:
     train: Samples
     valid: Samples
     pretrained: dict[str, npt.NDArray[Any]] | None
+    compiled: bool = False
 
     def build(self, model: type[CTRModel] | None = None) -> tuple[Trainer, dict[str, Tensor] | None]:
-        """The trainer, and where its plans start; ``model`` is given where its name would not be known."""
+        """The trainer, and where its plans start; ``model`` is given where its name would not be known.
+
+        Raises:
+            AutoDPQError: Steps are to be compiled, and cannot be here: trials must not differ in the last digits.
+        """
         device = torch.device(self.device)
         model = model or MODELS.find(self.model)
-        trainer = Trainer(self.fields, model, self.recipe, self.seed, device, self.train, self.valid)
+        rows = self.train, self.valid
+        trainer = Trainer(self.fields, model, self.recipe, self.seed, device, *rows, compiled=self.compiled)
+        if self.compiled and trainer.compilation is not None and trainer.compilation.failure is not None:
+            raise AutoDPQError(f"--compile: {trainer.compilation.failure}; use --compile off")
         return trainer, None if self.pretrained is None else from_arrays(self.pretrained, device)
 
 

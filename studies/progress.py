@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
+from autodpq.compiled import Compilation
 from autodpq.data import EncodedDataset
 from autodpq.plan import CompressionPlan, Field
 from autodpq.training import Epoch
@@ -98,6 +99,13 @@ class Progress:
     def mirrored(self, address: str) -> None:
         """Trials are copied to an Optuna storage."""
         self.console.print(f"To watch the trials: optuna-dashboard {address}", markup=False, soft_wrap=True)
+
+    def compiled(self, compilation: Compilation) -> None:
+        """Training steps are compiled, or cannot be; where they were before, there is nothing to tell."""
+        if compilation.failure is not None:
+            self.warn(f"training steps are not compiled: {compilation.failure}")
+        elif compilation.seconds > 1:
+            self.console.print(f"Training steps compiled in {compilation.seconds:.0f} s", highlight=False)
 
     def start_run(self, run: RunConfig) -> None:
         """A run begins."""

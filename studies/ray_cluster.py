@@ -124,7 +124,7 @@ class RayCluster:
         """Brings rows to the cluster, once however many runs use them, and for as long as any may."""
         key = id(rows)
         if key not in self._rows:
-            self._rows[key] = weakref.ref(rows, lambda _: self._rows.pop(key, None)), self._ray.put(rows)
+            self._rows[key] = weakref.ref(rows, lambda _: self._rows.pop(key, None)), self._ray.put(rows.in_memory())
         return self._rows[key][1]
 
     def ask(self, method: str, *arguments: Any) -> Any:

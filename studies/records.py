@@ -47,6 +47,8 @@ RECORD_COLUMNS = (
     "pruned_trials",
     "restarted_trials",
     "plan",
+    "optimizer",
+    "compiled",
     "device",
     "machine",
     "version",

@@ -171,6 +171,7 @@ class Run:
             name: getattr(self.config, name) for name in ("executor", "jobs", "cpus_per_trial", "gpus_per_trial")
         }
         asked = {**dataclasses.asdict(run), **execution, "device": str(self.trainer.device), "threads": 1}
+        asked |= {"optimizer": self.trainer.optimizer, "compiled": self.trainer.compiled}
         asked["sources"] = sources(self.trainer.model, type(strategy))
         asked["loading"] = {name: getattr(self.config, name) for name in LOADING}
         write_json(path / "config.json", {**asked, "machine": machine_name(), "versions": versions()})
@@ -281,6 +282,8 @@ class Run:
             sum(trial.state == "pruned" for trial in task.history),
             sum(trial.attempts > 1 for trial in task.history),
             plan.to_json(),
+            self.trainer.optimizer,
+            self.trainer.compiled,
             device_name(self.trainer.device),
             machine_name(),
             __version__,

@@ -9,13 +9,14 @@ import optuna
 import pandas as pd
 import torch
 
+from autodpq.compiled import MIN_ROWS, why_not
 from autodpq.errors import AutoDPQError
 from autodpq.models import MODELS
-from autodpq.recipes import find_recipe
+from autodpq.recipes import Recipe
 from autodpq.strategy import Strategy
 from autodpq.trainer import Trainer
 from autodpq.training import DeviceRows
-from studies.config import RunConfig, StudyConfig, make_strategies, run_config
+from studies.config import RunConfig, StudyConfig, make_strategies, run_config, study_recipe
 from studies.execution import TrainerSpec, to_arrays
 from studies.files import read_json, write_json
 from studies.machine import choose_device, torch_settings
@@ -82,22 +83,28 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
             if run.data != data:
                 data, prepared = run.data, prepare_for(dataset, run.data)
             if shared is None or shared.name != run.pretrained_id:
-                shared = _share(context, run, model, prepared, device)
+                shared = _share(context, run, model, prepared, study_recipe(config, dataset), device)
             record = Run(context, run, strategy, shared).execute()
             write_records(out)
             progress.end_run(run, record)
     return write_records(out)
 
 
-def _share(context: Context, run: RunConfig, model: str, prepared: Prepared, device: torch.device) -> Shared:
+def _share(
+    context: Context, run: RunConfig, model: str, prepared: Prepared, recipe: Recipe, device: torch.device
+) -> Shared:
     config, progress = context.config, context.progress
-    recipe, rows = find_recipe(config.recipe), (prepared.train, prepared.valid)
-    trainer = Trainer(prepared.fields, MODELS.find(model), recipe, run.seed, device, *rows)
+    rows = prepared.train, prepared.valid
+    pays = why_not(device) is None and len(prepared.train) >= MIN_ROWS
+    compiled = config.compile == "on" or (config.compile == "auto" and pays)
+    trainer = Trainer(prepared.fields, MODELS.find(model), recipe, run.seed, device, *rows, compiled=compiled)
+    if trainer.compilation is not None:
+        progress.compiled(trainer.compilation)
     test = DeviceRows.load(prepared.test, device)
     pretraining = pretrain(context.out / "pretrained", run.pretrained_id, trainer, test, progress.epoch)
     start = to_arrays(pretraining.pretrained.state) if config.init == "pretrained" else None
     there = str(device) if config.executor == "local" else "cuda" if config.gpus_per_trial else "cpu"
-    spec = TrainerSpec(prepared.fields, model, recipe, run.seed, there, *rows, start)
+    spec = TrainerSpec(prepared.fields, model, recipe, run.seed, there, *rows, start, trainer.compiled)
     return Shared(run.pretrained_id, prepared, trainer, pretraining, spec)
 
 

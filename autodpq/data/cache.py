@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import re
-import shutil
-import time
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +17,13 @@ from autodpq.data.digest import file_digest
 from autodpq.data.encoding import encode_table
 from autodpq.data.source import Source
 from autodpq.errors import AutoDPQError
+from autodpq.files import whole_folder
 from autodpq.plan import CompressionPlan
 
 ENCODING_VERSION = 1
 """Goes up when the same source and settings would be encoded otherwise."""
 
 _META = "meta.json"
-_PARTIAL = ".partial-"
-_STALE_SECONDS = 24 * 3600.0
 
 
 def cache_root(cache_dir: str | os.PathLike[str] | None) -> Path:
@@ -59,24 +53,13 @@ def load_cached(source: Source, cache: Path) -> EncodedDataset:
     fingerprint = fingerprint_of(source)
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", source.name)[:40].lstrip(".")
     folder = cache / "datasets" / f"{name}-{fingerprint[:16]}"
-    dataset = open_cached(folder, source.name, fingerprint)
-    if dataset is not None:
-        return dataset
-    try:
-        with _partial_folder(folder.parent) as partial:
-            table = source.read()
-            encode_table(table, partial, source.where)
-            _write_meta(partial, fingerprint, table.field_names, table.plan)
-            _publish(partial, folder, source.name, fingerprint)
-    except OSError as error:
-        raise AutoDPQError(
-            f"{folder.parent}: the cache cannot be written: {error.strerror or error}; make room, or choose another "
-            "folder with cache_dir or AUTODPQ_CACHE"
-        ) from None
-    dataset = open_cached(folder, source.name, fingerprint)
-    if dataset is None:
-        raise AutoDPQError(f"{folder}: what was just written cannot be read back; is the disk full or failing?")
-    return dataset
+
+    def write(partial: Path) -> None:
+        table = source.read()
+        encode_table(table, partial, source.where)
+        _write_meta(partial, fingerprint, table.field_names, table.plan)
+
+    return whole_folder(folder, lambda: open_cached(folder, source.name, fingerprint), write)
 
 
 def open_cached(folder: Path, name: str, fingerprint: str) -> EncodedDataset | None:
@@ -130,24 +113,8 @@ def _open(folder: Path, name: str, meta: dict[str, Any]) -> EncodedDataset:
     )
 
 
-@contextlib.contextmanager
-def _partial_folder(parent: Path) -> Iterator[Path]:
-    """A folder to write in that never outlives the writing, beside the folder that it may become."""
-    parent.mkdir(parents=True, exist_ok=True)
-    for left in parent.glob(f"{_PARTIAL}*"):  # of processes that were killed
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
-    partial = parent / f"{_PARTIAL}{uuid.uuid4().hex}"
-    partial.mkdir()
-    try:
-        yield partial
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
 def _write_meta(folder: Path, fingerprint: str, field_names: tuple[str, ...], plan: CompressionPlan | None) -> None:
-    """Describes the folder's files, and sees to it that all of them have reached the disk."""
+    """Describes the folder's files."""
     files: dict[str, tuple[int, str | None]] = {}
     for path in sorted(folder.iterdir()):
         # The ids may be gigabytes: their size is checked whenever they are opened, their content is not.
@@ -161,23 +128,3 @@ def _write_meta(folder: Path, fingerprint: str, field_names: tuple[str, ...], pl
         "files": files,
     }
     (folder / _META).write_text(json.dumps(meta, indent=1), "utf-8")
-    # A rename can reach the disk before the data: without this, a power cut leaves files of the right size, empty.
-    for path in folder.iterdir():
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-
-
-def _publish(partial: Path, folder: Path, name: str, fingerprint: str) -> None:
-    """Moves a finished folder into place, unless another process has put the same there meanwhile."""
-    if folder.exists():
-        if open_cached(folder, name, fingerprint) is not None:
-            return
-        # Moved away first, so that the damaged copy is never half removed under its name.
-        damaged = folder.with_name(f"{_PARTIAL}{uuid.uuid4().hex}")
-        folder.rename(damaged)
-        shutil.rmtree(damaged, ignore_errors=True)
-    try:
-        partial.rename(folder)
-    except OSError:
-        if open_cached(folder, name, fingerprint) is None:
-            raise

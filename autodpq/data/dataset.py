@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from autodpq.data.source import BATCH_ROWS
 from autodpq.errors import AutoDPQError
+from autodpq.files import whole_folder
 from autodpq.plan import CompressionPlan, Field
 
 IntArray = npt.NDArray[np.integer]
+
+_IDS = "ids.npy"
 
 
 @dataclass(frozen=True)
@@ -41,8 +47,42 @@ class Samples:
     ids: npt.NDArray[np.int32]
     labels: npt.NDArray[np.uint8]
 
+    def in_memory(self) -> Samples:
+        """The same rows, for a machine that the file is not on."""
+        return Samples(np.array(self.ids), self.labels)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is sent to another process: of memory-mapped ids the file, rather than gigabytes."""
+        if isinstance(self.ids, np.memmap) and self.ids.filename is not None:
+            return _open_samples, (str(self.ids.filename), self.labels)
+        return Samples, (self.ids, self.labels)
+
     def __len__(self) -> int:
         return len(self.labels)
+
+
+def _open_samples(path: str, labels: npt.NDArray[np.uint8]) -> Samples:
+    return Samples(np.load(path, mmap_mode="r", allow_pickle=False), labels)
+
+
+def _mapped(
+    folder: Path, shape: tuple[int, ...], fill: Callable[[npt.NDArray[np.int32]], None]
+) -> npt.NDArray[np.int32]:
+    """Ids in a folder of the cache, memory-mapped; ``fill`` makes them where they are not there yet."""
+
+    def read() -> npt.NDArray[np.int32] | None:
+        try:
+            ids: npt.NDArray[np.int32] = np.load(folder / _IDS, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError):
+            return None
+        return ids if ids.shape == shape and ids.dtype == np.int32 else None
+
+    def write(partial: Path) -> None:
+        ids = np.lib.format.open_memmap(partial / _IDS, "w+", np.dtype(np.int32), shape)
+        fill(ids)
+        ids.flush()
+
+    return whole_folder(folder, read, write)
 
 
 @dataclass(frozen=True)
@@ -107,8 +147,24 @@ class EncodedDataset:
         return replace(self, ids=ids, labels=labels, time=None, split_column=None, truth=None)
 
     def rows(self, rows: IntArray) -> Samples:
-        """The given rows, copied into memory."""
-        return Samples(np.ascontiguousarray(self.ids[rows]), np.ascontiguousarray(self.labels[rows]))
+        """The given rows: memory-mapped from a copy in the cache, or in memory for data built in memory.
+
+        Raises:
+            AutoDPQError: The cache cannot be written.
+        """
+        if self.folder is None:
+            return Samples(np.ascontiguousarray(self.ids[rows]), np.ascontiguousarray(self.labels[rows]))
+        selected = hashlib.sha256(f"{self.fingerprint}:{len(self)}:".encode())
+        selected.update(rows.astype("<i8").tobytes())
+        folder = self.folder / "parts" / selected.hexdigest()[:24]
+
+        def fill(ids: npt.NDArray[np.int32]) -> None:
+            for start in range(0, len(rows), BATCH_ROWS):
+                part = slice(start, start + BATCH_ROWS)
+                ids[part] = self.ids[rows[part]]
+
+        ids = _mapped(folder, (len(rows), len(self.field_names)), fill)
+        return Samples(ids, self.labels[rows])
 
     def recounted(self, rows: IntArray) -> EncodedDataset:
         """The same data with frequencies counted over ``rows`` alone (what one deploys).
@@ -118,21 +174,32 @@ class EncodedDataset:
         Args:
             rows: Row indices, none of them twice.
         """
-        ids = np.empty(self.ids.shape, np.int32)
-        all_counts, all_ranks = [], []
+        all_counts, all_ranks, from_old = [], [], []
         for column, old in enumerate(self.counts):
             counts = np.bincount(self.ids[rows, column], minlength=len(old))
             order = np.argsort(-counts, kind="stable")
             seen = int((counts > 0).sum())
             rank = np.full(len(old), seen, np.int32)
             rank[order[:seen]] = np.arange(seen, dtype=np.int32)
-            ids[:, column] = rank[self.ids[:, column]]
+            from_old.append(rank)
             kept = counts[order[:seen]].astype(np.int64)
             all_counts.append(kept if seen == len(old) else np.append(kept, 0))
             all_ranks.append(rank if self.ranks is None else rank[self.ranks[column]])
         # Which rows were counted is a setting of the encoding: another selection must not share the fingerprint.
         counted = hashlib.sha256(np.sort(rows).astype("<i8").tobytes()).hexdigest()
         fingerprint = hashlib.sha256(f"{self.fingerprint}:{counted}".encode()).hexdigest()
+
+        def exchange(ids: npt.NDArray[np.int32]) -> None:
+            for start in range(0, len(self), BATCH_ROWS):
+                part = slice(start, start + BATCH_ROWS)
+                for column, rank in enumerate(from_old):
+                    ids[part, column] = rank[self.ids[part, column]]
+
+        if self.folder is None:
+            ids = np.empty(self.ids.shape, np.int32)
+            exchange(ids)
+        else:
+            ids = _mapped(self.folder / "recounted" / fingerprint[:24], self.ids.shape, exchange)
         return replace(self, ids=ids, counts=tuple(all_counts), fingerprint=fingerprint, ranks=tuple(all_ranks))
 
     def vocabulary(self) -> pl.DataFrame:

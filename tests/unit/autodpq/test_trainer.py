@@ -132,7 +132,7 @@ def test_the_full_plan_from_the_pretrained_weights_is_the_pretrained_network(mod
     pretrained, result = trainer.pretrain()
     network = trainer.build(trainer.full_plan())
     trainer.start(network, snapshot(pretrained))
-    assert evaluate(network, trainer.valid.flattened(network)) == result.best.metrics
+    assert evaluate(network, trainer.valid) == result.best.metrics
     assert states_equal(network.state_dict(), pretrained.state_dict())
 
 
