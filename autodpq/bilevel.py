@@ -91,9 +91,11 @@ def alpha_gradient(
     embedding = supernet_of(network)
     ids, labels = valid
     # Running statistics move once per batch, in the step that is really taken.
-    embedding.tracking = False
+    sparse, embedding.tracking = embedding.sparse_gradients, False
     try:
         if xi:
+            # A gradient that is differentiated once more is dense.
+            embedding.sparse_gradients = False
             return _unrolled_gradient(network, train, valid, xi)
         # The way back to tables and centroids is not gone.
         _differentiate(network, alpha=True, weights=False)
@@ -107,7 +109,7 @@ def alpha_gradient(
         loss = nn.functional.binary_cross_entropy_with_logits(logits, labels[rare], reduction="sum") / len(labels)
         return torch.autograd.grad(loss, embedding.alpha)[0]
     finally:
-        embedding.tracking = True
+        embedding.sparse_gradients, embedding.tracking = sparse, True
 
 
 def _unrolled_gradient(
@@ -116,8 +118,6 @@ def _unrolled_gradient(
     """The gradient through one unrolled step of W; alpha then acts on every sample, through the weights."""
     embedding = supernet_of(network)
     _differentiate(network, alpha=True, weights=True)
-    # A gradient that is differentiated once more is dense.
-    sparse, embedding.sparse_gradients = embedding.sparse_gradients, False
     network.train()
     trained = {name: value for name, value in network.named_parameters() if name != ALPHA}
     # BatchNorm's statistics of the model must not move either.
@@ -130,7 +130,6 @@ def _unrolled_gradient(
     network.eval()
     embedding.train()
     loss = _loss(network, *valid, weights) / len(valid[1])
-    embedding.sparse_gradients = sparse
     return torch.autograd.grad(loss, embedding.alpha)[0]
 
 

@@ -134,9 +134,10 @@ def compile_step(
         torch._dynamo.config.trace_autograd_ops = True
         compiled_backward(dropout, model.train(), embeddings, first_order, torch.ones(batch_size))
         for width in ((embedding_dim,), ()) if lazy else ():
-            table, rows, one = (torch.ones(3, *width) for _ in range(3)), torch.arange(2), torch.ones(())
+            # Nothing here may be twice the same, or as long as something else by chance: code would count on it.
+            tables, numbers = (torch.ones(5, *width) for _ in range(3)), (torch.ones(()) for _ in range(3))
             with torch.no_grad():
-                compiled_update_rows()(*table, rows, torch.ones(2, *width), one, one, one)
+                compiled_update_rows()(*tables, torch.arange(2), torch.ones(2, *width), *numbers)
     except Exception as error:  # a compiler may fail in any way; training goes on without it
         return Compilation(time.perf_counter() - begin, one_line(error))
     return Compilation(time.perf_counter() - begin, None)

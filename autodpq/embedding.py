@@ -106,9 +106,10 @@ class Embedding(nn.Module, ABC):
         fields = torch.repeat_interleave(tiles)
         shift = (tiles.cumsum(0) - tiles) * TILE - (counts.cumsum(0) - counts)
         slots = torch.arange(len(columns), device=flat.device) + shift[columns]
-        # What fills a tile up is the first raw row; its output is dropped, so that it gets no gradient.
-        filled = flat.new_zeros(len(fields) * TILE)
-        filled[slots] = flat.flatten()[positions] - self.n_direct
+        # What fills a tile up is a row of the batch; its output is dropped, so that nothing is added to its gradient.
+        rare = flat.flatten()[positions] - self.n_direct
+        filled = rare[:1].repeat(len(fields) * TILE)
+        filled[slots] = rare
         raw_rows = gather(self.raw, filled.view(-1, TILE), merge=self._merge(self.raw, filled))
         rows = self.quantize(raw_rows, fields, counts)
         return gather(self.table, direct, positions, rows.flatten(0, 1)[slots], merge)

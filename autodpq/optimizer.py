@@ -116,8 +116,9 @@ class Adam:
         )
 
     def _step_rows(self, state: _State, gradient: Tensor) -> None:
-        rows, values = gradient._indices()[0], gradient._values()
-        # Numbers that change from step to step are tensors, lest compiled code be compiled for each.
+        # A copy, and weights that are no parameter: compiled code would know the sizes of a view and of a parameter, and
+        # be compiled anew for every plan. Numbers that change from step to step are tensors for the same reason.
+        rows, values = gradient._indices()[0].clone(), gradient._values()
         rate, root = self._rate / (1 - BETA1**state.step), (1 - BETA2**state.step).sqrt()
         l2 = torch.tensor(state.l2, device=values.device)
-        self._update(state.weights, state.mean, state.square, rows, values, rate, root, l2)
+        self._update(state.weights.detach(), state.mean, state.square, rows, values, rate, root, l2)

@@ -137,17 +137,20 @@ def train_autodpq(data: Data, seconds: float, compiled: bool) -> Row:
     recipe = Recipe("peers", DIM, hidden=HIDDEN, dropout=DROPOUT, learning_rate=LEARNING_RATE, batch_size=BATCH)
     fields = [Field(name, size, size) for name, size in zip(FIELDS, data.sizes, strict=True)]
     samples = Samples(data.ids, data.labels)
-    trainer = Trainer(fields, DeepFM, recipe, 0, torch.device("cpu"), samples, Samples(data.ids[:1], data.labels[:1]))
+    one, device = Samples(data.ids[:1], data.labels[:1]), torch.device("cpu")
+    trainer = Trainer(fields, DeepFM, recipe, 0, device, samples, one, compiled=compiled)
     network = trainer.build(trainer.full_plan())
-    rows, optimizer = trainer.train.flattened(network), make_optimizer(network, recipe)
+    optimizer = make_optimizer(network, recipe)
     network.train()
-    if compiled:
-        network.compile()
 
     def step(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
         training_step(network, optimizer, *batch, recipe.l2)
 
-    return time_steps(lambda: rows.batches(BATCH, 0, 0), step, seconds, compiled)
+    row = time_steps(lambda: trainer.train.batches(network, BATCH, 0, 0), step, seconds)
+    if trainer.compilation is None:
+        return row
+    assert trainer.compilation.failure is None, trainer.compilation.failure
+    return {**row, "compile_seconds": round(trainer.compilation.seconds, 2)}
 
 
 def train_torchfm(data: Data, seconds: float, loader: bool) -> Row:

@@ -241,7 +241,7 @@ def _digest(text: str) -> str:
 def study_recipe(config: StudyConfig, dataset: EncodedDataset) -> Recipe:
     """How all models of a study are trained, its optimizer decided."""
     recipe = dataclasses.replace(find_recipe(config.recipe), optimizer=config.optimizer)
-    fields = dataset.fields(config.threshold or dataset_spec(config.dataset).threshold)
+    fields = [DataField(*named, 0) for named in zip(dataset.field_names, map(len, dataset.counts), strict=True)]
     return dataclasses.replace(recipe, optimizer=recipe.optimizer_for(fields))
 
 

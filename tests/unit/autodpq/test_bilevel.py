@@ -182,6 +182,52 @@ def test_alpha_gradient_leaves_weights_and_running_statistics_alone(xi):
         assert torch.equal(value, before[name]), name
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("xi", [0.0, 0.1])
+@pytest.mark.parametrize("model", [DeepFM, PNN])
+def test_alpha_gradient_moves_no_buffer_and_no_switch(model, xi, sparse):
+    network = network_of(model, dropout=0.2)
+    network.embedding.sparse_gradients = sparse
+    # Statistics that have moved already, and would move on.
+    network(rows_of(network, 24, 3)[0])
+    buffers = {name: value.clone() for name, value in network.named_buffers()}
+    assert {"embedding.mean", "embedding.variance", "model.mlp.layers.1.running_mean"} <= set(buffers)
+    for seed in range(3):
+        alpha_gradient(network, rows_of(network, 24, seed), rows_of(network, 16, seed + 10), xi)
+    for name, value in network.named_buffers():
+        assert torch.equal(value, buffers[name]), name
+    assert network.embedding.sparse_gradients == sparse and network.embedding.tracking
+    assert all(parameter.grad is None for parameter in network.parameters())
+    network.train()
+    network(rows_of(network, 24, 4)[0])
+    assert not torch.equal(network.embedding.mean, buffers["embedding.mean"])
+
+
+@pytest.mark.parametrize("xi", [0.0, 0.1, 1.0])
+def test_alpha_gradient_is_the_same_with_sparse_gradients(xi):
+    gradients = []
+    for sparse in (False, True):
+        network = network_of()
+        network.embedding.sparse_gradients = sparse
+        torch.manual_seed(5)
+        gradients.append(alpha_gradient(network, rows_of(network, 24, 1), rows_of(network, 16, 2), xi))
+    assert torch.equal(*gradients) and (gradients[0][0].abs() > 1e-6).all()
+
+
+@pytest.mark.parametrize("xi", [0.0, 0.1])
+def test_switches_are_set_back_where_the_gradient_fails(monkeypatch, xi):
+    network = network_of()
+    network.embedding.sparse_gradients = True
+
+    def fails(embeddings):
+        raise RuntimeError("made to fail")
+
+    monkeypatch.setattr(network.model, "forward", fails)
+    with pytest.raises(RuntimeError, match="made to fail"):
+        alpha_gradient(network, rows_of(network, 24, 1), rows_of(network, 16, 2), xi)
+    assert network.embedding.sparse_gradients and network.embedding.tracking
+
+
 def test_the_temperature_of_the_choice():
     by_step = SearchOptions()
     for step in (0, 1, 10_000, 19_799, 19_801, 10**6):

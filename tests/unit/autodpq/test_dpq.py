@@ -311,12 +311,15 @@ def quantizers_of(candidates, **options):
     return quantizers
 
 
-@pytest.mark.parametrize("fields", [[0, 1, 2, 3], [0], [1], [2], [3], [0, 3], [1, 2], [0, 1, 3]])
+@pytest.mark.parametrize(
+    "fields",
+    [[0, 1, 2, 3], [0], [1], [2], [3], [0, 3], [1, 2], [0, 1, 3], [0, 0, 1], [1, 1, 1], [0, 2, 2, 3, 3, 3], [1, 3]],
+)
 @pytest.mark.parametrize("scores", SCORES)
 def test_quantizers_of_unequal_candidates(fields, scores):
     quantizers = quantizers_of(CANDIDATES, scores=scores, temperature=0.6)
-    rows = rows_of(len(fields), 3)
-    soft, hard = quantizers(rows, fields), quantizers.eval()(rows, fields)
+    rows, which = rows_of(len(fields), 3), torch.tensor(fields)
+    soft, hard = quantizers(rows, which), quantizers.eval()(rows, which)
     assert soft.shape == hard.shape == (len(fields), 4, 3, X)
     for place, field in enumerate(fields):
         for number, choice in enumerate(CANDIDATES[field]):
@@ -329,9 +332,82 @@ def test_quantizers_of_unequal_candidates(fields, scores):
                 assert torch.equal(hard[place, number, n], reference_hard(row, centroids, centroids, choice.D, scores))
 
 
+# Of one D, alike in all fields, alike in all but one field, and nothing alike.
+SPACES = {
+    "one D": [[DPQ(4, 2)], [DPQ(3, 2)], [DPQ(6, 2)]],
+    "one D, unequal numbers": [[DPQ(4, 2), DPQ(2, 2)], [DPQ(3, 2)], [DPQ(6, 2), DPQ(2, 2), DPQ(5, 2)]],
+    "alike, not in order": [[DPQ(2, 4), DPQ(3, 1), DPQ(4, 4)]] * 3,
+    "one D per field": [[DPQ(4, 2)], [DPQ(3, 4)], [DPQ(6, 8)]],
+    "alike but one": [[DPQ(2, 4), DPQ(3, 1)], [DPQ(2, 4), DPQ(3, 1)], [DPQ(3, 1), DPQ(2, 4)]],
+    "unequal": CANDIDATES[:3],
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(list(SPACES.values())),
+    st.lists(st.integers(0, 2), min_size=1, max_size=6),
+    st.booleans(),
+    st.integers(0, 1000),
+)
+def test_a_tile_is_quantized_as_if_it_came_alone(candidates, fields, training, seed):
+    quantizers = quantizers_of(candidates, temperature=0.6).train(training)
+    rows, which = rows_of(len(fields), 3, seed=seed), torch.tensor(sorted(fields))
+    outputs = quantizers(rows, which)
+    assert outputs.shape == (len(fields), max(map(len, candidates)), 3, X)
+    for place, field in enumerate(which.tolist()):
+        for number, choice in enumerate(candidates[field]):
+            centroids = quantizers.centroids(field, number)
+            for n in range(3):
+                given_row = rows[place, n]
+                if training:
+                    expected = reference_soft(given_row, centroids, centroids, choice.D, "inner", 0.6)
+                else:
+                    expected = reference_hard(given_row, centroids, centroids, choice.D, "inner")
+                torch.testing.assert_close(outputs[place, number, n], expected)
+
+
+@pytest.mark.parametrize("candidates", SPACES.values(), ids=SPACES)
+def test_gradients_of_several_tiles_of_a_field_are_summed(candidates):
+    quantizers = quantizers_of(candidates, temperature=0.6)
+    fields = torch.tensor([0, 0, 2, 2, 2])
+    rows = rows_of(5, 3).requires_grad_()
+    real = torch.tensor([[number < len(row) for number in range(max(map(len, candidates)))] for row in candidates])
+    weight = torch.randn(5, real.shape[1], 3, X, dtype=torch.float64) * real[fields][:, :, None, None]
+    inputs = [rows, *quantizers.parameters()]
+    gradients = torch.autograd.grad((quantizers(rows, fields) * weight).sum(), inputs, allow_unused=True)
+    each = [
+        torch.autograd.grad(
+            (quantizers(rows[place, None], field[None]) * weight[place]).sum(), inputs, allow_unused=True
+        )
+        for place, field in enumerate(fields)
+    ]
+    for number, (gradient, parameter) in enumerate(zip(gradients, inputs, strict=True)):
+        parts = [part[number] for part in each if part[number] is not None]
+        expected = sum(parts, torch.zeros_like(parameter))
+        torch.testing.assert_close(torch.zeros_like(parameter) if gradient is None else gradient, expected)
+    absent = [quantizers.group(1, number) for number in range(len(candidates[1]))]
+    for group, place, column in absent:
+        assert group.keys.grad is None
+        (gradient,) = (one for one, parameter in zip(gradients, inputs, strict=True) if parameter is group.keys)
+        assert gradient is None or (gradient[place, column] == 0).all()
+    assert (gradients[0] != 0).any(2).all()
+
+
+def test_a_group_whose_fields_are_absent_is_not_touched():
+    quantizers = quantizers_of(CANDIDATES, temperature=0.6)
+    # Only field 2 has codes of eight subspaces.
+    alone, _, _ = quantizers.group(2, 0)
+    assert alone.n_subspaces == 8
+    quantizers(rows_of(3, 2), torch.tensor([0, 1, 3])).square().sum().backward()
+    assert alone.keys.grad is None
+    quantizers(rows_of(3, 2), torch.tensor([0, 2, 3])).square().sum().backward()
+    assert (alone.keys.grad != 0).any()
+
+
 def test_quantizers_send_gradients_to_the_quantizers_that_were_read():
     quantizers = quantizers_of(CANDIDATES, temperature=0.6)
-    quantizers(rows_of(1, 5), [3])[0, 1].square().sum().backward()
+    quantizers(rows_of(1, 5), torch.tensor([3]))[0, 1].square().sum().backward()
     group, place, column = quantizers.group(3, 1)
     for module in quantizers.groups:
         gradient = module.keys.grad
@@ -348,7 +424,7 @@ def test_centroids_that_are_set_are_the_ones_that_are_read():
         for number, choice in enumerate(row):
             centroids = torch.full((choice.K, X), 10.0 * field + number, dtype=torch.float64)
             quantizers.set_centroids(centroids, field, number)
-    outputs = quantizers.eval()(rows_of(4, 2), [0, 1, 2, 3])
+    outputs = quantizers.eval()(rows_of(4, 2), torch.arange(4))
     for field, row in enumerate(CANDIDATES):
         for number, choice in enumerate(row):
             assert (quantizers.centroids(field, number) == 10.0 * field + number).all()

@@ -4,11 +4,14 @@ import itertools
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from autodpq.dpq import QuantizerOptions
-from autodpq.embedding import PlanEmbedding
+from autodpq.embedding import TILE, PlanEmbedding
 from autodpq.errors import AutoDPQError
 from autodpq.plan import DPQ, CompressionPlan, Field, Full, Others
+from autodpq.supernet import SupernetEmbedding
 
 X = 4
 # One without rare values, one without frequent ones.
@@ -36,10 +39,10 @@ def every_id():
     return torch.tensor([[number % field.cardinality for field in FIELDS] for number in range(most)], dtype=torch.int32)
 
 
-def expected_numbers(choices):
+def expected_numbers(choices, fields=FIELDS):
     """The row number of each (column, id), by the words of the docstring; the numbers of direct and of raw rows."""
     numbers, next_row = {}, 0
-    for column, field in enumerate(FIELDS):
+    for column, field in enumerate(fields):
         choice = choices[field.name]
         for value in range(field.cardinality):
             if value < field.head or choice == Full():
@@ -50,7 +53,7 @@ def expected_numbers(choices):
                 numbers[column, value] = next_row
             next_row += 1
     n_direct = next_row
-    for column, field in enumerate(FIELDS):
+    for column, field in enumerate(fields):
         if isinstance(choices[field.name], DPQ):
             for value in range(field.head, field.cardinality):
                 numbers[column, value] = next_row
@@ -92,6 +95,41 @@ def test_every_id_maps_to_the_right_row(choices):
     assert embedding.first_order.shape == (n_direct + n_raw,)
 
 
+each_choice = st.sampled_from([Full(), Others(), DPQ(2, 2), DPQ(5, 4)])
+each_field = st.tuples(st.integers(0, 5), st.integers(0, 5), each_choice).filter(lambda one: one[0] + one[1] > 0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(each_field, min_size=1, max_size=5), st.sampled_from([torch.int32, torch.int64]))
+def test_row_numbers_of_any_fields_and_choices(drawn, dtype):
+    fields = tuple(Field(f"f{n}", head + tail, head) for n, (head, tail, _) in enumerate(drawn))
+    # A field without rare values keeps its rows whatever its choice.
+    choices = {f"f{n}": choice if tail else Full() for n, (_, tail, choice) in enumerate(drawn)}
+    plan = CompressionPlan({f"f{n}": choice for n, (_, _, choice) in enumerate(drawn)})
+    embedding = PlanEmbedding(fields, plan, X, True, QuantizerOptions())
+    numbers, n_direct, n_raw = expected_numbers(choices, fields)
+    assert (embedding.n_direct, embedding.n_raw) == (n_direct, n_raw)
+    by_field = embedding.rows_of_ids()
+    assert len(by_field) == len(fields)
+    for column, (field, rows) in enumerate(zip(fields, by_field, strict=True)):
+        assert rows.dtype == torch.int32
+        assert rows.tolist() == [numbers[column, value] for value in range(field.cardinality)]
+    most = max(field.cardinality for field in fields)
+    ids = torch.tensor([[number % field.cardinality for field in fields] for number in range(most)], dtype=dtype)
+    flat = embedding.flatten(ids)
+    assert flat.dtype == torch.int32
+    expected = [[numbers[column, value] for column, value in enumerate(row)] for row in ids.tolist()]
+    assert flat.tolist() == expected
+    assert torch.cat(by_field).unique().tolist() == sorted(set(numbers.values()))
+    assert torch.equal(embedding.double().flatten(ids), flat)
+
+
+def test_row_numbers_follow_from_the_plan_and_are_not_in_the_state():
+    embedding = embedding_of(MIXED)
+    assert "numbering" in dict(embedding.named_buffers()) and "numbering" not in embedding.state_dict()
+    assert embedding.numbering.dtype == torch.int32 and embedding.numbering.shape == (4, len(FIELDS))
+
+
 @pytest.mark.parametrize("choices", MIXES, ids=lambda choices: " ".join(map(str, choices.values())))
 def test_the_output_of_every_value(choices):
     embedding = embedding_of(choices).eval()
@@ -123,6 +161,29 @@ def test_a_row_does_not_depend_on_the_rest_of_the_batch(training):
     # A field alone in the batch with rare values, at several counts.
     for rows in ([0, 3], [0, 4], [1, 2, 3], [3, 2, 1, 0]):
         torch.testing.assert_close(embedding(flat[rows]), whole[rows])
+
+
+@pytest.mark.parametrize("n", [1, TILE - 1, TILE, TILE + 1, 3 * TILE + 5])
+@pytest.mark.parametrize("training", [False, True])
+def test_batches_of_several_tiles(n, training):
+    embedding = embedding_of(TWO, temperature=0.5).double().train(training)
+    generator = torch.Generator().manual_seed(n)
+    ids = torch.stack([torch.randint(field.cardinality, (n,), generator=generator) for field in FIELDS], 1)
+    # All of a's values are rare, some of d's are.
+    ids[:, 0] = ids[:, 0] % 4 + 2
+    flat = embedding.flatten(ids)
+    weight = torch.randn(n, len(FIELDS), X, dtype=torch.float64)
+    parameters = [embedding.table, embedding.raw, *(group.keys for group in embedding.quantizers.groups)]
+    whole = embedding(flat)
+    one_by_one = torch.cat([embedding(flat[row : row + 1]) for row in range(n)])
+    torch.testing.assert_close(whole, one_by_one)
+    gradients, expected = (
+        torch.autograd.grad((outputs * weight).sum(), parameters, materialize_grads=True)
+        for outputs in (whole, one_by_one)
+    )
+    torch.testing.assert_close(gradients, expected)
+    # Codes have no gradient.
+    assert (gradients[1] != 0).any() == training and (gradients[2] != 0).any()
 
 
 def test_a_batch_without_rare_values():
@@ -262,3 +323,125 @@ def test_plans_that_do_not_fit_are_refused():
         embedding_of({"a": Full(), "b": Full(), "c": Full()})
     with pytest.raises(AutoDPQError, match="D=3"):
         embedding_of(MIXED | {"a": DPQ(4, 3)})
+
+
+FULL = dict.fromkeys("abcd", Full())
+SHARED = {"a": Others(), "b": Full(), "c": Others(), "d": Others()}
+CODES = {"a": DPQ(3, 2), "b": Full(), "c": DPQ(4, 4), "d": DPQ(2, 2)}
+PLANS = {"full": FULL, "others": SHARED, "dpq": CODES, "mixed": MIXED, "two": TWO}
+SPACE = {"a": (DPQ(3, 2), DPQ(2, 4)), "b": (Full(),), "c": (DPQ(4, 4),), "d": (DPQ(2, 2), DPQ(3, 1))}
+
+
+def supernet_of():
+    torch.manual_seed(0)
+    embedding = SupernetEmbedding(FIELDS, SPACE, X, True, QuantizerOptions(temperature=0.5))
+    embedding.start_rows(1.0)
+    embedding.start_quantizers(0)
+    with torch.no_grad():
+        embedding.first_order.normal_()
+    return embedding
+
+
+MADE = {name: lambda choices=choices: embedding_of(choices, temperature=0.5) for name, choices in PLANS.items()}
+each_made = pytest.mark.parametrize("make", [*MADE.values(), supernet_of], ids=[*MADE, "supernet"])
+
+
+def gradients_of(embedding, ids):
+    """The gradients of one batch by name, with the noise of one seed."""
+    torch.manual_seed(4)
+    embedding.zero_grad()
+    flat = embedding.flatten(ids)
+    scale = torch.randn(len(ids), len(FIELDS), X)
+    ((embedding(flat) * scale).sum() + (embedding.first_order_sum(flat) * scale[:, 0, 0]).sum()).backward()
+    return {name: parameter.grad for name, parameter in embedding.named_parameters()}
+
+
+def some_ids(n, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.stack([torch.randint(field.cardinality, (n,), generator=generator) for field in FIELDS], 1)
+
+
+@each_made
+@pytest.mark.parametrize("n", [2, 9, 3 * TILE])
+def test_sparse_gradients_are_the_dense_ones(make, n):
+    dense, sparse = make(), make()
+    sparse.sparse_gradients = True
+    ids = some_ids(n, n)
+    expected, gradients = gradients_of(dense, ids), gradients_of(sparse, ids)
+    for name, gradient in gradients.items():
+        if expected[name] is None:
+            assert gradient is None
+            continue
+        assert gradient.is_sparse == (name in ("table", "raw", "first_order")), name
+        assert not expected[name].is_sparse
+        torch.testing.assert_close(gradient.to_dense(), expected[name], msg=name)
+    assert (expected["table"] != 0).any() and (expected["first_order"] != 0).any()
+
+
+@each_made
+def test_sparse_gradients_hold_the_rows_of_the_batch_alone(make):
+    embedding = make()
+    embedding.sparse_gradients = True
+    # The first rare value of a, whose row fills tiles up, is not in the batch.
+    ids = torch.tensor([[3, 0, 1, 5], [4, 2, 1, 0], [0, 1, 3, 6], [5, 0, 1, 5]])
+    flat = embedding.flatten(ids)
+    gradients = gradients_of(embedding, ids)
+    used = set(flat.flatten().tolist())
+    assert set(gradients["first_order"]._indices()[0].tolist()) == used
+    assert set(gradients["table"]._indices()[0].tolist()) == {row for row in used if row < embedding.n_direct}
+    if embedding.raw is not None:
+        raw = {row - embedding.n_direct for row in used if row >= embedding.n_direct}
+        assert set(gradients["raw"]._indices()[0].tolist()) == raw
+
+
+@pytest.mark.parametrize("make", [MADE["dpq"], MADE["two"], supernet_of], ids=["dpq", "two", "supernet"])
+def test_a_batch_without_rare_values_has_no_sparse_gradient_of_raw_rows(make):
+    embedding = make()
+    embedding.sparse_gradients = True
+    frequent = torch.tensor([[0, 0, 0, 1], [1, 2, 0, 3]])
+    if embedding.choices["c"] != Full():
+        # All of c's values are rare: what is embedded is the rest of the row.
+        flat = embedding.flatten(frequent)[:, [0, 1, 3, 3]]
+    else:
+        flat = embedding.flatten(frequent)
+    outputs = embedding(flat)
+    assert torch.equal(outputs, embedding.table[flat.long()])
+    outputs.sum().backward()
+    assert embedding.raw.grad is None
+    assert all(group.keys.grad is None for group in embedding.quantizers.groups)
+    assert embedding.table.grad.is_sparse
+    assert set(embedding.table.grad._indices()[0].tolist()) == set(flat.flatten().tolist())
+
+
+def test_a_batch_of_rare_values_alone_has_an_empty_gradient_of_direct_rows():
+    fields = (Field("a", 5, 1), Field("b", 6, 0))
+    embedding = PlanEmbedding(fields, {"a": DPQ(3, 2), "b": DPQ(2, 2)}, X, True, QuantizerOptions(temperature=0.5))
+    embedding.sparse_gradients = True
+    embedding(embedding.flatten(torch.tensor([[2, 0], [1, 5]]))).sum().backward()
+    gradient = embedding.table.grad
+    assert gradient.is_sparse and gradient.shape == embedding.table.shape == (2, X) and gradient._nnz() == 0
+
+
+@each_made
+def test_sparse_gradients_change_no_output(make):
+    dense, sparse = make(), make()
+    sparse.sparse_gradients = True
+    flat = dense.flatten(some_ids(20, 1))
+    for training in (True, False):
+        outputs = []
+        for embedding in (dense, sparse):
+            torch.manual_seed(2)
+            outputs.append(embedding.train(training)(flat))
+        assert torch.equal(*outputs)
+        assert torch.equal(dense.first_order_sum(flat), sparse.first_order_sum(flat))
+
+
+def test_frozen_rows_have_no_sparse_gradient():
+    embedding = embedding_of(TWO, temperature=0.5)
+    embedding.sparse_gradients = True
+    embedding.table.requires_grad_(False)
+    embedding.first_order.requires_grad_(False)
+    flat = embedding.flatten(some_ids(8, 3))
+    (embedding(flat).sum() + embedding.first_order_sum(flat).sum()).backward()
+    assert embedding.table.grad is None and embedding.first_order.grad is None
+    assert embedding.raw.grad.is_sparse and embedding.raw.grad._nnz()

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
-from autodpq.operations import Dropout, factorization_machine, gather, sum_of_weights
+from autodpq.operations import BatchNorm, Dropout, Merge, factorization_machine, gather, sum_of_weights
 
 # Rows 1 and 3 twice, row 0 never; row 5 is the placeholder.
 IDS = torch.tensor([[1, 3, 2], [4, 3, 1]], dtype=torch.int32)
@@ -121,7 +126,7 @@ def test_factorization_machine_and_its_derivatives(n_fields):
 
 @pytest.mark.parametrize("rate", [0.1, 0.2, 0.5, 0.9])
 def test_dropout_zeroes_its_share_and_keeps_the_mean(rate):
-    dropout = Dropout(rate)
+    dropout = Dropout(rate, 250)
     dropout.reseed(1)
     outputs = dropout(torch.ones(400, 250))
     share = (outputs == 0).double().mean().item()
@@ -135,20 +140,20 @@ def test_dropout_zeroes_its_share_and_keeps_the_mean(rate):
 
 def test_dropout_is_off_in_evaluation_and_at_rate_zero():
     inputs = torch.randn(5, 7)
-    assert torch.equal(Dropout(0.5).eval()(inputs), inputs)
-    assert torch.equal(Dropout(0.0)(inputs), inputs)
+    assert torch.equal(Dropout(0.5, 7).eval()(inputs), inputs)
+    assert torch.equal(Dropout(0.0, 7)(inputs), inputs)
 
 
 @pytest.mark.parametrize("shape", [(1,), (3, 7), (2, 3, 5), (4, 4), (0, 3)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_dropout_keeps_shape_and_type(shape, dtype):
-    outputs = Dropout(0.3)(torch.ones(shape, dtype=dtype))
+    outputs = Dropout(0.3, math.prod(shape[1:]))(torch.ones(shape, dtype=dtype))
     assert outputs.shape == shape and outputs.dtype == dtype
 
 
 def test_dropout_repeats_from_a_seed_and_only_then():
     inputs = torch.ones(64, 16)
-    dropout = Dropout(0.5)
+    dropout = Dropout(0.5, 16)
     dropout.reseed(7)
     first, second = dropout(inputs), dropout(inputs)
     assert not torch.equal(first, second)
@@ -157,7 +162,7 @@ def test_dropout_repeats_from_a_seed_and_only_then():
     assert torch.equal(dropout(inputs), second)
     dropout.reseed(8)
     assert not torch.equal(dropout(inputs), first)
-    other = Dropout(0.5)
+    other = Dropout(0.5, 16)
     other.reseed(7)
     assert torch.equal(other(inputs), first)
 
@@ -165,19 +170,151 @@ def test_dropout_repeats_from_a_seed_and_only_then():
 def test_dropout_neither_reads_nor_moves_torchs_generator():
     torch.manual_seed(0)
     state = torch.get_rng_state()
-    dropout = Dropout(0.5)
+    dropout = Dropout(0.5, 5)
     dropout.reseed(3)
-    first = dropout(torch.ones(50))
+    first = dropout(torch.ones(10, 5))
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(1)
     dropout.reseed(3)
-    assert torch.equal(dropout(torch.ones(50)), first)
+    assert torch.equal(dropout(torch.ones(10, 5)), first)
 
 
 def test_the_gradient_of_dropout_is_its_mask():
     inputs = torch.randn(20, 10, requires_grad=True)
-    dropout = Dropout(0.4)
+    dropout = Dropout(0.4, 10)
     dropout.reseed(2)
     outputs = dropout(inputs)
     outputs.sum().backward()
     torch.testing.assert_close(inputs.grad * inputs.detach(), outputs.detach())
+
+
+@pytest.mark.parametrize(("n", "shape"), [(6, (7,)), (5, (3, 5)), (1, (9,)), (0, (3,))])
+def test_masks_are_16_random_bits_an_element_from_one_stream(n, shape):
+    rate, width = 0.3, math.prod(shape)
+    dropout, bits = Dropout(rate, width), np.random.SFC64(4)
+    dropout.reseed(4)
+    for _ in range(3):
+        drawn = bits.random_raw(-(-n * width // 4)).view(np.uint16)[: n * width]
+        expected = (drawn >= round(rate * 65536)) * np.float32(1 / (1 - rate))
+        np.testing.assert_array_equal(dropout(torch.ones(n, *shape)).flatten().numpy(), expected)
+
+
+def test_masks_drawn_for_compiled_code_are_those_of_the_stream():
+    eager, drawn = Dropout(0.5, 6), Dropout(0.5, 6)
+    eager.reseed(9)
+    drawn.reseed(9)
+    for n in (4, 1, 7, 4):
+        outputs = eager(torch.ones(n, 2, 3))
+        drawn.draw(n)
+        assert torch.equal(drawn.mask.view(n, 2, 3), outputs) and torch.equal(eager.mask, drawn.mask)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_is_torchs(training):
+    torch.manual_seed(0)
+    own, torchs = BatchNorm(5).train(training), nn.BatchNorm1d(5).train(training)
+    assert isinstance(own, nn.BatchNorm1d) and own.state_dict().keys() == torchs.state_dict().keys()
+    for _ in range(3):
+        inputs = 3 * torch.randn(8, 5) + 2
+        assert torch.equal(own(inputs), torchs(inputs))
+    assert all(torch.equal(value, torchs.state_dict()[name]) for name, value in own.state_dict().items())
+
+
+def test_batch_norm_that_is_compiled_is_torchs(monkeypatch):
+    torch.manual_seed(0)
+    own, torchs = BatchNorm(5).double(), nn.BatchNorm1d(5).double()
+    with torch.no_grad():
+        for one, other in zip(own.parameters(), torchs.parameters(), strict=True):
+            one.copy_(other.normal_())
+    monkeypatch.setattr("torch.compiler.is_compiling", lambda: True)
+    for _ in range(3):
+        inputs = (3 * torch.randn(8, 5, dtype=torch.float64) + 2).requires_grad_()
+        weight = torch.randn(8, 5, dtype=torch.float64)
+        outputs, expected = own(inputs), torchs(inputs)
+        torch.testing.assert_close(outputs, expected)
+        one = torch.autograd.grad((outputs * weight).sum(), [inputs, *own.parameters()])
+        other = torch.autograd.grad((expected * weight).sum(), [inputs, *torchs.parameters()])
+        torch.testing.assert_close(one, other)
+    for name, value in own.state_dict().items():
+        torch.testing.assert_close(value, torchs.state_dict()[name], msg=name)
+    inputs = torch.randn(4, 5, dtype=torch.float64)
+    torch.testing.assert_close(own.eval()(inputs), torchs.eval()(inputs))
+
+
+def test_factorization_machine_that_is_compiled_is_the_same(monkeypatch):
+    embeddings = double(4, 3, 2)
+    (gradient,) = torch.autograd.grad(factorization_machine(embeddings).square().sum(), embeddings)
+    expected = factorization_machine(embeddings)
+    monkeypatch.setattr("torch.compiler.is_compiling", lambda: True)
+    outputs = factorization_machine(embeddings)
+    torch.testing.assert_close(outputs, expected)
+    torch.testing.assert_close(torch.autograd.grad(outputs.square().sum(), embeddings)[0], gradient)
+
+
+N_ROWS = 9
+each_batch = st.lists(st.lists(st.integers(0, N_ROWS - 1), min_size=3, max_size=3), max_size=12)
+far_apart = st.lists(st.sampled_from([0, 1, 7, 2**31 - 2, 2**31 - 1]), max_size=20)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.one_of(each_batch, far_apart))
+def test_merge_is_numpys_unique(ids):
+    ids = torch.tensor(ids, dtype=torch.int32)
+    merge = Merge.of(ids)
+    rows, places = np.unique(ids.numpy(), return_inverse=True)
+    assert merge.rows.dtype == torch.int64 and merge.rows.tolist() == rows.tolist()
+    assert merge.places.shape == (ids.numel(),) and merge.places.tolist() == places.flatten().tolist()
+
+
+def check_sparse(gradient, expected, ids):
+    """A gradient that holds the rows of ``ids`` alone, each once and rising, with the values of the dense one."""
+    assert gradient.is_sparse and gradient.shape == expected.shape and not expected.is_sparse
+    assert gradient._indices()[0].tolist() == sorted(set(ids))
+    torch.testing.assert_close(gradient.to_dense(), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(each_batch, st.integers(0, 1000))
+def test_merged_gradients_are_the_dense_ones(batch, seed):
+    ids = torch.tensor(batch, dtype=torch.int32).view(-1, 3)
+    table, weights = double(N_ROWS, 2, seed=seed), double(N_ROWS, seed=seed)
+    scale = double(len(ids), 3, 2, seed=seed + 1).detach()
+    (expected,) = torch.autograd.grad((gather(table, ids) * scale).sum(), table)
+    outputs = gather(table, ids, merge=Merge.of(ids))
+    assert torch.equal(outputs, table[ids.long()])
+    (gradient,) = torch.autograd.grad((outputs * scale).sum(), table)
+    check_sparse(gradient, expected, ids.flatten().tolist())
+    (expected,) = torch.autograd.grad((sum_of_weights(weights, ids) * scale[:, 0, 0]).sum(), weights)
+    (gradient,) = torch.autograd.grad((sum_of_weights(weights, ids, Merge.of(ids)) * scale[:, 0, 0]).sum(), weights)
+    check_sparse(gradient, expected, ids.flatten().tolist())
+
+
+@settings(max_examples=60, deadline=None)
+@given(each_batch, st.integers(0, 1000))
+def test_merged_gradients_drop_the_placeholder(batch, seed):
+    ids = torch.tensor(batch, dtype=torch.int32).view(-1, 3)
+    positions = (ids.flatten() == N_ROWS - 1).nonzero().flatten()
+    table, rows = double(N_ROWS, 2, seed=seed), double(len(positions), 2, seed=seed + 2)
+    scale = double(len(ids), 3, 2, seed=seed + 1).detach()
+    dense = gather(table, ids, positions, rows)
+    merged = gather(table, ids, positions, rows, Merge.of(ids))
+    assert torch.equal(merged, dense)
+    expected = torch.autograd.grad((dense * scale).sum(), [table, rows])
+    gradients = torch.autograd.grad((merged * scale).sum(), [table, rows])
+    check_sparse(gradients[0], expected[0], [row for row in ids.flatten().tolist() if row != N_ROWS - 1])
+    assert (expected[0][-1] == 0).all() and torch.equal(gradients[1], expected[1])
+
+
+def test_a_merged_gradient_of_the_last_row_is_kept_where_it_is_no_placeholder():
+    table, ids = double(6, 2), torch.tensor([[5, 0], [5, 5]], dtype=torch.int32)
+    (gradient,) = torch.autograd.grad(gather(table, ids, merge=Merge.of(ids)).sum(), table)
+    assert gradient._indices().tolist() == [[0, 5]] and gradient._values().tolist() == [[1, 1], [3, 3]]
+    rows = double(0, 2)
+    nothing = torch.zeros(0, dtype=torch.int64)
+    ids = IDS[:, :2]
+    (gradient,) = torch.autograd.grad(gather(table, ids, nothing, rows, Merge.of(ids)).sum(), table)
+    check_sparse(gradient, gather_gradient(table, ids), [1, 3, 4])
+
+
+def gather_gradient(table, ids):
+    return torch.autograd.grad(nn.functional.embedding(ids, table).sum(), table)[0]

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from autodpq.dpq import QuantizerOptions
-from autodpq.embedding import PlanEmbedding
+from autodpq.embedding import TILE, PlanEmbedding
 from autodpq.errors import AutoDPQError
 from autodpq.plan import DPQ, CompressionPlan, Field, Full, Others
 from autodpq.supernet import BATCH_NORM_EPSILON, SupernetEmbedding
@@ -62,7 +64,7 @@ def test_training_normalises_as_batch_norm_of_the_fields_own_rows():
         for number, column in enumerate(embedding.quantized):
             rows, where = rare_rows(embedding, flat, column)
             assert len(where) >= 2
-            quantized = embedding.quantizers(rows[None], [number])[0, 0]
+            quantized = embedding.quantizers(rows[None], torch.tensor([number]))[0, 0]
             torch.testing.assert_close(outputs[where, column], norms[number](quantized))
             torch.testing.assert_close(embedding.mean[number, 0], norms[number].running_mean)
             torch.testing.assert_close(embedding.variance[number, 0], norms[number].running_var)
@@ -71,7 +73,7 @@ def test_training_normalises_as_batch_norm_of_the_fields_own_rows():
     outputs = embedding(flat)
     for number, column in enumerate(embedding.quantized):
         rows, where = rare_rows(embedding, flat, column)
-        quantized = embedding.quantizers(rows[None], [number])[0, 0]
+        quantized = embedding.quantizers(rows[None], torch.tensor([number]))[0, 0]
         torch.testing.assert_close(outputs[where, column], norms[number].eval()(quantized))
 
 
@@ -84,7 +86,7 @@ def test_training_gradients_are_those_of_batch_norm():
     total = torch.zeros((), dtype=torch.float64)
     for number, column in enumerate(embedding.quantized):
         rows, where = rare_rows(embedding, flat, column)
-        quantized = embedding.quantizers(rows[None], [number])[0, 0]
+        quantized = embedding.quantizers(rows[None], torch.tensor([number]))[0, 0]
         total = total + (nn.BatchNorm1d(X, affine=False).double()(quantized) * weight[where, column]).sum()
     for gradient, expected in zip(gradients, torch.autograd.grad(total, inputs), strict=True):
         torch.testing.assert_close(gradient, expected)
@@ -113,6 +115,88 @@ def test_normalise_ignores_what_fills_a_field_up():
     assert torch.equal(embedding.mean, statistics[0]) and torch.equal(embedding.variance, statistics[1])
 
 
+def tiled(rows, n, fill):
+    """Rows, float [count, candidates, X], as tiles [tiles, candidates, n, X] whose last is filled up."""
+    n_tiles = -(-len(rows) // n)
+    filled = torch.full((n_tiles * n, *rows.shape[1:]), fill, dtype=rows.dtype)
+    filled[: len(rows)] = rows
+    return filled.view(n_tiles, n, *rows.shape[1:]).transpose(1, 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.tuples(st.integers(0, 11), st.integers(0, 11)).filter(any), st.integers(1, 4), st.integers(0, 1000))
+def test_statistics_are_of_a_field_over_all_its_tiles(counts, n, seed):
+    generator = torch.Generator().manual_seed(seed)
+    rows = [3 * torch.randn(count, 3, X, dtype=torch.float64, generator=generator) + 2 for count in counts]
+    fields = torch.repeat_interleave(torch.tensor([-(-count // n) for count in counts]))
+    results = []
+    for fill in (0.0, 1e6):
+        embedding = supernet_of(SPACE)
+        embedding.mean.fill_(0.5)
+        embedding.variance.fill_(2.0)
+        candidates = torch.cat([tiled(part, n, fill) for part in rows])
+        outputs = embedding.normalise(candidates, fields, torch.tensor(counts)).transpose(1, 2)
+        for field, count in enumerate(counts):
+            normalised = outputs[fields == field].flatten(0, 1)[:count]
+            for candidate in range(3):
+                norm = nn.BatchNorm1d(X, affine=False).double()
+                norm.running_mean.fill_(0.5)
+                norm.running_var.fill_(2.0)
+                if count:
+                    expected = norm.train(count > 1)(rows[field][:, candidate])
+                    torch.testing.assert_close(normalised[:, candidate], expected)
+                torch.testing.assert_close(embedding.mean[field, candidate], norm.running_mean)
+                torch.testing.assert_close(embedding.variance[field, candidate], norm.running_var)
+        real = [outputs[fields == field].flatten(0, 1)[:count] for field, count in enumerate(counts)]
+        results.append([*real, embedding.mean, embedding.variance])
+    # What fills up is not looked at.
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+def test_gradients_through_several_tiles_are_those_of_batch_norm():
+    embedding = supernet_of(SPACE)
+    counts, n = (7, 5), 3
+    rows = [torch.randn(count, 3, X, dtype=torch.float64, requires_grad=True) for count in counts]
+    weight = [torch.randn(count, 3, X, dtype=torch.float64) for count in counts]
+    candidates = torch.cat([tiled(part, n, 0.0) for part in rows])
+    outputs = embedding.normalise(candidates, torch.tensor([0, 0, 0, 1, 1]), torch.tensor(counts)).transpose(1, 2)
+    each = outputs[:3].flatten(0, 1)[:7], outputs[3:].flatten(0, 1)[:5]
+    gradients = torch.autograd.grad(sum((one * w).sum() for one, w in zip(each, weight, strict=True)), rows)
+    for gradient, part, w in zip(gradients, rows, weight, strict=True):
+        norm = nn.BatchNorm1d(3 * X, affine=False).double()
+        (expected,) = torch.autograd.grad((norm(part.flatten(1)) * w.flatten(1)).sum(), part)
+        torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_without_tracking_statistics_rest_and_outputs_are_the_same(training):
+    one, other = supernet_of(SPACE).train(training), supernet_of(SPACE).train(training)
+    other.tracking = False
+    before = other.mean.clone(), other.variance.clone()
+    candidates = torch.randn(4, 3, 5, X, dtype=torch.float64)
+    given_tiles = candidates, torch.tensor([0, 0, 0, 1]), torch.tensor([13, 4])
+    assert torch.equal(one.normalise(*given_tiles), other.normalise(*given_tiles))
+    assert torch.equal(other.mean, before[0]) and torch.equal(other.variance, before[1])
+    assert torch.equal(one.mean, before[0]) != training and torch.equal(one.variance, before[1]) != training
+
+
+def test_a_batch_of_several_tiles_normalises_over_all_of_them():
+    embedding = supernet_of(ONE, temperature=0.5)
+    generator = torch.Generator().manual_seed(0)
+    n = 3 * TILE + 4
+    ids = torch.stack([torch.randint(field.cardinality, (n,), generator=generator) for field in FIELDS], 1)
+    flat = embedding.flatten(ids)
+    outputs = embedding(flat)
+    for number, column in enumerate(embedding.quantized):
+        rows, where = rare_rows(embedding, flat, column)
+        assert len(where) > 2 * TILE
+        quantized = embedding.quantizers(rows[None], torch.tensor([number]))[0, 0]
+        norm = nn.BatchNorm1d(X, affine=False).double()
+        torch.testing.assert_close(outputs[where, column], norm(quantized))
+        torch.testing.assert_close(embedding.mean[number, 0], norm.running_mean)
+        torch.testing.assert_close(embedding.variance[number, 0], norm.running_var)
+
+
 def test_one_row_of_a_field_uses_the_running_statistics_and_leaves_them():
     embedding = supernet_of(ONE)
     embedding.mean.normal_()
@@ -123,7 +207,7 @@ def test_one_row_of_a_field_uses_the_running_statistics_and_leaves_them():
     outputs = embedding(flat)
     assert torch.isfinite(outputs).all()
     rows, where = rare_rows(embedding, flat, 0)
-    quantized = embedding.quantizers(rows[None], [0])[0, 0]
+    quantized = embedding.quantizers(rows[None], torch.tensor([0]))[0, 0]
     expected = (quantized - mean[0, 0]) / (variance[0, 0] + BATCH_NORM_EPSILON).sqrt()
     torch.testing.assert_close(outputs[where, 0], expected)
     assert torch.equal(embedding.mean[0], mean[0]) and torch.equal(embedding.variance[0], variance[0])
@@ -159,7 +243,7 @@ def test_evaluation_is_a_weighted_sum_of_normalised_candidates():
         weights = torch.softmax(embedding.alpha[number, : len(choices)] / 0.7, 0)
         expected = torch.zeros(len(where), X, dtype=torch.float64)
         for candidate in range(len(choices)):
-            quantized = embedding.quantizers(rows[None], [number])[0, candidate]
+            quantized = embedding.quantizers(rows[None], torch.tensor([number]))[0, candidate]
             variance = embedding.variance[number, candidate] + BATCH_NORM_EPSILON
             expected = expected + weights[candidate] * (quantized - embedding.mean[number, candidate]) / variance.sqrt()
         torch.testing.assert_close(outputs[where, column], expected)
@@ -298,7 +382,7 @@ def test_start_quantizers_measures_the_quantized_rows():
     for number, column in enumerate(embedding.quantized):
         rows = embedding.raw[embedding.raw_rows(column)]
         for candidate in range(len(embedding.candidates[number])):
-            quantized = embedding.quantizers(rows[None], [number])[0, candidate].detach()
+            quantized = embedding.quantizers(rows[None], torch.tensor([number]))[0, candidate].detach()
             torch.testing.assert_close(embedding.mean[number, candidate], quantized.mean(0))
             torch.testing.assert_close(embedding.variance[number, candidate], quantized.var(0, unbiased=False))
 
@@ -316,7 +400,7 @@ def test_affine_is_what_normalisation_and_scaling_come_to(scale):
         rows, where = rare_rows(embedding, flat, column)
         factor, shift = embedding.affine(number, 0)
         torch.testing.assert_close(
-            outputs[where, column], factor * embedding.quantizers(rows[None], [number])[0, 0] + shift
+            outputs[where, column], factor * embedding.quantizers(rows[None], torch.tensor([number]))[0, 0] + shift
         )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from autodpq.bilevel import SearchOptions, search
 from autodpq.data.dataset import Samples
 from autodpq.dpq import QuantizerOptions
 from autodpq.errors import AutoDPQError
@@ -369,3 +370,76 @@ def test_the_last_epoch_cannot_be_pruned():
     assert outcome.kind == "complete" and len(outcome.valid_aucs) == 1
     longer = train_one(trainer_of(), PLAN, None, pruned_by(lambda *_: True, 0))
     assert longer.kind == "pruned" and longer.valid_aucs == outcome.valid_aucs
+
+
+@pytest.mark.parametrize(("optimizer", "lazy"), [("auto", False), ("adam", False), ("lazy-adam", True)])
+def test_networks_are_built_for_the_recipe_s_optimizer(optimizer, lazy):
+    trainer = trainer_of(recipe=replace(RECIPE, optimizer=optimizer))
+    assert trainer.optimizer == ("lazy-adam" if lazy else "adam")
+    assert trainer.compilation is None and trainer.compiled is False
+    space = dict.fromkeys("acd", (DPQ(2, 2),)) | {"b": (Full(),)}
+    for network in (trainer.build(PLAN), trainer.build(trainer.full_plan()), trainer.build_supernet(space, True)):
+        assert network.embedding.sparse_gradients == lazy and network.compiled_batch == 0
+
+
+def test_auto_takes_lazy_adam_where_a_batch_holds_few_of_the_values():
+    # 22 values of four fields.
+    assert trainer_of(recipe=replace(RECIPE, batch_size=2)).optimizer == "adam"
+    assert trainer_of(recipe=replace(RECIPE, batch_size=1)).optimizer == "lazy-adam"
+
+
+LAZY = replace(RECIPE, optimizer="lazy-adam", l2=1e-5, quantizer=QuantizerOptions(scores="euclidean", temperature=0.1))
+PLANS = {
+    "full": CompressionPlan(dict.fromkeys("abcd", Full())),
+    "others": CompressionPlan(dict.fromkeys("abcd", Others())),
+    "dpq": CompressionPlan(dict.fromkeys("abcd", DPQ(3, 2))),
+    "mixed": PLAN,
+}
+
+
+@each_model
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+def test_lazy_adam_trains_every_plan(model, plan):
+    def outcome():
+        trainer = trainer_of(model, recipe=LAZY)
+        pretrained = snapshot(trainer.pretrain()[0])
+        network, result = trainer.train_plan(plan, pretrained)
+        return trainer, network, result
+
+    (trainer, network, result), (_, again, _) = outcome(), outcome()
+    assert states_equal(network.state_dict(), again.state_dict())
+    assert evaluate(network, trainer.valid) == result.best.metrics
+    # Most rows are in most batches, so that Adam comes to nearly the same.
+    dense = trainer_of(model, recipe=replace(LAZY, optimizer="adam"))
+    _, expected = dense.train_plan(plan, snapshot(dense.pretrain()[0]))
+    assert result.best.metrics.logloss == pytest.approx(expected.best.metrics.logloss, abs=0.05)
+    started = trainer.build(plan)
+    moved = [name for name, value in network.named_parameters() if not torch.equal(value, started.get_parameter(name))]
+    assert set(moved) == {name for name, _ in network.named_parameters()}
+    assert network.embedding.raw is None or (network.embedding.table[-1] == 0).all()
+
+
+def test_lazy_adam_trains_otherwise_than_adam():
+    # With few of the values in a batch, rows that rest make a difference, but not a large one.
+    recipe = replace(LAZY, batch_size=4, max_epochs=4)
+    lazy, dense = (trainer_of(recipe=replace(recipe, optimizer=name)).pretrain() for name in ("lazy-adam", "adam"))
+    assert not torch.equal(lazy[0].embedding.table, dense[0].embedding.table)
+    assert abs(lazy[1].best.metrics.auc - dense[1].best.metrics.auc) < 0.1
+
+
+@pytest.mark.parametrize("xi", [0.0, 0.05])
+def test_lazy_adam_searches(xi):
+    trainer = trainer_of(recipe=LAZY)
+    pretrained = snapshot(trainer.pretrain()[0])
+    space = {"a": (DPQ(3, 2), DPQ(2, 4)), "b": (Full(),), "c": (DPQ(2, 2),), "d": (DPQ(2, 1), DPQ(3, 1))}
+    network = trainer.build_supernet(space, True)
+    trainer.start(network, pretrained)
+    before, epochs = snapshot(network), []
+    search(network, trainer.train, trainer.valid, LAZY, SearchOptions(epochs=2, xi=xi), 0, on_epoch=epochs.append)
+    assert network.embedding.sparse_gradients
+    after = network.state_dict()
+    for name in ("alpha", "table", "raw", "first_order", "mean", "quantizers.groups.0.keys"):
+        assert not torch.equal(after[f"embedding.{name}"], before[f"embedding.{name}"]), name
+    assert all(torch.isfinite(value).all() for value in after.values())
+    assert [epoch.number for epoch in epochs] == [1, 2] and all(0 <= epoch.valid_auc <= 1 for epoch in epochs)
+    assert network.embedding.decide()["a"] in space["a"]

@@ -18,7 +18,7 @@ from autodpq.metrics import evaluate_predictions
 from autodpq.models import DeepFM
 from autodpq.network import Network
 from autodpq.plan import DPQ, CompressionPlan, Field, Full, Others
-from autodpq.recipes import RECIPES, Recipe, find_recipe
+from autodpq.recipes import LAZY_RATIO, RECIPES, Recipe, find_recipe
 from autodpq.training import DeviceRows, evaluate, fit, make_optimizer, predict, training_step
 
 X = 4
@@ -66,29 +66,49 @@ def test_load_keeps_ids_and_labels():
     assert rows.ids.dtype == torch.int32 and rows.ids.tolist() == [[1, 2, 0], [3, 0, 5]]
     assert rows.labels.dtype == torch.float32 and rows.labels.tolist() == [1, 0]
     assert len(rows) == 2
-    network = network_of()
-    flat = rows.flattened(network)
-    assert torch.equal(flat.ids, network.embedding.flatten(rows.ids)) and torch.equal(flat.labels, rows.labels)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(2, 60), st.integers(2, 20), st.integers(0, 1000), st.integers(1, 50))
-def test_batches_cover_every_row_once_and_none_has_one_row(n, size, seed, epoch):
-    rows = DeviceRows(torch.arange(n)[:, None], torch.arange(n).float())
-    batches = list(rows.batches(size, seed, epoch))
-    seen = torch.cat([ids[:, 0] for ids, _ in batches]).tolist()
+def numbered(n):
+    """A network of one field of n values, each a row of its own, and each of them as a sample that is labelled so."""
+    field = Field("a", n, n)
+    embedding = PlanEmbedding((field,), CompressionPlan({"a": Full()}), X, True, QuantizerOptions())
+    network = Network(embedding, DeepFM(1, X, (6,), 0.0), 0.0)
+    return network, DeviceRows(torch.arange(n, dtype=torch.int32)[:, None], torch.arange(n).float())
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(2, 60), st.integers(2, 20), st.integers(0, 1000), st.integers(1, 50), st.integers(1, 4))
+def test_batches_cover_every_row_once_in_the_order_of_the_epoch(n, size, seed, epoch, chunk):
+    network, rows = numbered(n)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("autodpq.training.CHUNK_BATCHES", chunk)
+        batches = list(rows.batches(network, size, seed, epoch))
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed * 100_003 + epoch)).tolist()
     # A rest of one row is left out of that epoch.
-    assert len(seen) == (n - 1 if n % size == 1 else n)
-    assert len(set(seen)) == len(seen) and set(seen) <= set(range(n))
+    order = order[: n - 1 if n % size == 1 else n]
+    assert torch.cat([ids[:, 0] for ids, _ in batches]).tolist() == order
     assert [len(ids) for ids, _ in batches[:-1]] == [size] * (len(batches) - 1)
     assert 2 <= len(batches[-1][0]) <= size
     for ids, labels in batches:
-        assert torch.equal(ids[:, 0].float(), labels)
+        assert ids.shape == (len(labels), 1) and torch.equal(ids[:, 0].float(), labels)
+
+
+def test_batches_are_of_the_network_s_row_numbers():
+    network, other = network_of(), network_of(plan=CompressionPlan(dict.fromkeys("abc", Full())))
+    order = torch.randperm(len(TRAIN), generator=torch.Generator().manual_seed(3 * 100_003 + 2))
+    for one in (network, other):
+        batches = list(TRAIN.batches(one, 16, 3, 2))
+        flat = torch.cat([ids for ids, _ in batches])
+        assert flat.dtype == torch.int32 and torch.equal(flat, one.embedding.flatten(TRAIN.ids[order]))
+        assert torch.equal(torch.cat([labels for _, labels in batches]), TRAIN.labels[order])
+    assert network.embedding.n_direct < other.embedding.n_direct
 
 
 def test_the_order_is_drawn_from_seed_and_epoch():
+    network, rows = numbered(100)
+
     def order(seed, epoch):
-        return torch.cat([ids for ids, _ in TRAIN.batches(16, seed, epoch)])
+        return torch.cat([ids for ids, _ in rows.batches(network, 16, seed, epoch)])
 
     torch.manual_seed(0)
     first = order(1, 1)
@@ -96,6 +116,17 @@ def test_the_order_is_drawn_from_seed_and_epoch():
     assert torch.equal(order(1, 1), first)
     assert not torch.equal(order(1, 2), first)
     assert not torch.equal(order(2, 1), first)
+
+
+def test_batches_leave_torchs_generator_and_the_rows_alone():
+    network, rows = numbered(50)
+    state = torch.get_rng_state()
+    before = rows.ids.clone(), rows.labels.clone()
+    for ids, labels in rows.batches(network, 8, 0, 1):
+        ids.zero_()
+        labels.zero_()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(rows.ids, before[0]) and torch.equal(rows.labels, before[1])
 
 
 def test_the_best_epoch_is_restored():
@@ -209,7 +240,7 @@ def test_predictions_are_probabilities_in_evaluation_mode():
     assert not network.training
     assert probabilities.shape == (60,) and probabilities.dtype == np.float64
     with torch.no_grad():
-        expected = torch.sigmoid(network(rows.ids).double())
+        expected = torch.sigmoid(network(network.embedding.flatten(rows.ids)).double())
     np.testing.assert_allclose(probabilities, expected)
     assert evaluate(network, rows) == evaluate_predictions(probabilities, VALID.labels.numpy())
 
@@ -236,12 +267,16 @@ def test_a_training_that_diverges_is_refused():
         fitted(recipe=replace(RECIPE, learning_rate=1e30))
 
 
+def flat_batch(network, rows=TRAIN):
+    return network.embedding.flatten(rows.ids), rows.labels
+
+
 def test_one_step_is_adam_on_the_mean_cross_entropy():
     network, other = network_of().eval(), network_of().eval()
-    flat = TRAIN.flattened(network)
-    training_step(network, make_optimizer(network, RECIPE), flat.ids, flat.labels, 0.0)
+    flat, labels = flat_batch(network)
+    training_step(network, make_optimizer(network, RECIPE), flat, labels, 0.0)
     optimizer = torch.optim.Adam(other.parameters(), lr=RECIPE.learning_rate)
-    nn.functional.binary_cross_entropy_with_logits(other(flat.ids), flat.labels).backward()
+    nn.functional.binary_cross_entropy_with_logits(other(flat), labels).backward()
     optimizer.step()
     for (name, value), expected in zip(network.named_parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(value, expected, msg=name)
@@ -252,24 +287,54 @@ def test_the_penalty_is_of_rows_first_order_weights_and_centroids_alone():
     # Soft codes, so that raw rows have a gradient too.
     network.embedding.train()
     l2 = 0.1
-    flat = TRAIN.flattened(network)
+    flat, labels = flat_batch(network)
     weights = dict(network.named_parameters())
-    loss = nn.functional.binary_cross_entropy_with_logits(network(flat.ids), flat.labels)
+    loss = nn.functional.binary_cross_entropy_with_logits(network(flat), labels)
     plain = dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
     # Plain gradient descent in place of Adam shows the gradients.
-    optimizer = make_optimizer(network, replace(RECIPE, l2=l2))
-    decay = {id(weight): group["weight_decay"] for group in optimizer.param_groups for weight in group["params"]}
-    assert len(decay) == len(weights)
-    training_step(network, torch.optim.SGD(network.parameters(), lr=0.0), flat.ids, flat.labels, l2)
+    training_step(network, torch.optim.SGD(network.parameters(), lr=0.0), flat, labels, l2)
     for name, weight in weights.items():
-        penalised = name in ("embedding.table", "embedding.first_order")
-        assert decay[id(weight)] == (l2 if penalised else 0), name
         extra = weight.grad - plain[name]
         if name == "embedding.quantizers.groups.0.keys":
             # Five rare values by three centroids.
             torch.testing.assert_close(extra, l2 * 5 / 3 * weight.detach())
         else:
             torch.testing.assert_close(extra, torch.zeros_like(extra), msg=name)
+
+
+def test_the_optimizer_penalises_rows_and_first_order_weights_alone():
+    network, other = network_of(), network_of()
+    recipe = replace(RECIPE, l2=0.1)
+    penalised = ("embedding.table", "embedding.first_order")
+    groups = [
+        {"params": [weight for name, weight in other.named_parameters() if name in penalised], "weight_decay": 0.1},
+        {"params": [weight for name, weight in other.named_parameters() if name not in penalised]},
+    ]
+    optimizer, expected = make_optimizer(network, recipe), torch.optim.Adam(groups, lr=recipe.learning_rate)
+    for step in range(3):
+        torch.manual_seed(step)
+        for weight, same in zip(network.parameters(), other.parameters(), strict=True):
+            weight.grad = torch.randn_like(weight)
+            same.grad = weight.grad.clone()
+        optimizer.step()
+        expected.step()
+    for (name, weight), same in zip(network.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(weight, same, msg=name)
+
+
+def test_lazy_training_of_every_row_is_training():
+    # Every batch holds every value.
+    network, other = network_of().eval(), network_of().eval()
+    other.embedding.sparse_gradients = True
+    recipe = replace(RECIPE, l2=1e-2)
+    flat, labels = flat_batch(network)
+    assert len(flat.unique()) == network.embedding.n_direct + network.embedding.n_raw
+    optimizers = make_optimizer(network, recipe), make_optimizer(other, recipe)
+    for _ in range(5):
+        training_step(network, optimizers[0], flat, labels, recipe.l2)
+        training_step(other, optimizers[1], flat, labels, recipe.l2)
+    for (name, value), expected in zip(other.named_parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(value, expected, msg=name, rtol=1e-4, atol=1e-6)
 
 
 def test_the_placeholder_stays_zero_under_l2():
@@ -283,6 +348,25 @@ def test_a_frozen_weight_is_not_trained():
     before = network.embedding.raw.clone()
     fit(network, TRAIN, VALID, RECIPE, 0, epochs=1)
     assert torch.equal(network.embedding.raw, before)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_the_placeholder_rests_whatever_the_gradients(lazy):
+    network = network_of()
+    network.embedding.sparse_gradients = lazy
+    fit(network, TRAIN, VALID, replace(RECIPE, l2=1e-2), 0, epochs=2)
+    assert (network.embedding.table[-1] == 0).all() and (network.embedding.table[:-1] != 0).all()
+
+
+@pytest.mark.parametrize(("n_values", "expected"), [(3, "adam"), (4 * 16 * 3, "adam"), (4 * 16 * 3 + 1, "lazy-adam")])
+def test_tables_of_more_values_than_some_batches_hold_are_trained_lazily(n_values, expected):
+    assert LAZY_RATIO == 4
+    fields = (Field("a", 1, 1), Field("b", n_values - 2, 0), Field("c", 1, 0))
+    assert RECIPE.optimizer == "auto" and RECIPE.optimizer_for(fields) == expected
+    for chosen in ("adam", "lazy-adam"):
+        assert replace(RECIPE, optimizer=chosen).optimizer_for(fields) == chosen
+    assert RECIPE.continued().optimizer_for(fields) == expected
+    assert replace(RECIPE, optimizer="lazy-adam").continued().optimizer == "lazy-adam"
 
 
 def test_recipes():

@@ -48,9 +48,10 @@ def finish(study: Path, run: str, **values: Any) -> None:
     (folder / "result.json").write_text(json.dumps({"run": run, "record": record(run=run, **values)}))
 
 
-def test_columns_are_the_fixed_ones_and_five_more() -> None:
+def test_columns_are_the_fixed_ones_and_seven_more() -> None:
     assert [name for name in RECORD_COLUMNS if name in FIXED] == FIXED
-    assert set(RECORD_COLUMNS) - set(FIXED) == {"run", "epochs", "failed_trials", "pruned_trials", "restarted_trials"}
+    more = {"run", "epochs", "failed_trials", "pruned_trials", "restarted_trials", "optimizer", "compiled"}
+    assert set(RECORD_COLUMNS) - set(FIXED) == more
 
 
 def test_one_row_per_finished_run_sorted_and_the_same_in_csv_and_parquet(tmp_path: Path) -> None:
