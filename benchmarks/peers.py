@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import subprocess
 import sys
@@ -90,16 +89,13 @@ class Data:
         np.savez(self.folder / "data.npz", ids=self.ids, labels=self.labels, sizes=self.sizes)
 
 
-def time_steps(
-    epoch: Callable[[], Iterable[Any]], step: Callable[[Any], object], seconds: float, compiled: bool = False
-) -> Row:
+def time_steps(epoch: Callable[[], Iterable[Any]], step: Callable[[Any], object], seconds: float) -> Row:
     """Warms up, then trains as many steps as fit, from the start of an epoch on.
 
     Args:
         epoch: Gives one epoch's batches, all of the same size.
         step: Trains one batch.
-        seconds: How long to train; unless it compiles, the warm-up takes no longer either.
-        compiled: What the warm-up takes longer than as many steps after it is the time of compiling.
+        seconds: How long to train; the warm-up takes no longer either.
     """
 
     def endless() -> Iterator[Any]:
@@ -116,10 +112,9 @@ def time_steps(
                 break
         return number, elapsed
 
-    first, warm_up = train(WARM_UP, math.inf if compiled else seconds)
+    train(WARM_UP, seconds)
     steps, elapsed = train(None, seconds)
-    row: Row = {"samples_per_second": round(steps * BATCH / elapsed), "steps": steps}
-    return {**row, "compile_seconds": round(warm_up - first * elapsed / steps, 2)} if compiled else row
+    return {"samples_per_second": round(steps * BATCH / elapsed), "steps": steps}
 
 
 def train_autodpq(data: Data, seconds: float, compiled: bool) -> Row:

@@ -137,14 +137,17 @@ def check_classes(labels: npt.NDArray[np.generic], where: str) -> None:
 
 def _write_ids(codes_path: Path, path: Path, n_rows: int, ranks: Sequence[npt.NDArray[np.int32]]) -> None:
     """Exchanges provisional codes for ranks, some rows at a time, and removes the codes."""
-    codes = np.memmap(codes_path, np.int32, "r", shape=(n_rows, len(ranks)))
-    ids = np.lib.format.open_memmap(path, "w+", np.dtype(np.int32), (n_rows, len(ranks)))
-    for start in range(0, n_rows, BATCH_ROWS):
-        rows = slice(start, start + BATCH_ROWS)
-        for column, rank in enumerate(ranks):
-            ids[rows, column] = rank[codes[rows, column]]
-    ids.flush()
-    del codes, ids  # closes the maps
+    width = len(ranks)
+    header = {"descr": "<i4", "fortran_order": False, "shape": (n_rows, width)}
+    # Plain reading and writing: pages of maps would count as this process's memory.
+    with codes_path.open("rb") as codes_file, path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, n_rows, BATCH_ROWS):
+            count = min(BATCH_ROWS, n_rows - start)
+            codes = np.fromfile(codes_file, np.int32, count * width).reshape(count, width)
+            for column, rank in enumerate(ranks):
+                codes[:, column] = rank[codes[:, column]]
+            codes.astype("<i4", copy=False).tofile(file)
     codes_path.unlink()
 
 

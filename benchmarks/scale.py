@@ -1,0 +1,162 @@
+"""How training holds as tables and data grow: samples per second and peak memory.
+
+    python benchmarks/scale.py vocabulary
+    python benchmarks/scale.py rows --rows 100000,4000000,40428967
+
+``vocabulary``: FE on rows in MovieLens-1M's shape, tables of 14,000 to 10 million rows. ``rows``: generated files in
+the shape of Avazu's (``avazu_rows.py``), read, encoded and split; then an epoch of FE, an epoch of Others, and an epoch
+of AutoDPQ's search on at most 4 million rows. Every measurement is a process of its own; peak memory is its largest
+resident set, pages of the mapped cache included. Writes docs/benchmarks/scale-vocabulary.csv or scale-rows.csv; data
+are generated in a temporary folder, or in ``--folder``, where they stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from avazu_rows import generate
+from peers import Data, train_autodpq
+
+from autodpq import __version__
+from autodpq.bilevel import SearchOptions, search
+from autodpq.data import Samples, load_dataset
+from autodpq.models.deepfm import DeepFM
+from autodpq.plan import CompressionPlan, Full, Others
+from autodpq.recipes import find_recipe
+from autodpq.trainer import Trainer
+from studies.config import candidates, make_space
+from studies.machine import machine_name, torch_settings
+from studies.prepared import prepare
+
+HERE = Path(__file__).parents[1]
+VOCABULARIES = (14_000, 100_000, 1_000_000, 10_000_000)
+ROUNDS = 3
+SEARCHED_ROWS = 4_000_000
+
+Row = dict[str, Any]
+
+
+def measure_vocabulary(vocabulary: int, compiled: bool, folder: Path) -> Row:
+    """FE at a number of table rows."""
+    return {"vocabulary": vocabulary, "compiled": compiled, **train_autodpq(Data.load(folder), 5.0, compiled)}
+
+
+def measure_rows(what: str, folder: Path) -> Row:
+    """Encoding, or an epoch of a plan or of the search, on a generated file."""
+    begin = time.perf_counter()
+    dataset = load_dataset("avazu", data_dir=folder, cache_dir=folder / "cache")
+    encoded = time.perf_counter()
+    ready = prepare(dataset, threshold=7, split_method="random", split_seed=2023, frequency_scope="all")
+    row: Row = {"what": what, "rows": len(dataset), "values": sum(field.cardinality for field in ready.fields)}
+    if what == "encode":
+        split = time.perf_counter() - encoded
+        return {
+            **row,
+            "seconds": encoded - begin,
+            "split_seconds": split,
+            "samples_per_second": len(dataset) / (encoded - begin),
+        }
+    train = ready.train
+    if what == "search":
+        train = Samples(train.ids[:SEARCHED_ROWS], train.labels[:SEARCHED_ROWS])
+    trainer = Trainer(
+        ready.fields, DeepFM, find_recipe("paper"), 0, torch.device("cpu"), train, ready.valid, compiled=True
+    )
+    assert trainer.compilation is not None and trainer.compilation.failure is None
+    row |= {"train_rows": len(train), "optimizer": trainer.optimizer, "compile_seconds": trainer.compilation.seconds}
+    epochs: list[tuple[float, float]] = []
+    if what == "search":
+        space = make_space(ready.fields, candidates((8, 16), (2, 4)))
+        network = trainer.build_supernet(space, scale=True)
+        trainer.start(network, None)
+        options = SearchOptions(epochs=1)
+        search(
+            network,
+            trainer.train,
+            trainer.valid,
+            trainer.recipe,
+            options,
+            0,
+            on_epoch=lambda epoch: epochs.append((epoch.seconds, epoch.valid_auc)),
+        )
+    else:
+        choice = Full() if what == "fe" else Others()
+        network = trainer.build(CompressionPlan({field.name: choice for field in ready.fields}))
+        result = trainer.fit(network, epochs=1)
+        epochs.append((result.seconds, result.best.metrics.auc))
+    ((seconds, auc),) = epochs
+    return {**row, "seconds": seconds, "valid_auc": auc, "samples_per_second": len(train) / seconds}
+
+
+def in_a_process(*arguments: object) -> Row:
+    """One measurement."""
+    command = [sys.executable, __file__, *map(str, arguments)]
+    text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    row: Row = json.loads(text.splitlines()[-1])
+    row |= {"machine": machine_name(), "torch": torch.__version__, "version": __version__}
+    print(row, flush=True)
+    return row
+
+
+def one(arguments: list[str]) -> None:
+    """What a process of :func:`in_a_process` does."""
+    what, folder, *rest = arguments
+    with torch_settings():
+        if what == "vocabulary":
+            row = measure_vocabulary(int(rest[0]), rest[1] == "True", Path(folder))
+        else:
+            row = measure_rows(what, Path(folder))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(json.dumps({**row, "peak_gib": round(peak, 2)}))
+
+
+def main() -> None:
+    """Measures and writes."""
+    if sys.argv[1:2] == ["--one"]:
+        one(sys.argv[2:])
+        return
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("part", choices=("vocabulary", "rows"))
+    parser.add_argument("--rows", default="100000,1000000,4000000,40428967")
+    parser.add_argument("--folder", type=Path)
+    options = parser.parse_args()
+    rows = []
+    with ExitStack() as stack:
+        folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if options.part == "vocabulary":
+            places = {size: folder / str(size) for size in VOCABULARIES}
+            for size, place in places.items():
+                place.mkdir(parents=True, exist_ok=True)
+                Data.generate(400_000, size, place).save()
+            for _ in range(ROUNDS):
+                for size, place in places.items():
+                    rows += [in_a_process("--one", "vocabulary", place, size, compiled) for compiled in (False, True)]
+        else:
+            for n_rows in map(int, options.rows.split(",")):
+                place = folder / str(n_rows)
+                if not (place / "avazu" / "train.csv").exists():
+                    generate(place, n_rows)
+                rows += [in_a_process("--one", what, place) for what in ("encode", "fe", "others", "search")]
+    frame = pd.DataFrame(rows)
+    frame.to_csv(HERE / "docs" / "benchmarks" / f"scale-{options.part}.csv", index=False)
+    if options.part == "vocabulary":
+        print(frame.pivot_table("samples_per_second", "vocabulary", "compiled", "median").to_string())
+    else:
+        print(frame.pivot(index="rows", columns="what", values="samples_per_second").astype(np.int64).to_string())
+        print(frame.pivot(index="rows", columns="what", values="peak_gib").to_string())
+
+
+if __name__ == "__main__":
+    main()
