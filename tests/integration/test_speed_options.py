@@ -1,0 +1,56 @@
+"""--compile and --optimizer: what they change, and what they leave."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from command_line import Call
+
+
+def records(call: Call, data: Path, out: Path, *options: str) -> pd.DataFrame:
+    arguments = ("--dataset", data, "--strategies", "fe,others", "--seeds", "1", "--K", "4", "--D", "4")
+    called = call("run", *arguments, "--out", out, *options)
+    assert called.code == 0, called.err
+    return pd.read_csv(out / "records.csv").set_index("strategy")
+
+
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler")
+def test_compiled_steps_are_another_way_to_the_same_run(call_here: Call, own_csv: Path, tmp_path: Path) -> None:
+    off = records(call_here, own_csv, tmp_path / "off", "--compile", "off")
+    on = records(call_here, own_csv, tmp_path / "on", "--compile", "on")
+    assert not off["compiled"].any() and on["compiled"].all()
+    assert (on["run"] == off["run"]).all(), "it is the same run, measured faster"
+    # Rounding moves the AUC of three hundred validation rows by a hundredth; that of gradients is a unit test's matter.
+    assert (on["valid_auc"] - off["valid_auc"]).abs().max() < 0.05
+
+
+def test_where_nothing_can_be_compiled_the_study_goes_on_and_says_so(
+    call_here: Call, own_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autodpq.compiled.why_not", lambda device: "there is no C++ compiler")
+    out = tmp_path / "study"
+    called = call_here(
+        "run", "--dataset", own_csv, "--strategies", "fe", "--seeds", "1", "--compile", "on", "--out", out
+    )
+    assert called.code == 0 and "training steps are not compiled: there is no C++ compiler" in called.out
+    assert not pd.read_csv(out / "records.csv")["compiled"].any()
+
+
+def test_small_data_is_not_worth_compiling(call_here: Call, own_csv: Path, tmp_path: Path) -> None:
+    frame = records(call_here, own_csv, tmp_path / "study")
+    assert not frame["compiled"].any() and (frame["optimizer"] == "adam").all()
+
+
+def test_lazy_adam_is_another_run_and_in_the_record(call_here: Call, own_csv: Path, tmp_path: Path) -> None:
+    adam = records(call_here, own_csv, tmp_path / "adam")
+    lazy = records(call_here, own_csv, tmp_path / "lazy", "--optimizer", "lazy-adam")
+    assert (lazy["optimizer"] == "lazy-adam").all() and (lazy["run"] != adam["run"]).all()
+    assert lazy["valid_auc"].between(0.5, 1).all() and (lazy["valid_auc"] != adam["valid_auc"]).any()
+
+
+def test_an_unknown_optimizer_is_refused(call_here: Call, own_csv: Path, tmp_path: Path) -> None:
+    called = call_here("run", "--dataset", own_csv, "--optimizer", "sgd", "--out", tmp_path / "study")
+    assert called.code == 2 and "--optimizer" in called.err and not (tmp_path / "study").exists()
