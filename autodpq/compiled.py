@@ -132,6 +132,7 @@ def compile_step(
         dropout = Dropout(embedding_dropout, n_fields * embedding_dim)
         # Forward and backward pass in one graph need no activations kept between them.
         torch._dynamo.config.trace_autograd_ops = True
+        torch._dynamo.config.recompile_limit = 64  # a process may train many models, recipes and data sets
         compiled_backward(dropout, model.train(), embeddings, first_order, torch.ones(batch_size))
         for width in ((embedding_dim,), ()) if lazy else ():
             # Nothing here may be twice the same, or as long as something else by chance: code would count on it.

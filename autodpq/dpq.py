@@ -258,7 +258,7 @@ class Quantizers(nn.Module):
         Returns:
             float [tiles, candidates, n, X]; arbitrary beyond a field's own number of candidates.
         """
-        outputs = []
+        outputs: list[Tensor] = []
         for number, (group, members) in enumerate(zip(self.groups, self.members, strict=True)):
             if self._whole:
                 outputs.append(group(rows, fields))
@@ -267,9 +267,9 @@ class Quantizers(nn.Module):
                 here = (local >= 0).nonzero().squeeze(1)
                 output = rows.new_zeros((len(rows), self._widths[number], *rows.shape[1:]))
                 outputs.append(output.index_copy(0, here, group(rows[here], local[here])) if len(here) else output)
-        joined = torch.cat(outputs, 1)
         if len(outputs) == 1:  # as its candidates are then in order
-            return joined
+            return outputs[0]
+        joined = torch.cat(outputs, 1)
         if self._alike:
             return joined.index_select(1, self.columns[0])
         return joined[torch.arange(len(rows), device=rows.device)[:, None], self.columns[fields]]

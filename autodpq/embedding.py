@@ -62,13 +62,13 @@ class Embedding(nn.Module, ABC):
 
     def flatten(self, ids: Tensor) -> Tensor:
         """Row numbers of ids, int32 [rows, fields]."""
-        return _row_numbers(ids.int(), self.numbering)
+        return _row_numbers(ids.int(), self.numbering.t())
 
     def rows_of_ids(self) -> tuple[Tensor, ...]:
         """Per field, the row number of every id, int32 [cardinality]."""
         return tuple(
             _row_numbers(torch.arange(field.cardinality, dtype=torch.int32, device=numbering.device), numbering)
-            for field, numbering in zip(self.fields, self.numbering.unbind(1), strict=True)
+            for field, numbering in zip(self.fields, self.numbering, strict=True)
         )
 
     @abstractmethod
@@ -247,7 +247,7 @@ class PlanEmbedding(Embedding):
 
 
 def _row_numbers(ids: Tensor, numbering: Tensor) -> Tensor:
-    """Row numbers of ids, int32 both; ``numbering`` is that of :func:`_number_rows`, of all fields or of one."""
+    """Row numbers of ids, int32 both; ``numbering`` holds what :func:`_number_rows` gives, of all fields or of one."""
     limits, starts, heads, raw_starts = numbering
     return torch.where(ids < heads, ids.minimum(limits) + starts, ids + raw_starts)
 
@@ -256,7 +256,7 @@ def _number_rows(fields: Sequence[Field], choices: Mapping[str, Choice]) -> tupl
     """How ids become row numbers, and how many rows are direct and raw.
 
     Returns:
-        int32 [4, fields]: an id below the third row's entry, the head of a quantized field, has the row number
+        int32 [fields, 4]: an id below the third number, the head of a quantized field, has the row number
         min(id, first) + second, any other id + fourth.
     """
     unlimited = torch.iinfo(torch.int32).max
@@ -277,5 +277,5 @@ def _number_rows(fields: Sequence[Field], choices: Mapping[str, Choice]) -> tupl
         quantized = isinstance(choices[field.name], DPQ)
         raw_starts.append(n_direct + n_raw - field.head if quantized else 0)
         n_raw += field.tail if quantized else 0
-    rows = [*zip(*numbering, strict=True), tuple(raw_starts)]
-    return torch.tensor(rows, dtype=torch.int32), n_direct, n_raw
+    rows = [(*numbers, raw_start) for numbers, raw_start in zip(numbering, raw_starts, strict=True)]
+    return torch.tensor(rows, dtype=torch.int32).view(-1, 4), n_direct, n_raw

@@ -116,7 +116,7 @@ class Adam:
         )
 
     def _step_rows(self, state: _State, gradient: Tensor) -> None:
-        # A copy, and weights that are no parameter: compiled code would know the sizes of a view and of a parameter, and
+        # A copy, and weights that are no parameter: compiled code would know the sizes of a view or parameter, and
         # be compiled anew for every plan. Numbers that change from step to step are tensors for the same reason.
         rows, values = gradient._indices()[0].clone(), gradient._values()
         rate, root = self._rate / (1 - BETA1**state.step), (1 - BETA2**state.step).sqrt()

@@ -100,8 +100,10 @@ class SupernetEmbedding(Embedding):
     def quantize(self, rows: Tensor, fields: Tensor, counts: Tensor) -> Tensor:
         quantized: Tensor = self.quantizers(rows, fields)
         candidates = self.normalise(quantized, fields, counts)
-        mixed = torch.einsum("tc,tcnx->tnx", self.weights()[fields], candidates)
-        return mixed * self.row_deviation[fields][:, None] + self.row_mean[fields][:, None] if self.scale else mixed
+        mixed = torch.einsum("tc,tcnx->tnx", self.weights().index_select(0, fields), candidates)
+        if not self.scale:
+            return mixed
+        return torch.addcmul(self.row_mean[fields][:, None], mixed, self.row_deviation[fields][:, None])
 
     def normalise(self, candidates: Tensor, fields: Tensor, counts: Tensor) -> Tensor:
         """BatchNorm per field and candidate (Eq. 2).
@@ -111,6 +113,10 @@ class SupernetEmbedding(Embedding):
             fields: int64 [tiles], the searched field of each, rising.
             counts: int64 [searched fields], how many of a field's rows are real; they come first.
         """
+
+        def of_tiles(statistics: Tensor) -> Tensor:
+            return statistics.index_select(0, fields)[:, :, None]
+
         mean, variance = self.mean, self.variance
         if self.training:
             n = candidates.shape[2]
@@ -123,7 +129,7 @@ class SupernetEmbedding(Embedding):
                 return torch.zeros_like(mean).index_add(0, fields, torch.einsum("tn,tcnx->tcx", share, values))
 
             batch_mean = average(candidates)
-            centred = candidates - batch_mean[fields][:, :, None]
+            centred = candidates - of_tiles(batch_mean)
             batch_variance = average(centred.square())
             # One row alone has no variance: its field keeps to the running statistics.
             few = (counts < 2)[:, None, None]
@@ -131,7 +137,7 @@ class SupernetEmbedding(Embedding):
             if self.tracking:
                 self._track(batch_mean, batch_variance, counts)
         factor = (variance + BATCH_NORM_EPSILON).rsqrt()
-        return (candidates - mean[fields][:, :, None]) * factor[fields][:, :, None]
+        return (candidates - of_tiles(mean)) * of_tiles(factor)
 
     @torch.no_grad()
     def _track(self, batch_mean: Tensor, batch_variance: Tensor, counts: Tensor) -> None:

@@ -127,7 +127,7 @@ def test_row_numbers_of_any_fields_and_choices(drawn, dtype):
 def test_row_numbers_follow_from_the_plan_and_are_not_in_the_state():
     embedding = embedding_of(MIXED)
     assert "numbering" in dict(embedding.named_buffers()) and "numbering" not in embedding.state_dict()
-    assert embedding.numbering.dtype == torch.int32 and embedding.numbering.shape == (4, len(FIELDS))
+    assert embedding.numbering.dtype == torch.int32 and embedding.numbering.shape == (len(FIELDS), 4)
 
 
 @pytest.mark.parametrize("choices", MIXES, ids=lambda choices: " ".join(map(str, choices.values())))
