@@ -42,7 +42,6 @@ from studies.prepared import prepare
 
 HERE = Path(__file__).parents[1]
 VOCABULARIES = (14_000, 100_000, 1_000_000, 10_000_000)
-ROUNDS = 3
 SEARCHED_ROWS = 4_000_000
 
 Row = dict[str, Any]
@@ -130,6 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("part", choices=("vocabulary", "rows"))
     parser.add_argument("--rows", default="100000,1000000,4000000,40428967")
+    parser.add_argument("--rounds", type=int, default=3, help="Of vocabulary.")
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     rows = []
@@ -140,7 +140,7 @@ def main() -> None:
             for size, place in places.items():
                 place.mkdir(parents=True, exist_ok=True)
                 Data.generate(400_000, size, place).save()
-            for _ in range(ROUNDS):
+            for _ in range(options.rounds):
                 for size, place in places.items():
                     rows += [in_a_process("--one", "vocabulary", place, size, compiled) for compiled in (False, True)]
         else:
