@@ -152,19 +152,26 @@ class EncodedDataset:
         Raises:
             AutoDPQError: The cache cannot be written.
         """
-        if self.folder is None:
-            return Samples(np.ascontiguousarray(self.ids[rows]), np.ascontiguousarray(self.labels[rows]))
         selected = hashlib.sha256(f"{self.fingerprint}:{len(self)}:".encode())
         selected.update(rows.astype("<i8").tobytes())
-        folder = self.folder / "parts" / selected.hexdigest()[:24]
 
         def fill(ids: npt.NDArray[np.int32]) -> None:
             for start in range(0, len(rows), BATCH_ROWS):
                 part = slice(start, start + BATCH_ROWS)
                 ids[part] = self.ids[rows[part]]
 
-        ids = _mapped(folder, (len(rows), len(self.field_names)), fill)
-        return Samples(ids, self.labels[rows])
+        return Samples(self._filled("parts", selected.hexdigest(), len(rows), fill), self.labels[rows])
+
+    def _filled(
+        self, kind: str, digest: str, n_rows: int, fill: Callable[[npt.NDArray[np.int32]], None]
+    ) -> npt.NDArray[np.int32]:
+        """Ids derived from these, int32 [n_rows, fields]: mapped from this data set's folder, or in memory."""
+        shape = (n_rows, len(self.field_names))
+        if self.folder is not None:
+            return _mapped(self.folder / kind / digest[:24], shape, fill)
+        ids = np.empty(shape, np.int32)
+        fill(ids)
+        return ids
 
     def recounted(self, rows: IntArray) -> EncodedDataset:
         """The same data with frequencies counted over ``rows`` alone (what one deploys).
@@ -195,11 +202,7 @@ class EncodedDataset:
                 for column, rank in enumerate(from_old):
                     ids[part, column] = rank[self.ids[part, column]]
 
-        if self.folder is None:
-            ids = np.empty(self.ids.shape, np.int32)
-            exchange(ids)
-        else:
-            ids = _mapped(self.folder / "recounted" / fingerprint[:24], self.ids.shape, exchange)
+        ids = self._filled("recounted", fingerprint, len(self), exchange)
         return replace(self, ids=ids, counts=tuple(all_counts), fingerprint=fingerprint, ranks=tuple(all_ranks))
 
     def vocabulary(self) -> pl.DataFrame:
