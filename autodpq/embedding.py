@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from autodpq.dpq import QuantizerOptions, Quantizers
 from autodpq.errors import AutoDPQError
 from autodpq.kmeans import kmeans_centroids
-from autodpq.operations import Merge, gather, sum_of_weights
+from autodpq.operations import Merge, gather, sum_of_weights, zeros
 from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full, Others
 
 TILE = 32
@@ -28,7 +28,8 @@ class Embedding(nn.Module, ABC):
     rows and, where a field is quantized, a last row of zeros that stands for every quantized row.
 
     Attributes:
-        sparse_gradients: Whether rows and first-order weights get gradients of the batch's rows alone.
+        sparse_gradients: Whether :meth:`merge` merges, so that rows and first-order weights get gradients of the
+            batch's rows alone.
 
     Args:
         fields: All fields, in the order of the ids' columns.
@@ -56,20 +57,26 @@ class Embedding(nn.Module, ABC):
         quantized_index[list(self.quantized)] = torch.arange(len(self.quantized))
         self.register_buffer("quantized_index", quantized_index, persistent=False)
         self.register_buffer("numbering", numbering, persistent=False)
-        self.table = nn.Parameter(torch.zeros(self.n_direct + bool(self.n_raw), embedding_dim))
-        self.raw = nn.Parameter(torch.zeros(self.n_raw, embedding_dim)) if self.n_raw else None
-        self.first_order = nn.Parameter(torch.zeros(self.n_direct + self.n_raw)) if first_order else None
+        self.table = nn.Parameter(zeros(self.n_direct + bool(self.n_raw), embedding_dim))
+        self.raw = nn.Parameter(zeros(self.n_raw, embedding_dim)) if self.n_raw else None
+        self.first_order = nn.Parameter(zeros(self.n_direct + self.n_raw)) if first_order else None
 
     def flatten(self, ids: Tensor) -> Tensor:
         """Row numbers of ids, int32 [rows, fields]."""
-        return _row_numbers(ids.int(), self.numbering.t())
+        return self._row_numbers(ids.int(), self.numbering.t())
 
     def rows_of_ids(self) -> tuple[Tensor, ...]:
         """Per field, the row number of every id, int32 [cardinality]."""
         return tuple(
-            _row_numbers(torch.arange(field.cardinality, dtype=torch.int32, device=numbering.device), numbering)
+            self._row_numbers(torch.arange(field.cardinality, dtype=torch.int32, device=numbering.device), numbering)
             for field, numbering in zip(self.fields, self.numbering, strict=True)
         )
+
+    def _row_numbers(self, ids: Tensor, numbering: Tensor) -> Tensor:
+        """Row numbers of ids, int32 both; ``numbering`` is that of :func:`_number_rows`, of all fields or of one."""
+        limits, starts, heads, raw_starts = numbering
+        direct = ids.minimum(limits) + starts
+        return direct if self.raw is None else torch.where(ids < heads, direct, ids + raw_starts)
 
     @abstractmethod
     def quantize(self, rows: Tensor, fields: Tensor, counts: Tensor) -> Tensor:
@@ -88,17 +95,28 @@ class Embedding(nn.Module, ABC):
     def start_quantizers(self, seed: int) -> None:
         """Starts the centroids by k-means on the raw rows; ``seed`` seeds it."""
 
-    def forward(self, flat: Tensor) -> Tensor:
-        """Embeds row numbers [batch, fields]; gives float [batch, fields, X]."""
+    def merge(self, flat: Tensor) -> Merge | None:
+        """The merged row numbers of a batch, where weights get sparse gradients."""
+        if not (self.sparse_gradients and torch.is_grad_enabled()):
+            return None
+        tables = (self.table, self.raw, self.first_order)
+        return Merge.of(flat) if any(table is not None and table.requires_grad for table in tables) else None
+
+    def forward(self, flat: Tensor, merge: Merge | None = None) -> Tensor:
+        """Embeds row numbers [batch, fields]; gives float [batch, fields, X].
+
+        Args:
+            flat: The row numbers.
+            merge: What :meth:`merge` makes of them.
+        """
         if self.raw is None:
-            return gather(self.table, flat, merge=self._merge(self.table, flat))
+            return gather(self.table, flat, merge=merge)
         # By columns, so that each field's rare values come together.
         columns, samples = (flat.t() >= self.n_direct).nonzero(as_tuple=True)
         positions = samples * flat.shape[1] + columns
         direct = flat.clamp(max=self.n_direct)
-        merge = self._merge(self.table, direct)
         if not len(positions):
-            none = self.raw.detach() if self.sparse_gradients else self.raw
+            none = self.raw if merge is None else self.raw.detach()
             return gather(self.table, direct, positions, none[:0], merge)
         columns = self.quantized_index[columns]
         counts = torch.bincount(columns, minlength=len(self.quantized))
@@ -110,23 +128,20 @@ class Embedding(nn.Module, ABC):
         rare = flat.flatten()[positions] - self.n_direct
         filled = rare[:1].repeat(len(fields) * TILE)
         filled[slots] = rare
-        raw_rows = gather(self.raw, filled.view(-1, TILE), merge=self._merge(self.raw, filled))
+        filled = filled.view(-1, TILE)
+        raw_rows = gather(self.raw, filled, merge=None if merge is None else Merge.of(filled))
         rows = self.quantize(raw_rows, fields, counts)
         return gather(self.table, direct, positions, rows.flatten(0, 1)[slots], merge)
-
-    def _merge(self, weights: Tensor, flat: Tensor) -> Merge | None:
-        """The merged row numbers of a batch, where weights get sparse gradients."""
-        return Merge.of(flat) if self.sparse_gradients and weights.requires_grad and torch.is_grad_enabled() else None
 
     @contextmanager
     def settled(self) -> Iterator[None]:
         """Inside, weights do not change: what follows from them may be computed once for all batches."""
         yield
 
-    def first_order_sum(self, flat: Tensor) -> Tensor:
-        """Sums of the first-order weights, float [batch]."""
+    def first_order_sum(self, flat: Tensor, merge: Merge | None = None) -> Tensor:
+        """Sums of the first-order weights, float [batch]; for arguments, see :meth:`forward`."""
         assert self.first_order is not None
-        return sum_of_weights(self.first_order, flat, self._merge(self.first_order, flat))
+        return sum_of_weights(self.first_order, flat, merge)
 
     @torch.no_grad()
     def start_rows(self, deviation: float) -> None:
@@ -219,9 +234,9 @@ class PlanEmbedding(Embedding):
         finally:
             self._rows = None
 
-    def forward(self, flat: Tensor) -> Tensor:
+    def forward(self, flat: Tensor, merge: Merge | None = None) -> Tensor:
         """Embeds row numbers [batch, fields]; gives float [batch, fields, X]."""
-        return super().forward(flat) if self._rows is None else gather(self._rows, flat)
+        return super().forward(flat, merge) if self._rows is None else gather(self._rows, flat)
 
     def quantize(self, rows: Tensor, fields: Tensor, counts: Tensor) -> Tensor:
         assert self.quantizers is not None
@@ -244,12 +259,6 @@ class PlanEmbedding(Embedding):
             rows = self.raw[self.raw_rows(column)]
             centroids = kmeans_centroids(rows, self.quantizers.candidates[number][0], seed)
             self.quantizers.set_centroids(centroids, number)
-
-
-def _row_numbers(ids: Tensor, numbering: Tensor) -> Tensor:
-    """Row numbers of ids, int32 both; ``numbering`` holds what :func:`_number_rows` gives, of all fields or of one."""
-    limits, starts, heads, raw_starts = numbering
-    return torch.where(ids < heads, ids.minimum(limits) + starts, ids + raw_starts)
 
 
 def _number_rows(fields: Sequence[Field], choices: Mapping[str, Choice]) -> tuple[Tensor, int, int]:

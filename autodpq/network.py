@@ -43,8 +43,8 @@ class Network(nn.Module):
 
     def _embedded(self, flat: Tensor) -> tuple[Tensor, Tensor | None]:
         """Embeddings, float [batch, fields, X], and sums of first-order weights, float [batch], or None."""
-        embedding = self.embedding
-        return embedding(flat), embedding.first_order_sum(flat) if embedding.first_order is not None else None
+        embedding, merge = self.embedding, self.embedding.merge(flat)
+        return embedding(flat, merge), None if embedding.first_order is None else embedding.first_order_sum(flat, merge)
 
     def reseed(self, seed: int) -> None:
         """Starts all dropout masks anew, each module with a stream of its own."""

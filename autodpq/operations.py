@@ -7,6 +7,7 @@ needs.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +17,25 @@ from scipy.sparse import csc_array
 from torch import Tensor, nn
 
 
+def zeros(*shape: int) -> Tensor:
+    """Zeros, float32, for what is read and written at random rows.
+
+    They begin with a cache line and, where they are many, lie in huge pages, which NumPy asks Linux for and torch does
+    not: at ten million rows, a random row is there in half the time.
+    """
+    size, line = math.prod(shape), 64
+    array = np.zeros(size + line // 4, np.float32)
+    start = -array.ctypes.data % line // 4
+    return torch.from_numpy(array[start : start + size]).view(shape)
+
+
 @dataclass(frozen=True)
 class Merge:
     """The distinct row numbers of a batch: gradients of a large table are summed over these alone.
 
     Attributes:
         rows: int64 [n], the distinct numbers, rising.
-        places: integer [batch * fields], where in ``rows`` each number of the flattened batch stands.
+        places: integer, in the batch's shape, where in ``rows`` each of its numbers stands.
     """
 
     rows: Tensor
@@ -43,36 +56,53 @@ class Merge:
         np.not_equal(numbers[1:], numbers[:-1], out=is_new[1:])
         places = np.empty(len(keys), np.int32)
         places[keys & 0xFFFFFFFF] = np.cumsum(is_new, dtype=np.int32) - 1
-        return cls(torch.from_numpy(numbers[is_new]), torch.from_numpy(places))
+        return cls(torch.from_numpy(numbers[is_new]), torch.from_numpy(places).view(ids.shape))
 
-    def gradient(self, gradient: Tensor, n_rows: int, *, placeholder: bool = False) -> Tensor:
+    def table_gradient(self, gradient: Tensor, n_rows: int, *, placeholder: bool) -> Tensor:
         """The gradient of a table, sparse, each row once.
 
         Args:
-            gradient: float [batch * fields, X], or float [batch * fields] of weights.
+            gradient: float [batch, fields, X].
             n_rows: Rows of the table.
-            placeholder: Whether the last row gets none.
+            placeholder: Whether the table's last row, in whose place all later numbers stand, gets none.
         """
-        if gradient.dim() == 1:
-            values = gradient.new_zeros(len(self.rows)).index_add_(0, self.places, gradient)
-        else:
-            values = _add_rows(gradient, self.places, len(self.rows))
-        n = len(self.rows)
-        if placeholder and n and int(self.rows[-1]) == n_rows - 1:
-            n -= 1
-        return torch.sparse_coo_tensor(
-            self.rows[None, :n], values[:n], (n_rows, *gradient.shape[1:]), is_coalesced=True, check_invariants=False
-        )
+        rows, places = self.rows, self.places.reshape(-1)
+        if placeholder:
+            rows = rows[: torch.searchsorted(rows, n_rows - 1)]
+            places = places.clamp(max=len(rows))
+        values = _add_rows(gradient.reshape(-1, gradient.shape[-1]), places, len(rows) + placeholder)
+        return _rows_gradient(rows, values[: len(rows)], n_rows)
+
+    def weights_gradient(self, gradient: Tensor, n_rows: int) -> Tensor:
+        """The gradient of first-order weights, sparse, each once.
+
+        Args:
+            gradient: float [batch], of the samples' sums.
+            n_rows: How many weights there are.
+        """
+        return _rows_gradient(self.rows, _add_rows(gradient, self.places, len(self.rows)), n_rows)
+
+
+def _rows_gradient(rows: Tensor, values: Tensor, n_rows: int) -> Tensor:
+    """A sparse gradient: ``values`` [n, ...] of ``rows`` [n], which are distinct and rise."""
+    size = (n_rows, *values.shape[1:])
+    return torch.sparse_coo_tensor(rows[None], values, size, is_coalesced=True, check_invariants=False)
 
 
 def _add_rows(gradient: Tensor, ids: Tensor, n_rows: int) -> Tensor:
-    """Sums ``gradient`` [n, X] into zeros [n_rows, X] at ``ids`` [n]."""
-    if gradient.device.type != "cpu":
-        zeros = gradient.new_zeros((n_rows, gradient.shape[1]))
-        return zeros.index_add_(0, ids, gradient)
+    """Sums into zeros at row numbers.
+
+    Args:
+        gradient: float [n, X], or float [n].
+        ids: integer [n]; also [n, fields] for a gradient [n], each entry of which is then added for all fields.
+        n_rows: Rows of the sum.
+    """
+    if gradient.device.type != "cpu" or gradient.dim() == 1:
+        each = gradient[:, None].expand(ids.shape).reshape(-1) if ids.dim() > 1 else gradient
+        return gradient.new_zeros((n_rows, *gradient.shape[1:])).index_add_(0, ids.reshape(-1), each)
     n = len(ids)
     ones = np.ones(n, gradient.detach().numpy().dtype)
-    # One entry per column: the product walks the gradient once, in order, hence is deterministic too.
+    # One column per row of the gradient: the product walks it once, in order, hence is deterministic too.
     selection = csc_array((ones, ids.numpy(), np.arange(n + 1, dtype=np.int32)), shape=(n_rows, n))
     return torch.from_numpy(selection @ gradient.detach().numpy())
 
@@ -102,14 +132,14 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, Tensor | None, None]:
         ids, positions = ctx.saved_tensors
-        gradient = gradients[0]
-        flat = gradient.reshape(-1, gradient.shape[-1])
-        table = None
+        gradient, table, rows = gradients[0], None, None
         if ctx.needs_input_grad[0] and ctx.merge is not None:
-            table = ctx.merge.gradient(flat.contiguous(), ctx.n_rows, placeholder=positions is not None)
+            table = ctx.merge.table_gradient(gradient, ctx.n_rows, placeholder=positions is not None)
         elif ctx.needs_input_grad[0]:
             table = _apply(_Scatter, gradient, ids, ctx.n_rows, positions)
-        return table, None, None, flat[positions] if positions is not None else None, None
+        if positions is not None:
+            rows = gradient.reshape(-1, gradient.shape[-1])[positions]
+        return table, None, None, rows, None
 
 
 class _Scatter(torch.autograd.Function):
@@ -118,7 +148,7 @@ class _Scatter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, ids: Tensor, n_rows: int, positions: Tensor | None) -> Tensor:
         ctx.save_for_backward(ids, positions)
-        table = _add_rows(gradient.reshape(-1, gradient.shape[-1]).contiguous(), ids.reshape(-1), n_rows)
+        table = _add_rows(gradient.reshape(-1, gradient.shape[-1]), ids.reshape(-1), n_rows)
         if positions is not None:
             table[-1] = 0
         return table
@@ -144,7 +174,8 @@ def gather(
         ids: integer [batch, fields], row numbers.
         positions: int64 [n] or None: places in the flattened batch whose row is the placeholder.
         rows: float [n, X]: what stands there instead.
-        merge: The merged ``ids``: the table's gradient is then sparse, and cannot be differentiated once more.
+        merge: The merged ``ids``, in which those of ``positions`` may also stand as later numbers: the table's
+            gradient is then sparse, and cannot be differentiated once more.
 
     Returns:
         float [batch, fields, X].
@@ -164,7 +195,7 @@ class _SumOfWeights(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (ids,) = ctx.saved_tensors
         if ctx.merge is not None:
-            return ctx.merge.gradient(_each(gradients[0], ids), ctx.n_rows), None, None
+            return ctx.merge.weights_gradient(gradients[0], ctx.n_rows), None, None
         return _apply(_SpreadWeights, gradients[0], ids, ctx.n_rows), None, None
 
 
@@ -172,17 +203,12 @@ class _SpreadWeights(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, ids: Tensor, n_rows: int) -> Tensor:
         ctx.save_for_backward(ids)
-        return gradient.new_zeros(n_rows).index_add_(0, ids.reshape(-1), _each(gradient, ids))
+        return _add_rows(gradient, ids, n_rows)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (ids,) = ctx.saved_tensors
         return _apply(_SumOfWeights, gradients[0], ids, None), None, None
-
-
-def _each(gradient: Tensor, ids: Tensor) -> Tensor:
-    """The gradient of each weight of a batch, float [batch * fields], from those of the sums, float [batch]."""
-    return gradient[:, None].expand(ids.shape).reshape(-1)
 
 
 def sum_of_weights(weights: Tensor, ids: Tensor, merge: Merge | None = None) -> Tensor:
@@ -288,6 +314,4 @@ class Dropout(nn.Module):
         n = n_samples * self.width
         words = self._bits.random_raw(-(-n // 4))
         keep = words.view(np.uint16)[:n] >= np.uint16(round(self.rate * 65536))
-        mask = keep.astype(np.float32)
-        mask *= np.float32(1 / (1 - self.rate))
-        self.mask = torch.from_numpy(mask)
+        self.mask = torch.from_numpy(np.multiply(keep, 1 / (1 - self.rate), dtype=np.float32))

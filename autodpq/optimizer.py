@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from autodpq.operations import zeros
+
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
 def update_rows(
-    table: Tensor, mean: Tensor, square: Tensor, rows: Tensor, gradient: Tensor, rate: Tensor, root: Tensor, l2: Tensor
+    table: Tensor, mean: Tensor, square: Tensor, rows: Tensor, gradient: Tensor, rate: Tensor, scale: Tensor, l2: Tensor
 ) -> None:
     """One step of Adam on some rows, in place.
 
@@ -23,16 +25,16 @@ def update_rows(
         rows: int64 [m], distinct.
         gradient: float [m, ...].
         rate: The learning rate over the first moment's correction.
-        root: The root of the second moment's correction.
+        scale: One over the root of the second moment's correction.
         l2: The L2 penalty.
     """
-    weights = table[rows]
+    weights = table.index_select(0, rows)
     gradient = gradient + l2 * weights
-    new_mean = BETA1 * mean[rows] + (1 - BETA1) * gradient
-    new_square = BETA2 * square[rows] + (1 - BETA2) * gradient.square()
-    mean[rows] = new_mean
-    square[rows] = new_square
-    table[rows] = weights - rate * new_mean / (new_square.sqrt() / root + EPSILON)
+    new_mean = BETA1 * mean.index_select(0, rows) + (1 - BETA1) * gradient
+    new_square = BETA2 * square.index_select(0, rows) + (1 - BETA2) * gradient.square()
+    mean.index_copy_(0, rows, new_mean)
+    square.index_copy_(0, rows, new_square)
+    table.index_copy_(0, rows, weights - rate * new_mean / (new_square.sqrt() * scale + EPSILON))
 
 
 @dataclass
@@ -40,7 +42,6 @@ class _State:
     """A parameter and what Adam knows of it."""
 
     weights: nn.Parameter
-    l2: float
     mean: Tensor
     square: Tensor
     step: Tensor
@@ -71,54 +72,57 @@ class Adam:
         self._rate = learning_rate
         self._update = update
         self._groups = [
-            [_State(w, penalty, torch.zeros_like(w), torch.zeros_like(w), torch.zeros((), device=w.device)) for w in ws]
+            (
+                penalty,
+                [_State(w, zeros(*w.shape).to(w), zeros(*w.shape).to(w), torch.zeros((), device=w.device)) for w in ws],
+            )
             for ws, penalty in ((penalised, l2), (rest, 0.0))
         ]
 
     def zero_grad(self) -> None:
         """Forgets all gradients."""
-        for group in self._groups:
-            for state in group:
+        for _, states in self._groups:
+            for state in states:
                 state.weights.grad = None
 
     @torch.no_grad()
     def step(self) -> None:
         """One step on the gradients that there are."""
-        for group in self._groups:
+        for l2, states in self._groups:
             dense = []
-            for state in group:
+            for state in states:
                 gradient = state.weights.grad
-                if gradient is None:
-                    continue
-                state.step += 1
-                if gradient.is_sparse:
-                    self._step_rows(state, gradient)
-                else:
+                if gradient is not None and gradient.is_sparse:
+                    self._step_rows(state, gradient, l2)
+                elif gradient is not None:
                     dense.append(state)
             if dense:
-                self._step_dense(dense)
+                self._step_dense(dense, l2)
 
-    def _step_dense(self, states: list[_State]) -> None:
+    def _step_dense(self, states: list[_State], l2: float) -> None:
+        steps = [state.step for state in states]
+        torch._foreach_add_(steps, 1)
         torch._fused_adam_(
             [state.weights for state in states],
             [state.weights.grad for state in states if state.weights.grad is not None],
             [state.mean for state in states],
             [state.square for state in states],
             [],
-            [state.step for state in states],
+            steps,
             lr=self._rate,
             beta1=BETA1,
             beta2=BETA2,
-            weight_decay=states[0].l2,
+            weight_decay=l2,
             eps=EPSILON,
             amsgrad=False,
             maximize=False,
         )
 
-    def _step_rows(self, state: _State, gradient: Tensor) -> None:
+    def _step_rows(self, state: _State, gradient: Tensor, l2: float) -> None:
+        state.step += 1
         # A copy, and weights that are no parameter: compiled code would know the sizes of a view or parameter, and
         # be compiled anew for every plan. Numbers that change from step to step are tensors for the same reason.
         rows, values = gradient._indices()[0].clone(), gradient._values()
-        rate, root = self._rate / (1 - BETA1**state.step), (1 - BETA2**state.step).sqrt()
-        l2 = torch.tensor(state.l2, device=values.device)
-        self._update(state.weights.detach(), state.mean, state.square, rows, values, rate, root, l2)
+        rate, scale = self._rate / (1 - BETA1**state.step), (1 - BETA2**state.step).rsqrt()
+        penalty = torch.tensor(l2, device=values.device)
+        self._update(state.weights.detach(), state.mean, state.square, rows, values, rate, scale, penalty)

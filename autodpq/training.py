@@ -93,10 +93,10 @@ class DeviceRows:
         generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
         order = torch.randperm(len(self), generator=generator).to(self.ids.device)
         for chunk in torch.split(order, size * CHUNK_BATCHES):
-            flat, labels = network.embedding.flatten(self.ids.index_select(0, chunk)), self.labels[chunk]
-            for batch in zip(torch.split(flat, size), torch.split(labels, size), strict=True):
-                if len(batch[1]) > 1:
-                    yield batch
+            chunk_ids, chunk_labels = self.ids.index_select(0, chunk), self.labels.index_select(0, chunk)
+            for ids, labels in zip(torch.split(chunk_ids, size), torch.split(chunk_labels, size), strict=True):
+                if len(labels) > 1:
+                    yield network.embedding.flatten(ids), labels
 
 
 def make_optimizer(network: Network, recipe: Recipe) -> Adam:

@@ -352,7 +352,9 @@ def gradients_of(embedding, ids):
     embedding.zero_grad()
     flat = embedding.flatten(ids)
     scale = torch.randn(len(ids), len(FIELDS), X)
-    ((embedding(flat) * scale).sum() + (embedding.first_order_sum(flat) * scale[:, 0, 0]).sum()).backward()
+    merge = embedding.merge(flat)
+    sums = embedding.first_order_sum(flat, merge)
+    ((embedding(flat, merge) * scale).sum() + (sums * scale[:, 0, 0]).sum()).backward()
     return {name: parameter.grad for name, parameter in embedding.named_parameters()}
 
 
@@ -404,7 +406,7 @@ def test_a_batch_without_rare_values_has_no_sparse_gradient_of_raw_rows(make):
         flat = embedding.flatten(frequent)[:, [0, 1, 3, 3]]
     else:
         flat = embedding.flatten(frequent)
-    outputs = embedding(flat)
+    outputs = embedding(flat, embedding.merge(flat))
     assert torch.equal(outputs, embedding.table[flat.long()])
     outputs.sum().backward()
     assert embedding.raw.grad is None
@@ -417,7 +419,8 @@ def test_a_batch_of_rare_values_alone_has_an_empty_gradient_of_direct_rows():
     fields = (Field("a", 5, 1), Field("b", 6, 0))
     embedding = PlanEmbedding(fields, {"a": DPQ(3, 2), "b": DPQ(2, 2)}, X, True, QuantizerOptions(temperature=0.5))
     embedding.sparse_gradients = True
-    embedding(embedding.flatten(torch.tensor([[2, 0], [1, 5]]))).sum().backward()
+    flat = embedding.flatten(torch.tensor([[2, 0], [1, 5]]))
+    embedding(flat, embedding.merge(flat)).sum().backward()
     gradient = embedding.table.grad
     assert gradient.is_sparse and gradient.shape == embedding.table.shape == (2, X) and gradient._nnz() == 0
 
@@ -431,9 +434,9 @@ def test_sparse_gradients_change_no_output(make):
         outputs = []
         for embedding in (dense, sparse):
             torch.manual_seed(2)
-            outputs.append(embedding.train(training)(flat))
+            outputs.append(embedding.train(training)(flat, embedding.merge(flat)))
         assert torch.equal(*outputs)
-        assert torch.equal(dense.first_order_sum(flat), sparse.first_order_sum(flat))
+        assert torch.equal(dense.first_order_sum(flat), sparse.first_order_sum(flat, sparse.merge(flat)))
 
 
 def test_frozen_rows_have_no_sparse_gradient():
@@ -442,6 +445,7 @@ def test_frozen_rows_have_no_sparse_gradient():
     embedding.table.requires_grad_(False)
     embedding.first_order.requires_grad_(False)
     flat = embedding.flatten(some_ids(8, 3))
-    (embedding(flat).sum() + embedding.first_order_sum(flat).sum()).backward()
+    merge = embedding.merge(flat)
+    (embedding(flat, merge).sum() + embedding.first_order_sum(flat, merge).sum()).backward()
     assert embedding.table.grad is None and embedding.first_order.grad is None
     assert embedding.raw.grad.is_sparse and embedding.raw.grad._nnz()

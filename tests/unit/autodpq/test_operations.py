@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from autodpq.operations import BatchNorm, Dropout, Merge, factorization_machine, gather, sum_of_weights
+from autodpq.operations import BatchNorm, Dropout, Merge, factorization_machine, gather, sum_of_weights, zeros
 
 # Rows 1 and 3 twice, row 0 never; row 5 is the placeholder.
 IDS = torch.tensor([[1, 3, 2], [4, 3, 1]], dtype=torch.int32)
@@ -263,7 +263,14 @@ def test_merge_is_numpys_unique(ids):
     merge = Merge.of(ids)
     rows, places = np.unique(ids.numpy(), return_inverse=True)
     assert merge.rows.dtype == torch.int64 and merge.rows.tolist() == rows.tolist()
-    assert merge.places.shape == (ids.numel(),) and merge.places.tolist() == places.flatten().tolist()
+    assert merge.places.tolist() == places.reshape(ids.shape).tolist()
+
+
+@pytest.mark.parametrize("shape", [(0,), (1,), (7,), (5, 16), (0, 16), (3, 2, 4), (100_000, 16)])
+def test_zeros_begin_with_a_cache_line(shape):
+    given = zeros(*shape)
+    assert given.shape == shape and given.dtype == torch.float32 and given.is_contiguous() and not given.any()
+    assert given.data_ptr() % 64 == 0 or not given.numel()
 
 
 def check_sparse(gradient, expected, ids):

@@ -112,7 +112,7 @@ def lazy_steps(optimizer, weight, batches, seed):
 def test_rows_that_a_batch_does_not_hold_rest(batches, shape, l2, seed):
     (weight,) = weights_of([shape], seed)
     optimizer = Adam([weight], [], RATE, l2)
-    (state,) = optimizer._groups[0]
+    ((_, (state,)), _) = optimizer._groups
     moments = state.mean.clone(), state.square.clone()
     for rows, before in lazy_steps(optimizer, weight, batches, seed):
         resting = [row for row in range(7) if row not in rows]
@@ -173,8 +173,8 @@ def test_update_rows_is_in_place():
     table, mean, square = torch.randn(5, 2), torch.randn(5, 2), torch.rand(5, 2)
     before = table.clone(), mean.clone(), square.clone()
     rows, gradient = torch.tensor([1, 4]), torch.randn(2, 2)
-    rate, root, l2 = torch.tensor(0.1), torch.tensor(0.5), torch.tensor(0.2)
-    update_rows(table, mean, square, rows, gradient, rate, root, l2)
+    rate, scale, l2 = torch.tensor(0.1), torch.tensor(2.0), torch.tensor(0.2)
+    update_rows(table, mean, square, rows, gradient, rate, scale, l2)
     penalised = gradient + 0.2 * before[0][rows]
     expected_mean = 0.9 * before[1][rows] + 0.1 * penalised
     expected_square = 0.999 * before[2][rows] + 0.001 * penalised**2
@@ -199,10 +199,10 @@ def test_what_updates_rows_can_be_chosen():
     weight.grad = sparse([2, 6], torch.ones(2, 4), (7, 4))
     before = weight.detach().clone()
     optimizer.step()
-    ((table, _, _, rows, gradient, rate, root, l2),) = called
+    ((table, _, _, rows, gradient, rate, scale, l2),) = called
     assert table.data_ptr() == weight.data_ptr() and rows.tolist() == [2, 6] and (gradient == 1).all()
     # At the first step, the corrections are those of one.
-    assert rate.item() == pytest.approx(RATE / 0.1) and root.item() == pytest.approx(0.001**0.5, rel=1e-4)
+    assert rate.item() == pytest.approx(RATE / 0.1) and scale.item() == pytest.approx(0.001**-0.5, rel=1e-4)
     assert l2.item() == 0.5
     assert (weight != before).any(1).nonzero().flatten().tolist() == [2, 6]
     weight.grad = torch.ones(7, 4)
