@@ -14,6 +14,7 @@ from torch.func import functional_call
 from autodpq.embedding import PlanEmbedding
 from autodpq.errors import AutoDPQError
 from autodpq.network import Network
+from autodpq.optimizer import Adam
 from autodpq.recipes import Recipe
 from autodpq.supernet import SupernetEmbedding
 from autodpq.training import DeviceRows, evaluate, make_optimizer, training_step
@@ -63,8 +64,9 @@ def _loss(network: Network, ids: Tensor, labels: Tensor, weights: dict[str, Tens
 
 def _differentiate(network: Network, *, alpha: bool, weights: bool) -> None:
     """Says what gradients are computed by: alpha, the network's weights W, or both."""
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(alpha if name == ALPHA else weights)
+    for parameter in network.parameters():
+        parameter.requires_grad_(weights)
+    supernet_of(network).alpha.requires_grad_(alpha)
 
 
 def alpha_gradient(
@@ -99,7 +101,8 @@ def alpha_gradient(
             return _unrolled_gradient(network, train, valid, xi)
         # The way back to tables and centroids is not gone.
         _differentiate(network, alpha=True, weights=False)
-        network.eval()
+        network.dropout.eval()
+        network.model.eval()
         embedding.train()
         # Alpha acts on rare values alone.
         rare = (ids >= embedding.n_direct).any(1).nonzero().squeeze(1)
@@ -191,7 +194,7 @@ def search(
     _differentiate(network, alpha=False, weights=True)
     optimizer = make_optimizer(network, recipe)
     # The momentum is DARTS' (Liu et al., ICLR 2019), whose alternation Algorithm 1 is.
-    alpha_optimizer = torch.optim.Adam([embedding.alpha], lr=options.alpha_learning_rate, betas=(0.5, 0.999))
+    alpha_optimizer = Adam([], [embedding.alpha], options.alpha_learning_rate, 0.0, beta1=0.5)
     held_out = _endless(valid, network, recipe.batch_size, seed + 1)
     step = 0
     for epoch in range(1, options.epochs + 1):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from autodpq.operations import zeros
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+"""Adam's defaults."""
 
 
 def update_rows(
@@ -59,6 +60,7 @@ class Adam:
         learning_rate: Adam's.
         l2: The penalty.
         update: What updates rows: :func:`update_rows`, or its compiled form.
+        beta1: The first moments' decay, where gradients are not sparse.
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class Adam:
         learning_rate: float,
         l2: float,
         update: Callable[..., None] = update_rows,
+        beta1: float = BETA1,
     ) -> None:
+        self._beta1 = beta1
         self._rate = learning_rate
         self._update = update
         self._groups = [
@@ -110,7 +114,7 @@ class Adam:
             [],
             steps,
             lr=self._rate,
-            beta1=BETA1,
+            beta1=self._beta1,
             beta2=BETA2,
             weight_decay=l2,
             eps=EPSILON,
