@@ -51,7 +51,8 @@ def head_loss(
 @cache
 def _compiled(function: Callable[..., Any], *, dynamic: bool) -> Callable[..., Any]:
     """A function's compiled form; made when it is needed, for torch's compiler takes a second to import."""
-    return torch.compile(function, fullgraph=True, dynamic=dynamic)
+    # Kernels are called from C++: from Python, calling takes as long as some of them.
+    return torch.compile(function, fullgraph=True, dynamic=dynamic, options={"cpp_wrapper": True})
 
 
 def compiled_update_rows() -> Callable[..., None]:

@@ -63,7 +63,7 @@ class Embedding(nn.Module, ABC):
 
     def flatten(self, ids: Tensor) -> Tensor:
         """Row numbers of ids, int32 [rows, fields]."""
-        return self._row_numbers(ids.int(), self.numbering.t())
+        return self._row_numbers(ids.int(), self.numbering)
 
     def rows_of_ids(self) -> tuple[Tensor, ...]:
         """Per field, the row number of every id, int32 [cardinality]."""
@@ -74,7 +74,7 @@ class Embedding(nn.Module, ABC):
 
     def _row_numbers(self, ids: Tensor, numbering: Tensor) -> Tensor:
         """Row numbers of ids, int32 both; ``numbering`` is that of :func:`_number_rows`, of all fields or of one."""
-        limits, starts, heads, raw_starts = numbering
+        limits, starts, heads, raw_starts = numbering.unbind(-1)
         direct = ids.minimum(limits) + starts
         return direct if self.raw is None else torch.where(ids < heads, direct, ids + raw_starts)
 
