@@ -6,8 +6,8 @@
 ``vocabulary``: FE on rows in MovieLens-1M's shape, tables of 14,000 to 10 million rows. ``rows``: generated files in
 the shape of Avazu's (``avazu_rows.py``), read, encoded and split; then an epoch of FE, an epoch of Others, and an epoch
 of AutoDPQ's search on at most 4 million rows. Every measurement is a process of its own; peak memory is its largest
-resident set, pages of the mapped cache included. Writes docs/benchmarks/scale-vocabulary.csv or scale-rows.csv; data
-are generated in a temporary folder, or in ``--folder``, where they stay.
+resident set, pages of the mapped cache included. Writes docs/benchmarks/scale-vocabulary.csv or scale-rows.csv, and its
+figure; data are generated in a temporary folder, or in ``--folder``, where they stay.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scale_figure
 import torch
 from avazu_rows import generate
 from peers import Data, train_autodpq
@@ -156,6 +157,7 @@ def main() -> None:
     else:
         print(frame.pivot(index="rows", columns="what", values="samples_per_second").astype(np.int64).to_string())
         print(frame.pivot(index="rows", columns="what", values="peak_gib").to_string())
+    scale_figure.main()
 
 
 if __name__ == "__main__":
