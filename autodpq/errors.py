@@ -1,4 +1,4 @@
-"""The project's one error class."""
+"""The project's error class."""
 
 
 class AutoDPQError(Exception):
@@ -6,6 +6,10 @@ class AutoDPQError(Exception):
 
     The message is one line that names the file, field or option and says what to do.
     """
+
+
+class TrainingError(AutoDPQError):
+    """Training came to nothing: what was trained has no numbers, and what is beside it goes on."""
 
 
 def one_line(error: BaseException) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import log_loss, roc_auc_score
 
-from autodpq.errors import AutoDPQError
+from autodpq.errors import AutoDPQError, TrainingError
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,12 @@ def evaluate_predictions(probabilities: npt.NDArray[np.floating], labels: npt.ND
         labels: [n], 0 or 1, both present.
 
     Raises:
-        AutoDPQError: A prediction is not finite.
+        TrainingError: A prediction is not finite.
+        AutoDPQError: All labels are the same.
     """
     values = probabilities.astype(np.float64)
+    if labels.min() == labels.max():
+        raise AutoDPQError(f"all {len(labels)} labels are the same, so that there is no AUC; both 0 and 1 are needed")
     if not np.isfinite(values).all():
-        raise AutoDPQError(f"{int((~np.isfinite(values)).sum())} of {len(values)} predictions are NaN or infinite")
+        raise TrainingError(f"{int((~np.isfinite(values)).sum())} of {len(values)} predictions are NaN or infinite")
     return Metrics(float(roc_auc_score(labels, values)), float(log_loss(labels, values, labels=[0, 1])))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from autodpq.compiled import Compilation, compile_step
 from autodpq.data.dataset import Samples
 from autodpq.embedding import Embedding, PlanEmbedding
-from autodpq.errors import one_line
+from autodpq.errors import TrainingError, one_line
 from autodpq.ledger import Ledger, ledger
 from autodpq.models.base import CTRModel
 from autodpq.network import Network
@@ -148,22 +148,25 @@ class Trainer:
         *,
         epochs: int | None = None,
         on_epoch: Callable[[Epoch, Network], None] | None = None,
+        on_step: Callable[[], None] | None = None,
     ) -> FitResult:
         """Trains a network of trained weights on, in place, as :func:`autodpq.training.fit` does."""
-        return self._fit(network, self.recipe.continued(), self.seed + ORDER_OFFSET, epochs=epochs, on_epoch=on_epoch)
+        recipe, seed = self.recipe.continued(), self.seed + ORDER_OFFSET
+        return self._fit(network, recipe, seed, epochs=epochs, on_epoch=on_epoch, on_step=on_step)
 
     def train_plan(
         self,
         plan: CompressionPlan,
         pretrained: Mapping[str, Tensor] | None,
         on_epoch: Callable[[Epoch, Network], None] | None = None,
+        on_step: Callable[[], None] | None = None,
     ) -> tuple[Network, FitResult]:
         """Trains the network of a plan, from the pretrained table or from nothing."""
         network = self.build(plan)
         self.start(network, pretrained)
         if pretrained is not None:
-            return network, self.fit(network, on_epoch=on_epoch)
-        return network, self._fit(network, self.recipe, self.seed, on_epoch=on_epoch)
+            return network, self.fit(network, on_epoch=on_epoch, on_step=on_step)
+        return network, self._fit(network, self.recipe, self.seed, on_epoch=on_epoch, on_step=on_step)
 
     def _fit(
         self,
@@ -173,9 +176,10 @@ class Trainer:
         *,
         epochs: int | None = None,
         on_epoch: Callable[[Epoch, Network], None] | None = None,
+        on_step: Callable[[], None] | None = None,
     ) -> FitResult:
         callback = None if on_epoch is None else lambda epoch: on_epoch(epoch, network)
-        return fit(network, self.train, self.valid, recipe, seed, epochs=epochs, on_epoch=callback)
+        return fit(network, self.train, self.valid, recipe, seed, epochs=epochs, on_epoch=callback, on_step=on_step)
 
     def ledger(self, plan: CompressionPlan) -> Ledger:
         """What a plan costs with this model: embedding, first-order weights and everything else inference needs."""
@@ -201,6 +205,7 @@ def train_one(
     plan: CompressionPlan,
     pretrained: Mapping[str, Tensor] | None,
     after_epoch: Callable[[Epoch, tuple[float, ...]], bool],
+    timeout: float | None = None,
 ) -> Outcome:
     """Trains one plan for an executor; whatever goes wrong becomes the outcome's error, so that the search goes on.
 
@@ -211,6 +216,7 @@ def train_one(
         plan: The plan.
         pretrained: Where it starts; None from nothing.
         after_epoch: Called after every epoch with the validation AUCs so far; says whether to end here.
+        timeout: Seconds after which it counts as failed; None for no limit.
     """
     begin = time.perf_counter()
     waited = 0.0
@@ -231,8 +237,12 @@ def train_one(
     def seconds() -> float:
         return time.perf_counter() - begin - waited
 
+    def on_step() -> None:
+        if timeout is not None and seconds() > timeout:
+            raise TrainingError(f"the trial took longer than its {timeout:g} s (--trial-timeout)")
+
     try:
-        network, result = trainer.train_plan(plan, pretrained, on_epoch)
+        network, result = trainer.train_plan(plan, pretrained, on_epoch, on_step)
     except _Pruned:
         return Outcome(None, None, seconds(), aucs, None)
     except _CallerFailed as failed:

@@ -149,6 +149,7 @@ def fit(
     *,
     epochs: int | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
+    on_step: Callable[[], None] | None = None,
 ) -> FitResult:
     """Trains until validation AUC stops rising, then restores the best epoch.
 
@@ -160,9 +161,10 @@ def fit(
         seed: Seeds order and dropout.
         epochs: Train exactly so many epochs instead.
         on_epoch: Called after every epoch, with the network as it is then; its time is not counted.
+        on_step: Called before every step; what it raises ends training.
 
     Raises:
-        AutoDPQError: Predictions are not finite.
+        TrainingError: Predictions are not finite.
     """
     torch.manual_seed(seed)
     network.reseed(seed)
@@ -174,6 +176,8 @@ def fit(
     for number in range(1, limit + 1):
         network.train()
         for ids, labels in train.batches(network, recipe.batch_size, seed, number):
+            if on_step is not None:
+                on_step()
             training_step(network, optimizer, ids, labels, recipe.l2)
         metrics = evaluate(network, valid)
         is_best = best is None or metrics.auc > best.metrics.auc

@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from autodpq.errors import AutoDPQError
+from autodpq.errors import AutoDPQError, TrainingError
 from autodpq.ledger import Ledger
 from autodpq.plan import Choice, CompressionPlan, Field, Full, Others
 
@@ -58,12 +58,12 @@ def best_trial(history: Sequence[Trial]) -> Trial:
     """The complete trial of the best validation AUC; the first of equals.
 
     Raises:
-        AutoDPQError: No trial is complete.
+        TrainingError: No trial is complete.
     """
     complete = [trial for trial in history if trial.valid_auc is not None]
     if not complete:
         reason = next((trial.error for trial in history if trial.error), "none was run")
-        raise AutoDPQError(f"no trial is complete: {reason}")
+        raise TrainingError(f"no trial is complete: {reason}")
     return max(complete, key=lambda trial: (trial.valid_auc or 0.0, -trial.number))
 
 

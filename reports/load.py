@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autodpq.errors import AutoDPQError
+from autodpq.ledger import field_ledger
+from autodpq.packed.manifest import strict_json
 from autodpq.plan import CompressionPlan, Field, parse_choice
-from reports.results import CurvePoint, FieldResult, Headroom, RunResult, StudyResults, Truth
+from reports.results import CurvePoint, Failure, FieldResult, Headroom, RunResult, StudyResults, Truth
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,10 +22,16 @@ _Parsed = TypeVar("_Parsed")
 _TEXT_COLUMNS = (
     "run", "study", "dataset", "model", "strategy", "recipe", "plan", "device", "machine", "version",
 )  # fmt: skip
+_WHOLE_COLUMNS = ("seed", "parameters", "bytes", "epochs", "trials", "failed_trials")
 _NUMBER_COLUMNS = (
-    "seed", "test_auc", "test_logloss", "valid_auc", "valid_logloss", "parameters", "bytes", "seconds",
-    "seconds_pretrain", "seconds_search", "seconds_retrain", "epochs", "trials", "failed_trials",
+    *_WHOLE_COLUMNS, "test_auc", "test_logloss", "valid_auc", "valid_logloss", "seconds", "seconds_pretrain",
+    "seconds_search", "seconds_retrain",
 )  # fmt: skip
+
+# Within these, sums, squares and ratios of what a file says stay finite, and a name fits into a figure.
+_MOST = 1e15
+_TICK = 1e-9  # seconds; no clock tells less
+_LONGEST = 1000  # letters
 
 
 def load_study(path: str | Path) -> StudyResults:
@@ -41,6 +48,9 @@ def load_study(path: str | Path) -> StudyResults:
     records = _read_records(records_path)
     if records.empty:
         raise AutoDPQError(f"{records_path}: no finished run yet; run the study first")
+    records, failures = _without_failures(records)
+    if records.empty:
+        raise _refused(study, f"no run came to anything: {failures[0].strategy}: {failures[0].reason}")
     runs = tuple(
         _read_run(study / "runs" / run, run, dataset, model, strategy, int(seed))
         for run, dataset, model, strategy, seed in zip(
@@ -50,7 +60,7 @@ def load_study(path: str | Path) -> StudyResults:
     _check_comparable(records_path, records, runs)
     records = records.assign(fe_seconds=[run.fe_seconds for run in runs])
     records = records.assign(time_in_fe=records["seconds"] / records["fe_seconds"])
-    return StudyResults(str(records["study"].iloc[0]), records, runs)
+    return StudyResults(str(records["study"].iloc[0]), records, runs, failures)
 
 
 def _read_records(path: Path) -> pd.DataFrame:
@@ -62,32 +72,60 @@ def _read_records(path: Path) -> pd.DataFrame:
         missing = [column for column in _TEXT_COLUMNS + _NUMBER_COLUMNS if column not in records.columns]
         if missing:
             raise ValueError(f"it lacks the column {missing[0]}")
+        if records.isna().any(axis=None):
+            raise ValueError("a row is cut off")
+        for column in ("dataset", "model", "strategy"):
+            _check_column(records, column, records[column].str.len().between(1, _LONGEST))
+        _check_column(records, "run", records["run"].str.fullmatch("[0-9a-f]{12}") & ~records["run"].duplicated())
         for column in _NUMBER_COLUMNS:
-            records[column] = pd.to_numeric(records[column].replace("", "nan"), errors="raise").astype(float)
-        if records["seed"].isna().any():
-            raise ValueError("a row has no seed")
+            numbers = pd.to_numeric(records[column], errors="coerce").astype(float)
+            possible = numbers.between(0, 1 if column.endswith("_auc") else _MOST)
+            if column in _WHOLE_COLUMNS:
+                possible &= numbers % 1 == 0
+            if column != "seed":
+                possible |= records[column] == ""
+            _check_column(records, column, possible)
+            records[column] = numbers
         records["seed"] = records["seed"].astype("int64")
     except (OSError, ValueError) as error:
         raise _damaged(path, error) from None
     return records
 
 
+def _check_column(records: pd.DataFrame, column: str, possible: pd.Series[bool]) -> None:
+    for row, value in records.loc[~possible, column].items():
+        raise ValueError(f"row {int(str(row)) + 1} has the {column} {value!r}")
+
+
+def _without_failures(records: pd.DataFrame) -> tuple[pd.DataFrame, tuple[Failure, ...]]:
+    """The records of runs that have numbers, and the others."""
+    if "error" not in records.columns:  # versions before 0.2 ended a study where a run came to nothing
+        return records, ()
+    failed = records["error"] != ""
+    columns = (records.loc[failed, name].tolist() for name in ("dataset", "model", "strategy", "seed", "error"))
+    failures = tuple(Failure(*row) for row in zip(*columns, strict=True))
+    return records[~failed].reset_index(drop=True), failures
+
+
+def _refused(path: Path, reason: str) -> AutoDPQError:
+    """An error of one line, whatever the files say."""
+    return AutoDPQError(f"{path}: {' '.join(reason.split())}")
+
+
 def _damaged(path: Path, error: Exception) -> AutoDPQError:
-    reason = f"it has no entry {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-    return AutoDPQError(f"{path}: damaged ({reason}); remove it and run the study again")
+    reason = f"it has no entry {error}" if isinstance(error, KeyError) else str(error)
+    return _refused(path, f"damaged ({textwrap.shorten(reason, 300)}); remove it and run the study again")
 
 
 def _read_json(path: Path, parse: Callable[[Any], _Parsed]) -> _Parsed:
     try:
-        return parse(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, AutoDPQError) as error:
+        return parse(strict_json(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, AutoDPQError) as error:
         raise _damaged(path, error) from None
 
 
 def _read_run(folder: Path, run: str, dataset: str, model: str, strategy: str, seed: int) -> RunResult:
-    if not re.fullmatch(r"[0-9a-f]{12}", run):
-        raise _damaged(folder.parent.parent / "records.csv", ValueError(f"{run!r} is no run identifier"))
-    fingerprint = _read_json(folder / "config.json", lambda config: str(config["data"]["fingerprint"]))
+    fingerprint = _read_json(folder / "config.json", lambda config: _text(config["data"]["fingerprint"]))
 
     def parse(result: Any) -> RunResult:
         if result["run"] != run:
@@ -95,31 +133,61 @@ def _read_run(folder: Path, run: str, dataset: str, model: str, strategy: str, s
         truth = result["truth"]
         return RunResult(
             run, dataset, model, strategy, seed, fingerprint,
-            fe_seconds=float(result["fe_seconds"]),
+            fe_seconds=_number(result["fe_seconds"], _TICK),
             curve=tuple(
-                CurvePoint(float(p["seconds"]), p["phase"], _number(p["valid_auc"]), _number(p["test_auc"]))
+                CurvePoint(_seconds(p["seconds"]), _text(p["phase"]), _auc(p["valid_auc"]), _auc(p["test_auc"]))
                 for p in result["curve"]
             ),
             headroom=_parse_headroom(result["headroom"]),
             fields=tuple(_parse_field(entry) for entry in result["fields"]),
-            truth=truth and Truth(float(truth["bayes_auc"]), CompressionPlan.from_json(truth["plan"])),
+            truth=None if truth is None else Truth(_auc(truth["bayes_auc"]), CompressionPlan.from_json(truth["plan"])),
         )  # fmt: skip
 
     return _read_json(folder / "result.json", parse)
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > _LONGEST:
+        raise ValueError(f"{value!r} given, a short text is needed")
+    return value
+
+
+def _number(value: Any, least: float = 0.0, most: float = _MOST) -> float:
+    if type(value) not in (int, float) or not least <= value <= most:
+        raise ValueError(f"{value!r} given, a number from {least:g} to {most:g} is needed")
+    return float(value)
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError(f"{value!r} given, a whole number is needed")
+    return int(_number(value))
+
+
+def _seconds(value: Any) -> float:
+    return 0.0 if value == 0 else _number(value, _TICK)
+
+
+def _auc(value: Any) -> float:
+    """An AUC; nan where there is none."""
+    return math.nan if value is None else _number(value, most=1.0)
 
 
 def _parse_headroom(entry: Any) -> Headroom:
-    rare, other, oracle = (_number(entry[key]) for key in ("auc_rare", "auc_other", "auc_oracle"))
-    return Headroom(int(entry["samples"]), int(entry["rare_samples"]), rare, other, oracle)
+    rare, other, oracle = (_auc(entry[key]) for key in ("auc_rare", "auc_other", "auc_oracle"))
+    return Headroom(_count(entry["samples"]), _count(entry["rare_samples"]), rare, other, oracle)
 
 
 def _parse_field(entry: Any) -> FieldResult:
-    field = Field(entry["name"], int(entry["cardinality"]), int(entry["head"]))
-    return FieldResult(field, parse_choice(entry["choice"]), int(entry["parameters"]), int(entry["bits"]))
+    field = Field(_text(entry["name"]), _count(entry["cardinality"]), _count(entry["head"]))
+    if not field.head <= field.cardinality or not field.cardinality:
+        raise ValueError(f"field {field.name!r} has {field.head} frequent values of {field.cardinality}")
+    choice = parse_choice(_text(entry["choice"]))
+    result = FieldResult(field, choice, _count(entry["parameters"]), _count(entry["bits"]))
+    cost = field_ledger(field, CompressionPlan({field.name: choice}), result.embedding_dim)
+    if result.embedding_dim < 1 or (result.parameters, result.bits) != (cost.parameters, cost.bits):
+        raise ValueError(f"field {field.name!r} does not cost what {choice} does")
+    return result
 
 
 def _check_comparable(path: Path, records: pd.DataFrame, runs: tuple[RunResult, ...]) -> None:
@@ -129,19 +197,22 @@ def _check_comparable(path: Path, records: pd.DataFrame, runs: tuple[RunResult, 
     for run, recipe in zip(runs, records["recipe"].tolist(), strict=True):
         fingerprint = fingerprints.setdefault(run.dataset, run.fingerprint)
         if fingerprint != run.fingerprint:
-            raise AutoDPQError(
-                f"{path}: dataset {run.dataset} has two fingerprints, {fingerprint} and {run.fingerprint} "
-                f"(run {run.run}); runs on different data cannot stand in one table, use one study for each"
+            raise _refused(
+                path,
+                f"dataset {run.dataset} has two fingerprints, {fingerprint} and {run.fingerprint} "
+                f"(run {run.run}); runs on different data cannot stand in one table, use one study for each",
             )
         first_recipe = recipes.setdefault((run.dataset, run.model), recipe)
         if first_recipe != recipe:
-            raise AutoDPQError(
-                f"{path}: {run.dataset} with {run.model} has two recipes, {first_recipe} and {recipe}; strategies "
-                "trained differently cannot stand in one table, use one study for each"
+            raise _refused(
+                path,
+                f"{run.dataset} with {run.model} has two recipes, {first_recipe} and {recipe}; strategies "
+                "trained differently cannot stand in one table, use one study for each",
             )
         first_run = seeds.setdefault((run.dataset, run.model, run.strategy, run.seed), run.run)
         if first_run != run.run:
-            raise AutoDPQError(
-                f"{path}: {run.dataset}, {run.model}, {run.strategy}, seed {run.seed} was run twice with different "
-                f"settings, as {first_run} and {run.run}; use one study for each"
+            raise _refused(
+                path,
+                f"{run.dataset}, {run.model}, {run.strategy}, seed {run.seed} was run twice with different "
+                f"settings, as {first_run} and {run.run}; use one study for each",
             )

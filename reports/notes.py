@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from reports.names import CONTROL, OURS, display_name
+from reports.results import Failure
 from reports.stats import SIGNIFICANCE
 from reports.summary import Summary
 
@@ -14,12 +15,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def run_notes(records: pd.DataFrame, strategies: Sequence[str]) -> list[str]:
-    """Recipe, seeds per strategy, failed trials, and a warning where the control is missing.
+def run_notes(records: pd.DataFrame, strategies: Sequence[str], failures: Sequence[Failure]) -> list[str]:
+    """Recipe, seeds per strategy, failed trials and runs, and a warning where the control is missing.
 
     Args:
         records: The rows of one dataset and model.
         strategies: The strategies that the table shows.
+        failures: The failed runs of that dataset and model.
     """
     finished = [str(name) for name in records["strategy"]]
     seeds = ", ".join(
@@ -31,6 +33,11 @@ def run_notes(records: pd.DataFrame, strategies: Sequence[str]) -> list[str]:
         failed = int(rows["failed_trials"].fillna(0).sum())
         if failed:
             notes.append(f"{display_name(strategy)}: {failed} of {int(rows['trials'].sum())} trials failed.")
+    notes += [
+        f"{display_name(failure.strategy)}, seed {failure.seed}, failed and is in no number: {failure.reason}."
+        for failure in failures
+        if failure.strategy in strategies
+    ]
     if OURS in finished and CONTROL not in finished:
         notes.append(
             f"Warning: {display_name(CONTROL)} is missing. Without FE trained for as many epochs as AutoDPQ spends, a "

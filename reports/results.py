@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from autodpq.plan import Choice, CompressionPlan, Field
+from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Others
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,6 +56,18 @@ class FieldResult:
     parameters: int
     bits: int
 
+    @property
+    def embedding_dim(self) -> int:
+        """X, which the records do not hold, from the paper's count of parameters."""
+        field = self.field
+        match self.choice:
+            case DPQ(K=K, D=D) if field.tail:
+                return (self.parameters - field.tail * D) // (field.head + K)
+            case Others() if field.tail:
+                return self.parameters // (field.head + 1)
+            case _:
+                return self.parameters // field.cardinality
+
 
 @dataclass(frozen=True, slots=True)
 class Truth:
@@ -97,6 +109,25 @@ class RunResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """A run that came to nothing: it has no numbers.
+
+    Attributes:
+        dataset: Name of the data set.
+        model: Name of the model.
+        strategy: Name of the strategy.
+        seed: Seed of initialisation and order.
+        reason: Why.
+    """
+
+    dataset: str
+    model: str
+    strategy: str
+    seed: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StudyResults:
     """All finished runs of a study.
 
@@ -105,15 +136,21 @@ class StudyResults:
         records: One row per run: the columns of ``records.csv``, ``fe_seconds``, and ``time_in_fe``, the run's seconds
             in units of FE's training time.
         runs: The runs' results, in the order of the records.
+        failures: The runs that came to nothing; they are in neither of the two.
     """
 
     name: str
     records: pd.DataFrame
     runs: tuple[RunResult, ...]
+    failures: tuple[Failure, ...] = ()
 
     def pairs(self) -> list[tuple[str, str]]:
         """Each (dataset, model) once, in the order of the records."""
         return list(dict.fromkeys((run.dataset, run.model) for run in self.runs))
+
+    def failures_of(self, dataset: str, model: str) -> list[Failure]:
+        """The failed runs of a dataset and model, in the order of the records."""
+        return [failure for failure in self.failures if (failure.dataset, failure.model) == (dataset, model)]
 
     def runs_of(self, dataset: str, model: str) -> list[RunResult]:
         """The runs of a dataset and model, by seed."""

@@ -10,7 +10,7 @@ from reports import paper
 from reports.names import OURS, display_name, in_order
 from reports.notes import comparison_notes, general_notes, merged_notes, run_notes
 from reports.render import DASH, Cell, Grid, Table
-from reports.results import StudyResults
+from reports.results import Failure, StudyResults
 from reports.summary import (
     AUC,
     BYTES,
@@ -49,7 +49,7 @@ def table1(study: StudyResults) -> Table:
     Returns:
         One grid per data set.
     """
-    strategies = in_order(study.records["strategy"])
+    strategies = in_order([*study.records["strategy"], *(failure.strategy for failure in study.failures)])
     grids: list[Grid] = []
     tidy: list[Mapping[str, object]] = []
     for dataset in dict.fromkeys(name for name, _ in study.pairs()):
@@ -57,7 +57,8 @@ def table1(study: StudyResults) -> Table:
         model = "deepfm" if "deepfm" in models else models[0]
         records = _records_of(study, dataset, model)
         summaries = [summarize(records, strategies, metric) for metric in _TABLE1_METRICS]
-        rows = _strategy_rows(dataset, model, strategies, summaries, paper.table1_value)
+        failures = study.failures_of(dataset, model)
+        rows = _strategy_rows(dataset, model, strategies, summaries, paper.table1_value, failures)
         improvement = [*_improvement_row(summaries), *_printed_improvement_row(dataset, model, summaries)]
         has_paper = any(row[0].faint for row in rows)
         grids.append(
@@ -67,7 +68,7 @@ def table1(study: StudyResults) -> Table:
                 tuple(rows + improvement),
                 frozenset({len(rows)} if improvement else ()),
                 (
-                    *run_notes(records, strategies),
+                    *run_notes(records, strategies, failures),
                     *comparison_notes(summaries),
                     *general_notes(records, summaries, has_paper=has_paper),
                 ),
@@ -86,7 +87,7 @@ def table2(study: StudyResults) -> Table:
     Returns:
         One grid per data set.
     """
-    present = in_order(study.records["strategy"])
+    present = in_order([*study.records["strategy"], *(failure.strategy for failure in study.failures)])
     strategies = [strategy for strategy in _TABLE2_STRATEGIES if strategy in present]
     datasets = list(dict.fromkeys(name for name, _ in study.pairs())) if strategies else []
     grids: list[Grid] = []
@@ -98,13 +99,14 @@ def table2(study: StudyResults) -> Table:
         for model in (model for name, model in study.pairs() if name == dataset):
             records = _records_of(study, dataset, model)
             summaries = [summarize(records, strategies, metric) for metric in _TABLE2_METRICS]
-            block = _strategy_rows(dataset, model, strategies, summaries, paper.table2_value)
+            failures = study.failures_of(dataset, model)
+            block = _strategy_rows(dataset, model, strategies, summaries, paper.table2_value, failures)
             block += _improvement_row(summaries)
             rules |= {len(rows)} if rows else set()
             rows += [(Cell(model if i == 0 else ""), *row) for i, row in enumerate(block)]
             tidy += _tidy_rows(dataset, model, summaries, paper.table2_value)
             notes[model] = [
-                *run_notes(records, strategies),
+                *run_notes(records, strategies, failures),
                 *comparison_notes(summaries),
                 *_unsaid_baselines(records, strategies, present, summaries),
             ]
@@ -122,11 +124,20 @@ def _records_of(study: StudyResults, dataset: str, model: str) -> pd.DataFrame:
 
 
 def _strategy_rows(
-    dataset: str, model: str, strategies: Sequence[str], summaries: Sequence[Summary], printed: PaperValue
+    dataset: str,
+    model: str,
+    strategies: Sequence[str],
+    summaries: Sequence[Summary],
+    printed: PaperValue,
+    failures: Sequence[Failure],
 ) -> list[Row]:
     rows: list[Row] = []
+    failed = {failure.strategy for failure in failures}
     for strategy in strategies:
-        rows.append((Cell(display_name(strategy)), *(_cell(summary, strategy) for summary in summaries)))
+        cells = [_cell(summary, strategy) for summary in summaries]
+        if strategy in failed and not summaries[0].samples[strategy]:
+            cells[0] = Cell("failed")
+        rows.append((Cell(display_name(strategy)), *cells))
         values = [printed(dataset, model, summary.metric.key, strategy) for summary in summaries]
         if any(values):
             rows.append((Cell("  paper", faint=True), *(Cell(value or "", faint=True) for value in values)))

@@ -58,6 +58,9 @@ def run(
     seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
     recipe: Annotated[str, typer.Option(help="Training recipe: paper or strong.")] = "paper",
     trials: Annotated[int | None, typer.Option(help="Trials of each search; else 20, and grid tries all.")] = None,
+    trial_timeout: Annotated[
+        float | None, typer.Option(help="Seconds of training after which a trial counts as failed; else no limit.")
+    ] = None,
     threshold: Threshold = None,
     k: Centroids = None,
     d: Subspaces = None,
@@ -106,6 +109,7 @@ def run(
         "seeds": seeds,
         "recipe": recipe,
         "trials": trials,
+        "trial_timeout": trial_timeout,
         "threshold": threshold,
         "K": numbers("--K", k),
         "D": numbers("--D", d),
@@ -140,6 +144,10 @@ def run(
     lines = [f"\n{len(files)} files in {out / 'report'}; start with README.md there", offer(out, records) or ""]
     for line in filter(None, lines):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+    failed = int(records["error"].notna().sum())
+    if failed:
+        console.print(f"{failed} of {len(records)} runs failed; the notes below the table say why", soft_wrap=True)
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -42,6 +42,7 @@ class StudyConfig(BaseModel):
         seeds: Number of seeds: 0, 1, ...
         recipe: Name of the recipe.
         trials: Trials of each search; None leaves it to the strategy.
+        trial_timeout: Seconds of training after which a trial counts as failed; None for no limit.
         threshold: A value that occurs at least this often is frequent; None takes the data set's.
         K: Numbers of centroids that candidates have; None takes the data set's.
         D: Numbers of subspaces that candidates have; None takes the data set's.
@@ -74,6 +75,7 @@ class StudyConfig(BaseModel):
     seeds: int = Field(3, ge=1)
     recipe: str = "paper"
     trials: int | None = Field(None, ge=1)
+    trial_timeout: float | None = Field(None, gt=0)
     threshold: int | None = Field(None, ge=1)
     K: tuple[int, ...] | None = None
     D: tuple[int, ...] | None = None

@@ -35,20 +35,29 @@ class LocalExecutor:
         pretrained: Where plans start; None from nothing.
         on_epoch: Called after every epoch.
         on_outcome: Called after every plan.
+        timeout: Seconds after which training a plan counts as failed; None for no limit.
     """
 
     def __init__(
-        self, trainer: Trainer, pretrained: Mapping[str, Tensor] | None, on_epoch: OnEpoch, on_outcome: OnOutcome
+        self,
+        trainer: Trainer,
+        pretrained: Mapping[str, Tensor] | None,
+        on_epoch: OnEpoch,
+        on_outcome: OnOutcome,
+        timeout: float | None = None,
     ) -> None:
         self.trainer = trainer
         self.pretrained = pretrained
+        self.timeout = timeout
         self.on_epoch = on_epoch
         self.on_outcome = on_outcome
 
     def __call__(self, plans: Sequence[CompressionPlan], first: int, prune: Prune) -> Iterator[Outcome]:
         """Yields outcomes in the order of the plans."""
         for number, plan in enumerate(plans, first):
-            outcome = train_one(self.trainer, plan, self.pretrained, pruned_by(prune, number, self.on_epoch))
+            outcome = train_one(
+                self.trainer, plan, self.pretrained, pruned_by(prune, number, self.on_epoch), self.timeout
+            )
             self.on_outcome(outcome)
             yield outcome
 
@@ -67,6 +76,7 @@ class TrainerSpec:
         valid: Validation rows.
         pretrained: Where plans start; None from nothing.
         compiled: Whether training steps are compiled.
+        timeout: Seconds after which training a plan counts as failed; None for no limit.
     """
 
     fields: tuple[Field, ...]
@@ -78,6 +88,7 @@ class TrainerSpec:
     valid: Samples
     pretrained: dict[str, npt.NDArray[Any]] | None
     compiled: bool = False
+    timeout: float | None = None
 
     def build(self, model: type[CTRModel] | None = None) -> tuple[Trainer, dict[str, Tensor] | None]:
         """The trainer, and where its plans start; ``model`` is given where its name would not be known.

@@ -34,7 +34,7 @@ from studies.machine import torch_settings
 @torch_settings()
 def _work(connection: Connection) -> None:
     """A worker's life: specifications and plans come in; epochs and outcomes go out, each epoch answered."""
-    trainer = pretrained = error = None
+    trainer = pretrained = timeout = error = None
 
     def after_epoch(epoch: Epoch, valid_aucs: tuple[float, ...]) -> bool:
         connection.send((epoch, valid_aucs))
@@ -47,12 +47,13 @@ def _work(connection: Connection) -> None:
                 trainer = None
                 try:
                     trainer, pretrained = message.build()
+                    timeout = message.timeout
                 except Exception as failed:
                     error = one_line(failed)
             elif trainer is None:
                 connection.send(SentOutcome.pack(Outcome(None, None, 0.0, (), None, error)))
             else:
-                connection.send(SentOutcome.pack(train_one(trainer, message, pretrained, after_epoch)))
+                connection.send(SentOutcome.pack(train_one(trainer, message, pretrained, after_epoch, timeout)))
     except (EOFError, BrokenPipeError):
         return  # the study ended
 

@@ -153,10 +153,15 @@ class Progress:
         kinds = ("failed", "pruned", "restarted")
         counts = ", ".join(f"{record[f'{kind}_trials']} {kind}" for kind in kinds if record[f"{kind}_trials"])
         trials = f", {record['trials']} trials{f' ({counts})' if counts else ''}" if record["trials"] else ""
+        came_to = f"failed: {record['error']}"
+        if not record["error"]:
+            came_to = (
+                f"test AUC {record['test_auc']:.4f}, logloss {record['test_logloss']:.4f}, "
+                f"{record['parameters']:,} parameters"
+            )
         self.console.print(
             f"[{self._done}/{self._runs}] {run.model} seed {run.seed} {run.strategy}: "
-            f"test AUC {record['test_auc']:.4f}, logloss {record['test_logloss']:.4f}, "
-            f"{record['parameters']:,} parameters, {record['epochs']} epochs{trials}, "
+            f"{came_to}, {record['epochs']} epochs{trials}, "
             f"{_duration(record['seconds'])} charged, {_duration(time.monotonic() - self._begin)} so far",
             markup=False,
             highlight=False,

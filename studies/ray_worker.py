@@ -172,7 +172,7 @@ def lost_for_good(error: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _build(parcel: Parcel) -> tuple[Trainer, dict[str, Tensor] | None]:
+def _build(parcel: Parcel) -> tuple[Trainer, dict[str, Tensor] | None, float | None]:
     """What a process trains its trials with; a process knows one parcel only."""
     import_module("torch._dynamo")  # a second that the first optimizer would take out of a trial's time
     get = import_module("ray").get
@@ -182,7 +182,7 @@ def _build(parcel: Parcel) -> tuple[Trainer, dict[str, Tensor] | None]:
         # Rows lie in memory that all processes of a node share and none may write; none does.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         trainer, pretrained = spec.build(model)
-    return trainer, pretrained
+    return trainer, pretrained, spec.timeout
 
 
 @torch_settings()
@@ -205,9 +205,9 @@ def train_trial(config: dict[str, Any]) -> None:
         return bool(ray.get(mailbox.epoch_ended.remote(trial, job.ticket, event)))
 
     try:
-        trainer, pretrained = _build(job.parcel)
+        trainer, pretrained, timeout = _build(job.parcel)
     except Exception as error:
         outcome = Outcome(None, None, 0.0, (), None, f"{type(error).__name__}: {error}")
     else:
-        outcome = train_one(trainer, job.plan, pretrained, after_epoch)
+        outcome = train_one(trainer, job.plan, pretrained, after_epoch, timeout)
     ray.get(mailbox.trial_ended.remote(trial, job.ticket, SentOutcome.pack(outcome)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -16,12 +17,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from autodpq.errors import AutoDPQError
-from autodpq.files import whole_file, write_whole
+from autodpq.files import remove_parts, whole_file, write_whole, writing
 from autodpq.network import Network
 from autodpq.plan import CompressionPlan
 from autodpq.trainer import Trainer
 from autodpq.trial import Phase, Trial
-from studies.files import append_line, drop_cut_line, read_json, read_lines, write_json
+from studies.files import (
+    ANEW,
+    LINE_ANEW,
+    append_line,
+    damage_told,
+    drop_cut_line,
+    read_json,
+    read_lines,
+    write_json,
+)
 
 RECORD_COLUMNS = (
     "run",
@@ -52,6 +62,7 @@ RECORD_COLUMNS = (
     "device",
     "machine",
     "version",
+    "error",
 )
 
 
@@ -98,6 +109,9 @@ class RunFolder:
         trainer: Prices the plans of trials that are read back.
         on_point: Called with every point of the anytime curve.
         on_line: Called with every line of ``trials.jsonl``, those that are read back first.
+
+    Raises:
+        AutoDPQError: What was left is damaged, or cannot be read or written.
     """
 
     def __init__(
@@ -114,20 +128,22 @@ class RunFolder:
         self.points: list[Point] = []
         drop_cut_line(path / "trials.jsonl")
         lines = read_lines(path / "trials.jsonl")
-        self._finished = self._with_weights([self._read_trial(line) for line in lines])
+        self._finished = self._with_weights([self._read_trial(line, number) for number, line in enumerate(lines, 1)])
         if on_line is not None:
             for line in lines[: len(self._finished)]:
                 on_line(line)
         # Points are told again, by the trials that are read back or by a search that begins anew.
-        (path / "curve.jsonl").unlink(missing_ok=True)
+        with writing(path / "curve.jsonl"):
+            (path / "curve.jsonl").unlink(missing_ok=True)
 
-    def _read_trial(self, line: dict[str, Any]) -> Trial:
-        plan = CompressionPlan.from_json(line["plan"])
-        kept = ("number", "state", "valid_auc", "valid_logloss", "seconds", "epochs", "error")
-        values = {name: line[name] for name in kept}
-        # Versions before 0.2 wrote neither, and never began a trial again.
-        valid_aucs, values["attempts"] = tuple(line.get("valid_aucs", ())), line.get("attempts", 1)
-        return Trial(plan=plan, ledger=self.trainer.ledger(plan), valid_aucs=valid_aucs, **values)
+    def _read_trial(self, line: dict[str, Any], number: int) -> Trial:
+        with damage_told(f"{self.path / 'trials.jsonl'}, line {number}", LINE_ANEW):
+            plan = CompressionPlan.from_json(line["plan"])
+            kept = ("number", "state", "valid_auc", "valid_logloss", "seconds", "epochs", "error")
+            values = {name: line[name] for name in kept}
+            # Versions before 0.2 wrote neither, and never began a trial again.
+            valid_aucs, values["attempts"] = tuple(line.get("valid_aucs", ())), line.get("attempts", 1)
+            return Trial(plan=plan, ledger=self.trainer.ledger(plan), valid_aucs=valid_aucs, **values)
 
     def _with_weights(self, trials: list[Trial]) -> list[Trial]:
         """The trials before the first best-so-far one whose weights are gone; the file forgets the rest."""
@@ -149,7 +165,8 @@ class RunFolder:
         """Records a trial; its weights first, so that no line stands without them."""
         if state is not None:
             path = self._incumbent(trial.number)
-            path.parent.mkdir(exist_ok=True)
+            with writing(path.parent):
+                path.parent.mkdir(exist_ok=True)
             save_state(path, state)
         line = {
             "number": trial.number,
@@ -191,16 +208,40 @@ class RunFolder:
     def finish(self, result: dict[str, Any]) -> None:
         """Writes the result, which makes the run done, and drops what only the run needed."""
         write_json(self.path / "result.json", result)
-        for path in (self.path / "incumbents").glob("*.safetensors"):
-            path.unlink()
-        if (self.path / "incumbents").exists():
-            (self.path / "incumbents").rmdir()
+        _drop_incumbents(self.path)
+
+
+def _drop_incumbents(run: Path) -> None:
+    folder = run / "incumbents"
+    with writing(folder):
+        if folder.exists():
+            shutil.rmtree(folder)
+
+
+def clear_up(study: Path) -> None:
+    """Removes what killed processes left in a study: parts of files, and weights that only a finished run had needed.
+
+    Args:
+        study: The study's folder, where nobody else writes.
+
+    Raises:
+        AutoDPQError: Something cannot be removed.
+    """
+    remove_parts(study)
+    for path in (study / "runs").glob("*/incumbents"):
+        if path.with_name("result.json").exists():
+            _drop_incumbents(path.parent)
 
 
 def write_records(study: Path) -> pd.DataFrame:
     """Gathers the rows of all finished runs into ``records.csv`` and ``records.parquet``."""
-    results = [read_json(path) for path in sorted((study / "runs").glob("*/result.json"))]
-    frame = pd.DataFrame([result["record"] for result in results], columns=list(RECORD_COLUMNS))
+    rows = []
+    for path in sorted((study / "runs").glob("*/result.json")):
+        result = read_json(path)
+        with damage_told(str(path), ANEW):
+            rows.append(dict(result["record"]))
+    frame = pd.DataFrame(rows, columns=list(RECORD_COLUMNS))
+    frame["error"] = frame["error"].astype("str")
     frame = frame.sort_values(["dataset", "model", "strategy", "seed"], ignore_index=True)
     write_whole(study / "records.csv", frame.to_csv(index=False))
     buffer = io.BytesIO()

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from autodpq import __version__
-from autodpq.errors import AutoDPQError
+from autodpq.errors import AutoDPQError, TrainingError
 from autodpq.metrics import Metrics, evaluate_predictions
 from autodpq.network import Network
 from autodpq.packed.manifest import ModelSpec
@@ -182,17 +182,23 @@ class Run:
         self.folder = RunFolder(path, self.trainer, self.progress.point, self.copies)
 
     def execute(self) -> dict[str, Any]:
-        """Searches, trains the plan, evaluates it on test rows and records everything; gives the record's row."""
+        """Searches, trains the plan, evaluates it on test rows and records everything; gives the record's row.
+
+        A run whose training comes to nothing is recorded with the reason and without numbers, and the study goes on.
+        """
         task = self._task()
         try:
             plan = self.strategy.search(task)
             check_plan(plan, task.fields, task.space)
+            network = self._final_network(task, plan)
+            valid = evaluate(network, self.trainer.valid)
+        except TrainingError as error:
+            result = self._failure(task, str(error))
         except AutoDPQError as error:
             raise AutoDPQError(f"{self.run.strategy}: {error}") from error
-        network = self._final_network(task, plan)
-        valid = evaluate(network, self.trainer.valid)
-        result = self._result(task, plan, network, valid)
-        self._keep(network, result["record"])
+        else:
+            result = self._result(task, plan, network, valid)
+            self._keep(network, result["record"])
         self.folder.finish(result)
         if self.copies is not None:
             self.copies()
@@ -228,7 +234,8 @@ class Run:
 
     def _executor(self) -> Executor:
         start = self.pretraining.pretrained.state if self.config.init == "pretrained" else None
-        here = LocalExecutor(self.trainer, start, self.progress.epoch, self.progress.trial)
+        limit = self.config.trial_timeout
+        here = LocalExecutor(self.trainer, start, self.progress.epoch, self.progress.trial, limit)
         return here if self.workers is None else self.workers.executor(self.shared.spec, here)
 
     def _final_network(self, task: SearchTask, plan: CompressionPlan) -> Network:
@@ -259,40 +266,22 @@ class Run:
         probabilities = predict(network, test)
         metrics = evaluate_predictions(probabilities, self.prepared.test.labels)
         ledger = task.trainer.ledger(plan)
-        seconds = sum(task.seconds.values())
-        row = (
-            self.run.run_id,
-            self.out.resolve().name,
-            self.run.data["name"],
-            self.run.model,
-            self.run.strategy,
-            self.run.seed,
-            self.run.recipe["name"],
-            metrics.auc,
-            metrics.logloss,
-            valid.auc,
-            valid.logloss,
-            ledger.parameters,
-            ledger.bytes,
-            seconds,
-            *(task.seconds[phase] for phase in PHASES),
-            sum(task.epochs.values()),
-            len(task.history),
-            sum(trial.state == "failed" for trial in task.history),
-            sum(trial.state == "pruned" for trial in task.history),
-            sum(trial.attempts > 1 for trial in task.history),
-            plan.to_json(),
-            self.trainer.optimizer,
-            self.trainer.compiled,
-            device_name(self.trainer.device),
-            machine_name(),
-            __version__,
+        record = self._record(
+            task,
+            test_auc=metrics.auc,
+            test_logloss=metrics.logloss,
+            valid_auc=valid.auc,
+            valid_logloss=valid.logloss,
+            parameters=ledger.parameters,
+            bytes=ledger.bytes,
+            plan=plan.to_json(),
         )
         curve = self._curve(task, test)
+        seconds = record["seconds"]
         curve.append({"seconds": seconds, "phase": "retrain", "valid_auc": valid.auc, "test_auc": metrics.auc})
         return {
             "run": self.run.run_id,
-            "record": dict(zip(RECORD_COLUMNS, row, strict=True)),
+            "record": record,
             "epochs": task.epochs,
             "curve": curve,
             "fe_seconds": self.pretraining.pretrained.seconds,
@@ -310,6 +299,37 @@ class Run:
             ],
             "truth": self.prepared.truth,
         }
+
+    def _failure(self, task: SearchTask, reason: str) -> dict[str, Any]:
+        """The result of a run that came to nothing."""
+        return {"run": self.run.run_id, "record": self._record(task, plan="", error=reason), "epochs": task.epochs}
+
+    def _record(self, task: SearchTask, **measured: Any) -> dict[str, Any]:
+        """The record's row; what was not measured is None."""
+        known = {
+            "run": self.run.run_id,
+            "study": self.out.resolve().name,
+            "dataset": self.run.data["name"],
+            "model": self.run.model,
+            "strategy": self.run.strategy,
+            "seed": self.run.seed,
+            "recipe": self.run.recipe["name"],
+            "seconds": sum(task.seconds.values()),
+            **{f"seconds_{phase}": task.seconds[phase] for phase in PHASES},
+            "epochs": sum(task.epochs.values()),
+            "trials": len(task.history),
+            "failed_trials": sum(trial.state == "failed" for trial in task.history),
+            "pruned_trials": sum(trial.state == "pruned" for trial in task.history),
+            "restarted_trials": sum(trial.attempts > 1 for trial in task.history),
+            "optimizer": self.trainer.optimizer,
+            "compiled": self.trainer.compiled,
+            "device": device_name(self.trainer.device),
+            "machine": machine_name(),
+            "version": __version__,
+            "error": None,
+            **measured,
+        }
+        return {column: known.get(column) for column in RECORD_COLUMNS}
 
     def _curve(self, task: SearchTask, test: DeviceRows) -> list[dict[str, Any]]:
         """Points with test values; what reached them was kept until the search had ended."""

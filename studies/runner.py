@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import optuna
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
 
 from autodpq.compiled import MIN_ROWS, why_not
 from autodpq.errors import AutoDPQError
@@ -64,11 +66,16 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
     prepared = prepare_for(dataset, runs[0][0].data)
     for run, model, strategy in runs:
         _check_sources(out, run, MODELS.find(model), strategy)
-    finished = {run.run_id for run, _, _ in runs if (out / "runs" / run.run_id / "result.json").exists()}
+
+    def finished_runs() -> set[str]:
+        return {run.run_id for run, _, _ in runs if (out / "runs" / run.run_id / "result.json").exists()}
+
     mirror = None if config.mirror is None else Mirror(config.mirror, progress.warn)
     here = nullcontext(pool if pool.jobs else None)
-    with _cluster(config, progress) if config.executor == "ray" and len(finished) < len(runs) else here as workers:
+    needs_cluster = config.executor == "ray" and len(finished_runs()) < len(runs)
+    with _cluster(config, progress) if needs_cluster else here as workers, _alone_in(out):
         _claim(out, config)
+        finished = finished_runs()
         context = Context(config, out, workers, mirror, progress)
         trainings = {run.run_id: _trainings(config, run, strategy) for run, _, strategy in runs}
         progress.start_study(dataset, prepared.fields, prepared.truth, trainings, finished)
@@ -90,6 +97,25 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
     return write_records(out)
 
 
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Holds a study's folder while a study runs in it, so that two never mix; the lock dies with its process."""
+    lock = FileLock(out / ".lock", timeout=0)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise AutoDPQError(
+            f"--out: another process runs a study in {out}; wait until it ends, or name another folder"
+        ) from None
+    except OSError as error:
+        raise AutoDPQError(f"--out: {out} cannot be written: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _share(
     context: Context, run: RunConfig, model: str, prepared: Prepared, recipe: Recipe, device: torch.device
 ) -> Shared:
@@ -104,7 +130,9 @@ def _share(
     pretraining = pretrain(context.out / "pretrained", run.pretrained_id, trainer, test, progress.epoch)
     start = to_arrays(pretraining.pretrained.state) if config.init == "pretrained" else None
     there = str(device) if config.executor == "local" else "cuda" if config.gpus_per_trial else "cpu"
-    spec = TrainerSpec(prepared.fields, model, recipe, run.seed, there, *rows, start, trainer.compiled)
+    spec = TrainerSpec(
+        prepared.fields, model, recipe, run.seed, there, *rows, start, trainer.compiled, config.trial_timeout
+    )
     return Shared(run.pretrained_id, prepared, trainer, pretraining, spec)
 
 
@@ -147,8 +175,4 @@ def _claim(out: Path, config: StudyConfig) -> None:
                     f"--out: {out} holds a study of {option} {theirs.get(option)!r}, not {value!r}; name another folder"
                 )
         return
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(path, mine)
-    except OSError as error:
-        raise AutoDPQError(f"--out: {out} cannot be written: {error.strerror}") from None
+    write_json(path, mine)

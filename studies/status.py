@@ -17,7 +17,7 @@ def status_lines(study: Path) -> Iterator[str]:
     """
     if not (study / "study.json").exists():
         raise AutoDPQError(f"{study}: no study (it has no study.json)")
-    done = begun = 0
+    done = begun = failed = 0
     for path in sorted((study / "runs").glob("*/config.json")):
         config = read_json(path)
         begun += 1
@@ -26,9 +26,13 @@ def status_lines(study: Path) -> Iterator[str]:
         if result.exists():
             done += 1
             record = read_json(result)["record"]
-            yield f"done     {name}: test AUC {record['test_auc']:.4f}, {record['seconds']:.0f} s"
+            if record.get("error"):
+                failed += 1
+                yield f"failed   {name}: {record['error']}"
+            else:
+                yield f"done     {name}: test AUC {record['test_auc']:.4f}, {record['seconds']:.0f} s"
         else:
             trials = [trial["valid_auc"] or 0.0 for trial in read_lines(path.with_name("trials.jsonl"))]
             best = f", best validation AUC {max(trials):.4f}" if trials else ""
             yield f"begun    {name}: {len(trials)} trials{best}"
-    yield f"{done} of {begun} runs that were begun are done"
+    yield f"{done} of {begun} runs that were begun are done{f', {failed} of them failed' if failed else ''}"

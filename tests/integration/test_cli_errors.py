@@ -286,6 +286,17 @@ def test_grid_of_one_pair_runs(call_here: Call, tmp_path: Path, own_csv: Path) -
     assert done.code == 0, done.err
 
 
+def test_failed_runs_are_told_and_the_others_go_on(call_here: Call, tmp_path: Path, own_csv: Path) -> None:
+    options = "--strategies random,fe --trials 2 --seeds 1 --K 4 --D 2 --threshold 8 --trial-timeout 1e-9"
+    done = call_here("run", "--dataset", own_csv, *options.split(), "--out", tmp_path / "study")
+    assert done.code == 1 and done.err == ""
+    assert "random: failed: no trial is complete: TrainingError: the trial took longer than its 1e-09 s" in done.out
+    assert "1 of 2 runs failed; the notes below the table say why" in done.out
+    for command, told in (("status", "2 of 2 runs that were begun are done, 1 of them failed"), ("report", "failed")):
+        done = call_here(command, tmp_path / "study")
+        assert done.code == 0 and told in done.out, done
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -62,3 +62,9 @@ def test_certain_predictions_have_a_finite_logloss():
 def test_predictions_that_are_not_finite_are_refused(value):
     with pytest.raises(AutoDPQError, match="2 of 4 predictions"):
         evaluate_predictions(np.array([0.5, value, 0.1, value]), np.array([0, 1, 0, 1]))
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_labels_of_one_kind_have_no_auc(label):
+    with pytest.raises(AutoDPQError, match="all 3 labels are the same, so that there is no AUC; both 0 and 1"):
+        evaluate_predictions(np.array([0.1, 0.2, 0.3]), np.full(3, label))

@@ -31,7 +31,7 @@ def record(**values: Any) -> dict[str, Any]:
     row = {name: f"some {name}" if name in TEXTS else 2 / 3 for name in RECORD_COLUMNS}
     counts = dict.fromkeys(("trials", "failed_trials", "pruned_trials", "restarted_trials"), 0)
     whole = {"seed": 0, "parameters": 194816, "bytes": 700000, "epochs": 7, **counts}
-    return {**row, **whole, **values}
+    return {**row, **whole, "error": None, **values}
 
 
 def begin(study: Path, run: str, strategy: str, seed: int = 0) -> Path:
@@ -50,7 +50,7 @@ def finish(study: Path, run: str, **values: Any) -> None:
 
 def test_columns_are_the_fixed_ones_and_seven_more() -> None:
     assert [name for name in RECORD_COLUMNS if name in FIXED] == FIXED
-    more = {"run", "epochs", "failed_trials", "pruned_trials", "restarted_trials", "optimizer", "compiled"}
+    more = {"run", "epochs", "failed_trials", "pruned_trials", "restarted_trials", "optimizer", "compiled", "error"}
     assert set(RECORD_COLUMNS) - set(FIXED) == more
 
 
@@ -62,7 +62,7 @@ def test_one_row_per_finished_run_sorted_and_the_same_in_csv_and_parquet(tmp_pat
     frame = write_records(tmp_path)
     assert frame["run"].tolist() == ["b", "a", "c"] and tuple(frame.columns) == RECORD_COLUMNS
     numbers = {name: float for name in RECORD_COLUMNS if frame[name].dtype == float}  # exact, as Python reads them
-    text = pd.read_csv(tmp_path / "records.csv", converters=numbers)
+    text = pd.read_csv(tmp_path / "records.csv", converters=numbers, dtype={"error": "str"})
     pd.testing.assert_frame_equal(text, frame, check_exact=True)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "records.parquet"), frame, check_exact=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["records.csv", "records.parquet", "runs", "study.json"]
@@ -216,11 +216,13 @@ def test_status_tells_what_is_done_and_how_far_the_others_are(tmp_path: Path) ->
         "".join(json.dumps(trial) + "\n" for trial in trials) + '{"valid_auc":0.9'
     )
     begin(tmp_path, "c", "autodpq", seed=1)
+    finish(tmp_path, "d", strategy="nsga2", test_auc=None, error="no trial is complete: too late")
     assert list(status_lines(tmp_path)) == [
         "done     own pnn seed 0 fe: test AUC 0.8123, 12 s",
         "begun    own pnn seed 2 random: 3 trials, best validation AUC 0.7349",
         "begun    own pnn seed 1 autodpq: 0 trials",
-        "1 of 3 runs that were begun are done",
+        "failed   own pnn seed 0 nsga2: no trial is complete: too late",
+        "2 of 4 runs that were begun are done, 1 of them failed",
     ]
 
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +23,7 @@ from autodpq.strategy import STRATEGIES, Strategy
 from autodpq.task import SearchTask
 from autodpq.testing import reachable_arrays
 from autodpq.trial import best_trial
+from reports import load_study, table1
 from studies.config import check_config
 from studies.progress import Progress
 from studies.runner import run_study
@@ -51,6 +54,17 @@ class Outside(Strategy):
         return uniform_plan(task.fields, DPQ(64, 8))
 
 
+class Hopeless(Strategy):
+    """Tries what cannot be trained in the time there is, or its best trial."""
+
+    name: ClassVar[str] = "hopeless"
+
+    def search(self, task: SearchTask) -> CompressionPlan:
+        with task.phase("search"):
+            task.evaluate_many([uniform_plan(task.fields, choice) for choice in (Full(), Others())])
+        return best_trial(task.history).plan
+
+
 class Prunes(Strategy):
     """Ends its second trial after the first epoch; may be interrupted when it is asked about its third."""
 
@@ -77,7 +91,7 @@ def _strategies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     Prunes.asked.clear()
     Prunes.stops = False
     with installing(tmp_path, monkeypatch):
-        for strategy in (Probe, Outside, Prunes):
+        for strategy in (Probe, Outside, Hopeless, Prunes):
             STRATEGIES.add(strategy)
         yield
 
@@ -121,6 +135,64 @@ def test_no_strategy_can_come_by_the_test_rows(run: Run, jobs: int) -> None:
     run("probe", jobs=jobs)
     assert {PARTS["train"], PARTS["valid"]} <= Probe.lengths
     assert not {PARTS["test"], sum(PARTS.values())} & Probe.lengths
+
+
+def test_a_run_whose_trials_all_fail_is_recorded_as_failed_and_the_study_goes_on(run: Run, tmp_path: Path) -> None:
+    told = io.StringIO()
+    records = run("hopeless,fe", trial_timeout=1e-9, told=told)
+    failed, fe = records.sort_values("strategy", ascending=False).to_dict("records")
+    assert failed["strategy"] == "hopeless" and fe["strategy"] == "fe" and pd.isna(fe["error"]) and fe["test_auc"] > 0
+    reason = "no trial is complete: TrainingError: the trial took longer than its 1e-09 s (--trial-timeout)"
+    assert failed["error"] == reason and failed["trials"] == failed["failed_trials"] == 2 and failed["plan"] == ""
+    numbers = ["test_auc", "test_logloss", "valid_auc", "valid_logloss", "parameters", "bytes"]
+    assert all(pd.isna(failed[name]) for name in numbers)
+    assert f"hopeless: failed: {reason}, " in told.getvalue()
+    lines = [json.loads(line) for line in (tmp_path / "study/runs" / failed["run"] / "trials.jsonl").open()]
+    assert [line["state"] for line in lines] == ["failed"] * 2 and all("took longer" in line["error"] for line in lines)
+    # It is done: the same command does nothing anew, and tells the same.
+    told = io.StringIO()
+    pd.testing.assert_frame_equal(run("hopeless,fe", trial_timeout=1e-9, told=told), records)
+    assert "2 of them done before" in told.getvalue()
+    study = load_study(tmp_path / "study")
+    (failure,) = study.failures
+    assert (failure.strategy, failure.seed, failure.reason) == ("hopeless", 0, reason)
+    assert study.records["strategy"].tolist() == ["fe"]
+    text = table1(study).to_text()
+    assert re.search(r"^hopeless +failed( +[-\u2013\u2014])+ *$", text, re.MULTILINE), text
+    assert f"hopeless, seed 0, failed and is in no number: {reason}." in " ".join(text.split())
+
+
+def test_trials_in_time_are_as_without_a_limit(run: Run) -> None:
+    columns = ["test_auc", "valid_auc", "plan", "failed_trials"]
+    whole, limited = (
+        run("hopeless", folder, trial_timeout=limit)[columns] for folder, limit in (("a", None), ("b", 600.0))
+    )
+    pd.testing.assert_frame_equal(whole, limited)
+
+
+def test_a_study_of_failed_runs_alone_has_no_report(run: Run, tmp_path: Path) -> None:
+    run("hopeless", trial_timeout=1e-9)
+    with pytest.raises(AutoDPQError, match="study: no run came to anything: hopeless: no trial is complete"):
+        load_study(tmp_path / "study")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_second_study_in_a_folder_is_refused_while_the_first_runs(run: Run, tmp_path: Path, jobs: int) -> None:
+    run("fe")
+    before = {path: path.read_bytes() for path in (tmp_path / "study").rglob("*.json")}
+    holds = (
+        "import sys; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire();"
+        "print(1, flush=True); input()"
+    )
+    command = [sys.executable, "-c", holds, str(tmp_path / "study" / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "1\n"
+        with pytest.raises(AutoDPQError, match=r"--out: another process runs a study in .*study; wait until it ends"):
+            run("fe,others", jobs=jobs)
+        assert {path: path.read_bytes() for path in (tmp_path / "study").rglob("*.json")} == before
+        other.kill()
+    # The lock has died with its owner.
+    assert run("fe,others")["strategy"].tolist() == ["fe", "others"]
 
 
 def test_plan_outside_of_the_space_is_refused_and_leaves_no_result(run: Run, tmp_path: Path) -> None:
