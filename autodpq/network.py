@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from autodpq.compiled import compiled_backward, head_logits, head_loss
+from autodpq.compiled import compiled_backward
 from autodpq.embedding import Embedding
+from autodpq.head import head_logits, head_loss
 from autodpq.models.base import CTRModel
 from autodpq.operations import Dropout
 
