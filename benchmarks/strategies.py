@@ -121,7 +121,7 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
     for place, (reached, units) in enumerate(zip(left, medians["units"], strict=True)):
         axes.annotate(f"{units:.1f}", (reached, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_xlabel("cost: times the seconds of FE with the same seed (median over seeds)")
-    axes.margins(x=0.08)
+    axes.set_xlim(0, 1.1 * left.max())  # room for the longest bar's label
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     axes.legend(title="phase", loc="upper right")
