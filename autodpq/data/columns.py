@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import date
 
 import numpy as np
 import numpy.typing as npt
@@ -11,32 +12,58 @@ import polars as pl
 
 from autodpq.errors import AutoDPQError
 
+_FIRST_DAY, _LAST_DAY = (day.toordinal() - date(1970, 1, 1).toordinal() for day in (date.min, date.max))
+_UNITS_A_DAY = {"ms": 86_400 * 10**3, "us": 86_400 * 10**6, "ns": 86_400 * 10**9}
 _LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "False": 0, "True": 1}
+_INTEGER = "an integer is expected"
+_TIME = "an integer, or a date or time such as 2024-05-31 or 2024-05-31 12:30:00, is expected"
 _PARTS = {"0": 0, "1": 1, "2": 2, "train": 0, "valid": 1, "validation": 1, "val": 1, "test": 2}
 
 
-def as_text(column: pl.Series, where: str) -> pl.Series:
+def as_text(
+    column: pl.Series, where: str, row: int | None = None, unfit: str = "are no categories; exclude it"
+) -> pl.Series:
     """A column as strings, a missing value (null, NaN) as the empty one.
 
     Decimal numbers are categories like any other: each distinct value is one.
 
+    Args:
+        column: The column, or a part of its rows.
+        where: What error messages call the source.
+        row: Rows of the source before these; None where that is not known.
+        unfit: What error messages say of values of a type that cannot be used.
+
     Raises:
-        AutoDPQError: The column holds no single values.
+        AutoDPQError: The column holds no single values, or a date that cannot be written.
     """
     if column.dtype == pl.String:
         return column.fill_null("")
     if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
-        raise _no_categories(column, where)
+        raise _unfit(column, where, unfit)
     if column.dtype.is_float():
         column = column.fill_nan(None)
+    if column.dtype in (pl.Date, pl.Datetime):
+        _check_dates(column, where, row)
     try:
         return column.cast(pl.String).fill_null("")
     except pl.exceptions.PolarsError:
-        raise _no_categories(column, where) from None
+        raise _unfit(column, where, unfit) from None
 
 
-def _no_categories(column: pl.Series, where: str) -> AutoDPQError:
-    return AutoDPQError(f"{where}, column {column.name!r}: values of type {column.dtype} are no categories; exclude it")
+def _unfit(column: pl.Series, where: str, said: str) -> AutoDPQError:
+    return AutoDPQError(f"{where}, column {column.name!r}: values of type {column.dtype} {said}")
+
+
+def _check_dates(column: pl.Series, where: str, row: int | None) -> None:
+    """Refuses dates before the year 1 or after 9999: polars panics where it is to write those far out."""
+    days = column.to_physical().cast(pl.Int64)
+    if isinstance(column.dtype, pl.Datetime):
+        days = days // _UNITS_A_DAY[column.dtype.time_unit]
+    wrong = ~days.is_between(_FIRST_DAY, _LAST_DAY).fill_null(True)
+    index = wrong.arg_max()
+    if index is not None and wrong[index]:
+        at = "" if row is None else f", row {row + index + 1}"
+        raise AutoDPQError(f"{where}{at}, column {column.name!r}: a date outside the years 1 to 9999; correct it")
 
 
 @dataclass
@@ -55,6 +82,14 @@ class ColumnReader:
     def advance(self, n_rows: int) -> None:
         """Counts a batch as read."""
         self.row += n_rows
+
+    def text(self, column: pl.Series) -> pl.Series:
+        """A field's values as :func:`as_text` makes them.
+
+        Raises:
+            AutoDPQError: The column holds no single values, or a date that cannot be written.
+        """
+        return as_text(column, self.where, self.row)
 
     def labels(self, column: pl.Series) -> npt.NDArray[np.uint8]:
         """uint8 [rows], 0 or 1.
@@ -78,9 +113,9 @@ class ColumnReader:
         Raises:
             AutoDPQError: A value is no integer.
         """
-        text = as_text(column, self.where)
+        text = self._text(column, _INTEGER)
         numbers = text.cast(pl.Int64, strict=False)
-        self._refuse(text, numbers.is_null() & (text != ""), "an integer is expected")
+        self._refuse(text, numbers.is_null() & (text != ""), _INTEGER)
         return numbers
 
     def time(self, column: pl.Series) -> npt.NDArray[np.int64]:
@@ -89,8 +124,7 @@ class ColumnReader:
         Raises:
             AutoDPQError: A value is missing, or is neither an integer nor a date or time.
         """
-        text = as_text(column, self.where)
-        expected = "an integer, or a date or time such as 2024-05-31 or 2024-05-31 12:30:00, is expected"
+        text = self._text(column, _TIME)
         if column.dtype == pl.Date:
             times = column.cast(pl.Datetime("us"))
         elif column.dtype == pl.Datetime:
@@ -104,14 +138,17 @@ class ColumnReader:
                 times = text.cast(pl.Int64, strict=False)
             else:
                 times = _dates(text)
-        self._refuse(text, times.is_null(), expected)
+        self._refuse(text, times.is_null(), _TIME)
         return times.cast(pl.Int64).to_numpy()
 
     def _mapped(self, column: pl.Series, mapping: dict[str, int], expected: str) -> pl.Series:
-        text = as_text(column, self.where)
+        text = self._text(column, expected)
         mapped = text.replace_strict(mapping, default=None, return_dtype=pl.Int8)
         self._refuse(text, mapped.is_null(), expected)
         return mapped
+
+    def _text(self, column: pl.Series, expected: str) -> pl.Series:
+        return as_text(column, self.where, self.row, f"cannot be read; {expected}")
 
     def _refuse(self, text: pl.Series, wrong: pl.Series, expected: str) -> None:
         index = wrong.arg_max()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
+import itertools
 import re
 import zlib
 from collections.abc import Iterator, Sequence
@@ -18,9 +20,11 @@ from autodpq.data.source import BATCH_ROWS
 from autodpq.errors import AutoDPQError
 
 _BLOCK_BYTES = 16 << 20
-_HEADER_BYTES = 1 << 20
+"""What is parsed at a time; no line can be longer."""
 _WRONG_COUNT = re.compile(r"(?:Row #(\d+): )?Expected (\d+) columns, got (\d+)")
 _BAD_TEXT = re.compile(r"In CSV column #(\d+): (?:Row #(\d+): )?.*invalid UTF8")
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""What a name cannot hold, since no message of one line could show it: control characters, and halves of others."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Delimited:
                 if n_waiting >= BATCH_ROWS:
                     yield _frame(waiting)
                     waiting, n_waiting = [], 0
-        except pa.ArrowInvalid as error:
+        except pa.ArrowException as error:
             raise self._explain(error, columns) from None
         except OSError as error:
             raise unreadable(self.where, error) from None
@@ -95,26 +99,50 @@ class Delimited:
         try:
             for _ in self._open(columns, use_threads=False):
                 pass
-        except (pa.ArrowInvalid, OSError) as again:
+        except OSError as again:
+            return unreadable(self.where, again)
+        except pa.ArrowException as again:
             error = again
         text = str(error)
-        if "Empty CSV file" in text or "Could not skip initial" in text:
-            return AutoDPQError(f"{self.where}: the file has no rows")
+        # These first: what they quote of the file may hold any words.
         if match := _WRONG_COUNT.search(text):
-            line = f", line {match[1]}" if match[1] else ""
             return AutoDPQError(
-                f"{self.where}{line}: {match[3]} columns where {match[2]} are expected; correct or remove the line"
+                f"{self.where}{self._line(match[1])}: {match[3]} columns where {match[2]} are expected; correct or "
+                "remove the line"
             )
         if match := _BAD_TEXT.search(text):
-            line = f", line {match[2]}" if match[2] else ""
-            column = columns[int(match[1])] if int(match[1]) < len(columns) else match[1]
-            return AutoDPQError(f"{self.where}{line}, column {column!r}: not UTF-8 text; save the file as UTF-8")
+            column = self.names[int(match[1])]
+            return AutoDPQError(
+                f"{self.where}{self._line(match[2])}, column {column!r}: not UTF-8 text; save the file as UTF-8"
+            )
+        if "Empty CSV file" in text or "Could not skip initial" in text:
+            return AutoDPQError(f"{self.where}: the file has no rows")
+        if "straddling object" in text:
+            limit = f"{_BLOCK_BYTES >> 20} MiB"
+            return AutoDPQError(f"{self.where}: a row is longer than {limit}; is a quote not closed, or this no text?")
         return AutoDPQError(f"{self.where}: cannot be read as delimited text: {_one_line(text)}")
+
+    def _line(self, filled: str | None) -> str:
+        """Names the line that a parser's number means: it does not count the empty lines, people's editors do."""
+        if filled is None:
+            return ""
+        content = self.content
+        try:
+            with io.BytesIO(content) if isinstance(content, bytes) else open_bytes(content) as file:
+                numbers = (number for number, line in enumerate(file, 1) if line.strip(b"\r\n"))
+                return f", line {next(itertools.islice(numbers, int(filled) - 1, None), filled)}"
+        except (OSError, EOFError, zlib.error) as error:
+            raise unreadable(self.where, error) from None
 
 
 def is_gzip(path: Path) -> bool:
     """Whether a file is compressed, by its name."""
     return path.suffix.lower() == ".gz"
+
+
+def open_bytes(path: Path) -> gzip.GzipFile | io.BufferedReader:
+    """Opens a file, compressed or not, for reading."""
+    return gzip.open(path, "rb") if is_gzip(path) else path.open("rb")
 
 
 def read_header(path: Path) -> list[str]:
@@ -124,8 +152,8 @@ def read_header(path: Path) -> list[str]:
         AutoDPQError: The file is missing, empty, not text, has one column only, or names a column twice or not at all.
     """
     try:
-        with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as file:
-            line = file.readline(_HEADER_BYTES)
+        with open_bytes(path) as file:
+            line = file.readline(_BLOCK_BYTES)
     except (OSError, EOFError, zlib.error) as error:
         raise unreadable(str(path), error) from None
     if not line.strip():
@@ -133,14 +161,21 @@ def read_header(path: Path) -> list[str]:
     for magic, kind in ((b"PAR1", "a parquet"), (b"\x1f\x8b", "a gzip"), (b"PK\x03\x04", "a zip")):
         if line.startswith(magic):
             raise AutoDPQError(f"{path}: this is {kind} file, not comma-separated text; name it so")
+    if len(line) == _BLOCK_BYTES:
+        limit = f"{_BLOCK_BYTES >> 20} MiB"
+        raise AutoDPQError(f"{path}, line 1: longer than {limit}; a header of comma-separated names is needed")
     try:
         text = line.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise AutoDPQError(f"{path}, line 1: not UTF-8 text; save the file as UTF-8") from None
+    if "\r" in text.rstrip("\r\n"):
+        raise AutoDPQError(f"{path}, line 1: a carriage return within the line; save the file with line feeds")
     try:
-        names = next(csv.reader([text]))
+        names = next(csv.reader([text], strict=True))
     except csv.Error as error:
-        raise AutoDPQError(f"{path}, line 1: not a header of comma-separated names: {error}") from None
+        raise AutoDPQError(
+            f"{path}, line 1: not a header of comma-separated names ({error}); is a quote not closed?"
+        ) from None
     if len(names) < 2:
         raise AutoDPQError(f"{path}: only one column is found; values must be separated by commas")
     check_names(names, str(path))
@@ -148,16 +183,20 @@ def read_header(path: Path) -> list[str]:
 
 
 def check_names(names: Sequence[str], where: str) -> None:
-    """Refuses columns that share a name or have none.
+    """Refuses columns that share a name or have none, and names that cannot be shown in a line.
 
     Raises:
         AutoDPQError: There is such a column.
     """
-    for position, name in enumerate(names):
+    known: set[str] = set()
+    for number, name in enumerate(names, 1):
         if not name.strip():
-            raise AutoDPQError(f"{where}: column {position + 1} has no name; name every column in the header")
-        if name in names[:position]:
+            raise AutoDPQError(f"{where}: column {number} has no name; name every column in the header")
+        if UNPRINTABLE.search(name):
+            raise AutoDPQError(f"{where}: column {number} is called {name!r}, with a control character; rename it")
+        if name in known:
             raise AutoDPQError(f"{where}: two columns are called {name!r}; rename one")
+        known.add(name)
 
 
 def unreadable(where: str, error: BaseException) -> AutoDPQError:

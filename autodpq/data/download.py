@@ -12,6 +12,8 @@ from pathlib import Path
 from autodpq.errors import AutoDPQError
 
 _TIMEOUT_SECONDS = 30
+_MOST_BYTES = 64 << 20
+"""No archive that is downloaded is as large; whatever a server sends, the disk is not filled."""
 
 
 def download(url: str, md5: str, path: Path, advice: str) -> Path:
@@ -37,6 +39,8 @@ def download(url: str, md5: str, path: Path, advice: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response, partial.open("wb") as file:
             while block := response.read(1 << 20):
+                if file.tell() + len(block) > _MOST_BYTES:
+                    raise AutoDPQError(f"{url}: more than {_MOST_BYTES >> 20} MiB, so not the published file; {advice}")
                 digest.update(block)
                 file.write(block)
         if digest.hexdigest() != md5:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -28,6 +30,12 @@ URL = "https://files.grouplens.org/datasets/movielens/ml-1m.zip"
 MD5 = "c4d9eecfca2ab87c1945afe126590906"
 
 _ARCHIVE = "ml-1m.zip"
+_MOST_BYTES = 64 << 20
+"""No table is as large: the published ones have 24 MB at most."""
+
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
+"""What reading an archive may raise where its bytes are not as they should be."""
+
 _COLUMNS = {
     "ratings.dat": ("user", "movie", "rating", "time"),
     "users.dat": ("user", "gender", "age", "occupation", "zip"),
@@ -62,17 +70,25 @@ class _Files:
             raise AutoDPQError(f"{error.filename}: cannot be read: {error.strerror}; {_advice()}") from None
 
     def _read_archive(self) -> dict[str, bytes]:
+        """Reads the members into memory; nothing is unpacked to disk."""
         content = {}
         try:
             with zipfile.ZipFile(self.path) as archive:
                 for name in _COLUMNS:
-                    content[name] = archive.read(f"ml-1m/{name}")
+                    with archive.open(f"ml-1m/{name}") as member:
+                        content[name] = member.read(_MOST_BYTES + 1)
+                    if len(content[name]) > _MOST_BYTES:
+                        raise AutoDPQError(
+                            f"{self.where(name)}: larger than {_MOST_BYTES >> 20} MiB, so not the published file; "
+                            f"{_advice()}"
+                        )
         except KeyError:
             raise AutoDPQError(f"{self.path}: ml-1m/{name} is not in the archive; {_advice()}") from None
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+        except (*_DAMAGED, OSError) as error:
+            # Of places outside the file, which a damaged archive names, the system says that they are invalid.
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+                raise AutoDPQError(f"{self.path}: cannot be read: {error.strerror}") from None
             raise AutoDPQError(f"{self.path}: no zip archive, or one cut short or damaged; {_advice()}") from None
-        except OSError as error:
-            raise AutoDPQError(f"{self.path}: cannot be read: {error.strerror}") from None
         return content
 
     def digest(self) -> str:
@@ -156,9 +172,10 @@ def _parse(where: str, content: bytes, columns: tuple[str, ...]) -> pl.DataFrame
 
 def _check_keys(ratings: pl.DataFrame, table: pl.DataFrame, key: str, where: str, where_table: str) -> None:
     """Refuses a table that lists a key twice, and ratings whose key it lacks: the join would add or lose rows."""
-    twice = table[key].is_duplicated()
-    if twice.any():
-        raise AutoDPQError(f"{where_table}: {key} {table[key].filter(twice)[0]!r} is listed twice")
+    again = ~table[key].is_first_distinct()
+    if again.any():
+        row = int(again.arg_max() or 0)
+        raise AutoDPQError(f"{where_table}, row {row + 1}: {key} {table[key][row]!r} is listed twice; remove one")
     missing = ~ratings[key].is_in(table[key].implode())
     if missing.any():
         row = int(missing.arg_max() or 0)

@@ -107,9 +107,13 @@ def dataset_spec(name_or_path: str | os.PathLike[str]) -> DatasetSpec:
     """
     text = os.fspath(name_or_path)
     path = home_expanded(text)
-    if text in DATASETS.names() or (":" in text and not path.exists()):
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise AutoDPQError(f"{path}: cannot be read: {error.strerror}") from None
+    if text in DATASETS.names() or (":" in text and not exists):
         return DATASETS.find(text)
-    if not text or not path.exists():
+    if not text or not exists:
         raise AutoDPQError(f"{text!r} is neither a data set nor a file{nearest(text, DATASETS.names())}")
     return DatasetSpec(
         name=table_name(path),

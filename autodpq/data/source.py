@@ -84,10 +84,12 @@ def select_fields(
     Raises:
         AutoDPQError: A name is unknown, or no field is left.
     """
+    known = set(available)
     for name in (*(fields or ()), *exclude):
-        if name not in available:
+        if name not in known:
             raise AutoDPQError(f"{where}: no field {name!r}{nearest(name, available)}")
-    chosen = tuple(name for name in available if (fields is None or name in fields) and name not in exclude)
+    wanted = known.intersection(available if fields is None else fields).difference(exclude)
+    chosen = tuple(name for name in available if name in wanted)
     if not chosen:
         raise AutoDPQError(f"{where}: no field is left to encode; give other 'fields' or 'exclude'")
     return chosen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +72,7 @@ def column_split(split_column: npt.NDArray[np.integer]) -> Split:
     Raises:
         AutoDPQError: A part is empty.
     """
-    return _split(*(np.flatnonzero(split_column == part) for part in range(3)))
+    return _split("the column gives it no row", *(np.flatnonzero(split_column == part) for part in range(3)))
 
 
 def split_dataset(
@@ -96,17 +97,21 @@ def split_dataset(
         method = "column" if dataset.split_column is not None else "time" if dataset.time is not None else "random"
     match method:
         case "random":
-            split = random_split(len(dataset), seed, fractions)
+            cut = partial(random_split, len(dataset), seed, fractions)
         case "time":
             if dataset.time is None:
                 raise AutoDPQError(f"data set {dataset.name!r} has no time to split by; use the method 'random'")
-            split = chronological_split(dataset.time, fractions)
+            cut = partial(chronological_split, dataset.time, fractions)
         case "column":
             if dataset.split_column is None:
                 raise AutoDPQError(f"data set {dataset.name!r} has no split column; use the method 'random'")
-            split = column_split(dataset.split_column)
+            cut = partial(column_split, dataset.split_column)
         case _:
             raise AutoDPQError(f"unknown split method {method!r}; expected one of {', '.join(SPLIT_METHODS)}")
+    try:
+        split = cut()
+    except AutoDPQError as error:
+        raise AutoDPQError(f"data set {dataset.name!r}: {error}") from None
     for part, rows in split.parts().items():
         labels = dataset.labels[rows]
         if labels.min() == labels.max():
@@ -124,13 +129,13 @@ def _cut(order: npt.NDArray[np.integer], fractions: tuple[float, float, float]) 
         raise AutoDPQError(f"split fractions {fractions}: three positive numbers that add up to 1 are needed")
     first = round(len(order) * fractions[0])
     second = round(len(order) * (fractions[0] + fractions[1]))
-    return _split(order[:first], order[first:second], order[second:])
+    return _split("give more rows or other shares", order[:first], order[first:second], order[second:])
 
 
-def _split(*parts: npt.NDArray[np.integer]) -> Split:
+def _split(advice: str, *parts: npt.NDArray[np.integer]) -> Split:
     # Rising order, so that reading a part from the memory-mapped file goes forward only.
     train, valid, test = (np.sort(part).astype(np.int64) for part in parts)
     for name, rows in (("train", train), ("valid", valid), ("test", test)):
         if len(rows) == 0:
-            raise AutoDPQError(f"the {name} part of the split is empty; give more rows or other shares")
+            raise AutoDPQError(f"the {name} part of the split is empty; {advice}")
     return Split(train, valid, test)

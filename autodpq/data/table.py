@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from autodpq.data.cache import cache_root, load_cached
-from autodpq.data.columns import ColumnReader, as_text
+from autodpq.data.columns import ColumnReader
 from autodpq.data.dataset import EncodedDataset
-from autodpq.data.delimited import Delimited, check_names, read_header
+from autodpq.data.delimited import UNPRINTABLE, Delimited, check_names, read_header
 from autodpq.data.digest import file_digest, remembered_digest
 from autodpq.data.options import LoadOptions
 from autodpq.data.source import BATCH_ROWS, Batch, Source, Table, select_fields
@@ -22,13 +22,18 @@ from autodpq.nearest import nearest
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 
+_DAMAGED = (pa.ArrowException, OSError, ValueError)
+"""What reading parquet may raise where its bytes are not as they should be; a name of no UTF-8 is a ValueError."""
+
 
 def table_name(path: Path) -> str:
     """The file's name without its suffix.
 
     Raises:
-        AutoDPQError: The suffix is none of those that can be read.
+        AutoDPQError: The suffix is none of those that can be read, or a message could not show the path.
     """
+    if UNPRINTABLE.search(str(path)):
+        raise AutoDPQError(f"{str(path)!r}: the path has a control character, or one that is not UTF-8; rename it")
     for suffix in SUFFIXES:
         if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
             return path.name[: -len(suffix)]
@@ -125,7 +130,7 @@ def _batches(frames: Iterator[pl.DataFrame], roles: _Roles, where: str) -> Itera
     reader = ColumnReader(where)
     for frame in frames:
         yield Batch(
-            values=pl.DataFrame([as_text(frame[name], where) for name in roles.fields]),
+            values=pl.DataFrame([reader.text(frame[name]) for name in roles.fields]),
             labels=reader.labels(frame[roles.label]),
             time=None if roles.time is None else reader.time(frame[roles.time]),
             split=None if roles.split is None else reader.split(frame[roles.split]),
@@ -169,26 +174,56 @@ def parquet_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBat
     """Some columns of a parquet file in batches, of the types that they have.
 
     Raises:
-        AutoDPQError: The file is damaged.
+        AutoDPQError: The file is damaged, or a text is not UTF-8.
     """
+    row = 0
     try:
-        yield from _parquet(path).iter_batches(BATCH_ROWS, columns=list(columns))
-    except (pa.ArrowException, OSError):
+        for batch in _parquet(path).iter_batches(BATCH_ROWS, columns=list(columns)):
+            _check_values(batch, path, row)
+            yield batch
+            row += batch.num_rows
+    except _DAMAGED:
         raise AutoDPQError(f"{path}: the parquet file is damaged; write it again") from None
+
+
+def _check_values(batch: pa.RecordBatch, path: Path, row: int) -> None:
+    """Refuses values that others would take for sound: Arrow reads bytes as text without a look at them."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if _is_sound(column):
+            continue
+        first = None
+        if not pa.types.is_dictionary(column.type) and not column.type.num_fields:  # parts of such keep all values
+            first = next((n for n in range(len(column)) if not _is_sound(column.slice(n, 1))), None)
+        at = "" if first is None else f", row {row + first + 1}"
+        raise AutoDPQError(f"{path}{at}, column {name!r}: a damaged value, or not UTF-8 text; write the file again")
+
+
+def _is_sound(column: pa.Array) -> bool:
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _parquet_frames(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    for batch in parquet_batches(path, columns):
+        yield pl.DataFrame([_series(name, batch.column(name), path) for name in columns])
+
+
+def _series(name: str, column: pa.Array, path: Path) -> pl.Series:
     try:
-        for batch in parquet_batches(path, columns):
-            frame = pl.from_arrow(batch)
-            assert isinstance(frame, pl.DataFrame)
-            yield frame
+        if not pa.types.is_decimal256(column.type):  # at which polars panics
+            series = pl.from_arrow(column)
+            assert isinstance(series, pl.Series)
+            return series.alias(name)
     except pl.exceptions.PolarsError:
-        raise AutoDPQError(f"{path}: the parquet file is damaged; write it again") from None
+        pass
+    raise AutoDPQError(f"{path}, column {name!r}: values of type {column.type} cannot be used; convert or exclude it")
 
 
 def _parquet(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError):
+    except _DAMAGED:
         raise AutoDPQError(f"{path}: this is no parquet file, or one cut short; write it again") from None

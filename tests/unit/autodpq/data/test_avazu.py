@@ -31,9 +31,17 @@ def test_every_column_but_id_and_click_is_a_field(tmp_path: Path, avazu_text: st
 
 def test_another_file_is_refused(tmp_path: Path, avazu_text: str) -> None:
     path = tmp_path / "train.csv"
-    path.write_text(avazu_text.replace("device_ip", "address", 1))
-    with pytest.raises(AutoDPQError, match=r"train\.csv: column 'device_ip' is missing; this is not"):
-        load_dataset("avazu", data_dir=tmp_path)
+    rows = avazu_text.splitlines()
+    for text, message in (
+        (avazu_text.replace("device_ip", "address", 1), "column 'device_ip' is missing; this is not"),
+        (avazu_text.replace("C21", "C20", 1), "two columns are called 'C20'"),
+        (avazu_text.replace(",", "\t"), "only one column is found"),
+        ("", "the file is empty"),
+        ("\n".join(row for row in rows if row.split(",")[1] != "0"), "every label is 1; both 0 and 1 are needed"),
+    ):
+        path.write_text(text)
+        with pytest.raises(AutoDPQError, match=rf"train\.csv: {message}"):
+            load_dataset("avazu", data_dir=tmp_path)
 
 
 def test_bad_rows_are_named(tmp_path: Path, avazu_text: str) -> None:
@@ -42,9 +50,12 @@ def test_bad_rows_are_named(tmp_path: Path, avazu_text: str) -> None:
     for broken, message in (
         (lines[7] + ",more", r"train\.csv, line 8: 25 columns where 24 are expected"),
         (lines[7].replace(",14102100,", ",,"), r"train\.csv, row 7, column 'hour': the value is missing"),
+        (lines[7].replace(",", ";"), r"train\.csv, line 8: 1 columns where 24 are expected"),
+        ("6,," + lines[7].split(",", 2)[2], r"train\.csv, row 7, column 'click': the value is missing; a label must"),
+        (lines[7][:-1] + "\xff", r"train\.csv, line 8, column 'C21': not UTF-8 text"),
         ("6,2," + lines[7].split(",", 2)[2], r"train\.csv, row 7, column 'click': '2'; a label must be 0 or 1"),
     ):
-        path.write_text("\n".join([*lines[:7], broken, *lines[8:]]))
+        path.write_bytes("\n".join([*lines[:7], broken, *lines[8:]]).encode("latin-1"))
         with pytest.raises(AutoDPQError, match=message) as caught:
             load_dataset("avazu", data_dir=tmp_path)
         assert "\n" not in str(caught.value)

@@ -58,13 +58,36 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
         (4, "\t".join(cells), r"train\.txt, row 5, column 'I3': '1\.5'; an integer is expected"),
         (4, whole[4].rsplit("\t", 1)[0], r"train\.txt, line 5: 39 columns where 40 are expected"),
         (0, whole[0].replace("\t", ","), r"train\.txt, line 1: 1 columns where 40 are expected"),
+        (3, "\n\r\n" + whole[3] + "\tmore", r"train\.txt, line 6: 41 columns where 40 are expected"),
+        (4, whole[4][1:], r"train\.txt, row 5, column 'label': the value is missing; a label must be 0 or 1"),
+        (4, "2" + whole[4][1:], r"train\.txt, row 5, column 'label': '2'; a label must be 0 or 1"),
+        (4, whole[4][:-1] + "\xff", r"train\.txt, line 5, column 'C26': not UTF-8 text"),
+        (4, "0\t" + "9" * 19 + whole[4][whole[4].index("\t", 2) :], r"train\.txt, row 5, column 'I1': '9{19}'; an int"),
+        (0, whole[0].encode("utf-16").decode("latin-1"), r"train\.txt, line 1, column 'label': not UTF-8 text"),
     ):
-        path.write_text("\n".join([*whole[:row], broken, *whole[row + 1 :]]))
+        path.write_bytes("\n".join([*whole[:row], broken, *whole[row + 1 :]]).encode("latin-1"))
         with pytest.raises(AutoDPQError, match=message):
             load_dataset("criteo", data_dir=tmp_path)
     path.write_text("")
     with pytest.raises(AutoDPQError, match=r"train\.txt: the file has no rows"):
         load_dataset("criteo", data_dir=tmp_path)
+
+
+def test_labels_of_one_class_and_files_that_are_not_whole(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("\n".join("0" + line[1:] for line in lines()))
+    with pytest.raises(AutoDPQError, match=r"train\.txt: every label is 0; both 0 and 1 are needed"):
+        load_dataset("criteo", data_dir=tmp_path)
+    (tmp_path / "train.txt").unlink()
+    whole = gzip.compress("\n".join(lines()).encode())
+    for content, message in (
+        (whole[:-5], "the gzip file is cut short; get it again"),
+        (whole[:-8] + bytes(8), "this is no gzip file, or a damaged one"),
+        (b"0\t1\n", "this is no gzip file, or a damaged one"),
+        (b"", "the file has no rows"),
+    ):
+        (tmp_path / "train.txt.gz").write_bytes(content)
+        with pytest.raises(AutoDPQError, match=rf"train\.txt\.gz: {message}"):
+            load_dataset("criteo", data_dir=tmp_path)
 
 
 def test_a_missing_file_says_where_to_get_it(tmp_path: Path) -> None:

@@ -96,8 +96,8 @@ def test_the_environment_names_the_folder(
         ("ratings.dat", "2::11::4", "2::11::x", r"ratings\.dat, row 3, column 'rating': 'x'; an integer"),
         ("ratings.dat", "978300762", "late", r"ratings\.dat, row 3, column 'time': 'late'; an integer"),
         ("ratings.dat", "2::11::4", "2::11", r"ratings\.dat, line 3: 3 columns where 4 are expected"),
-        ("users.dat", "3::M::25", "1::M::25", r"users\.dat: user '1' is listed twice"),
-        ("movies.dat", "12::No Year Here", "10::No Year Here", r"movies\.dat: movie '10' is listed twice"),
+        ("users.dat", "3::M::25", "1::M::25", r"users\.dat, row 3: user '1' is listed twice"),
+        ("movies.dat", "12::No Year Here", "10::No Year Here", r"movies\.dat, row 3: movie '10' is listed twice"),
         ("movies.dat", "::Drama", "::Drama::More", r"movies\.dat, line 2: 4 columns where 3 are expected"),
     ],
 )
@@ -143,6 +143,46 @@ def test_members_are_read_by_their_exact_names(
     assert not (tmp_path / "ml-1m").exists()
 
 
+@pytest.mark.parametrize("name", ["../evil", "/{folder}/evil", "ml-1m/../../evil", "C:\\evil", "ml-1m/link"])
+def test_nothing_is_unpacked(
+    movielens_files: dict[str, str], write_movielens: Write, tmp_path: Path, cache: Path, name: str
+) -> None:
+    folder = write_movielens(movielens_files)
+    with zipfile.ZipFile(folder / "ml-1m.zip", "a") as archive:
+        member = zipfile.ZipInfo(name.format(folder=tmp_path))
+        member.external_attr = (0o120777 if name.endswith("link") else 0o100644) << 16
+        archive.writestr(member, str(tmp_path / "evil"))
+    before = set(tmp_path.rglob("*"))
+    assert len(load_dataset("movielens1m", data_dir=folder)) == 4
+    assert {path for path in tmp_path.rglob("*") if cache not in (path, *path.parents)} == before
+
+
+def test_a_member_that_swells_is_refused(movielens_files: dict[str, str], write_movielens: Write) -> None:
+    movielens_files["users.dat"] = "\0" * (100 << 20)
+    folder = write_movielens(movielens_files)
+    assert (folder / "ml-1m.zip").stat().st_size < 1 << 20
+    with pytest.raises(
+        AutoDPQError, match=r"ml-1m\.zip/users\.dat: larger than 64 MiB, so not the published file; get"
+    ):
+        load_dataset("movielens1m", data_dir=folder)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damaged_members_of_other_compressions(
+    movielens_files: dict[str, str], write_movielens: Write, method: int
+) -> None:
+    path = write_movielens(movielens_files) / "ml-1m.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, text in movielens_files.items():
+            archive.writestr(f"ml-1m/{name}", text)
+    whole = path.read_bytes()
+    assert len(load_dataset("movielens1m", data_dir=path.parent)) == 4
+    for place in range(30, 100, 6):  # the first member's name, its properties, its content
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with pytest.raises(AutoDPQError, match=r"ml-1m\.zip: no zip archive, or one cut short or damaged"):
+            load_dataset("movielens1m", data_dir=path.parent)
+
+
 def test_a_folder_without_it_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(
         AutoDPQError, match=r"neither ml-1m\.zip nor .* get ml-1m\.zip from https://files\.grouplens\.org"
@@ -165,6 +205,15 @@ def test_it_is_downloaded_once_and_verified(
     assert len(load_dataset("movielens1m")) == 4
     path.unlink()
     assert len(load_dataset("movielens1m")) == 4
+
+
+def test_a_download_without_end_is_refused(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "endless.zip").write_bytes(bytes(3 << 20))
+    monkeypatch.setattr("autodpq.data.movielens.URL", (tmp_path / "endless.zip").as_uri())
+    monkeypatch.setattr("autodpq.data.download._MOST_BYTES", 2 << 20)
+    with pytest.raises(AutoDPQError, match=r"endless\.zip: more than 2 MiB, so not the published file; get ml-1m\.zip"):
+        load_dataset("movielens1m")
+    assert list((cache / "downloads").iterdir()) == []
 
 
 def test_no_network_says_how_to_get_it(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

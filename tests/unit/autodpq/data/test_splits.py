@@ -105,8 +105,20 @@ def test_an_empty_part_is_refused() -> None:
         random_split(2, 1)
 
 
-def test_a_part_of_one_class_is_refused() -> None:
-    data = dataset(time=True)
-    data.labels[:10] = 1
-    with pytest.raises(AutoDPQError, match="'made': every label of the test part is 1"):
+def test_an_empty_part_of_a_data_set_is_named() -> None:
+    data = dataset(column=True)
+    assert data.split_column is not None
+    data.split_column[data.split_column == 1] = 0
+    with pytest.raises(AutoDPQError, match="'made': the valid part of the split is empty; the column gives it no row"):
         split_dataset(data, 1)
+    with pytest.raises(AutoDPQError, match="'made': the valid part of the split is empty; give more rows"):
+        split_dataset(dataset(2), 1)
+
+
+@pytest.mark.parametrize(("part", "label"), [("train", 0), ("valid", 1), ("test", 1)])
+@pytest.mark.parametrize("method", ["random", "time", "column"])
+def test_a_part_of_one_class_is_refused(part: str, label: int, method: str) -> None:
+    data = dataset(time=True, column=True)
+    data.labels[split_dataset(data, 1, method).parts()[part]] = label
+    with pytest.raises(AutoDPQError, match=f"'made': every label of the {part} part is {label}; split otherwise"):
+        split_dataset(data, 1, method)

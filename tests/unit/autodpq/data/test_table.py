@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import gzip
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from autodpq.data import EncodedDataset, load_dataset, split_dataset
+from autodpq.data.delimited import read_header
+from autodpq.data.source import select_fields
 from autodpq.errors import AutoDPQError
 
 Write = Callable[..., Path]
@@ -144,6 +150,34 @@ BAD_TEXT: list[tuple[str | bytes, dict[str, Any], str]] = [
     ("click,a,t\n1,u,5\n0,v,\n", {"time_column": "t"}, r", row 2, column 't': the value is missing; an integer, or"),
     ("click,a,t\n1,u,5\n0,v,2024-01-01\n", {"time_column": "t"}, r", row 2, column 't': '2024-01-01'; an integer"),
     ("click,a,t\n1,u,soon\n0,v,5\n", {"time_column": "t"}, r", row 1, column 't': 'soon'; an integer, or a date"),
+    (
+        "click,a,t\n1,u,9\n0,v,9223372036854775808\n",
+        {"time_column": "t"},
+        r", row 2, column 't': '9223372036854775808'",
+    ),
+    (" \n", {}, r"the file is empty, or begins with an empty line; a header line is needed"),
+    ("click,a\n\n\n", {}, r"no rows"),
+    ("click\ta\n0\tu\n1\tv\n", {}, r"only one column is found; values must be separated by commas"),
+    ("click|a,b\n0|u,v\n1|u,v\n", {}, r"no column 'click', which 'label' names; did you mean 'click\|a'\?"),
+    ("click,a\n0;u\n1;v\n", {}, r", line 2: 1 columns where 2 are expected; correct or remove the line"),
+    ("click,a\n\n\r\n1,u\n\n0\n", {}, r", line 6: 1 columns where 2 are expected"),
+    ("click,a\n1,u\n0,v,Empty CSV file\n", {}, r", line 3: 3 columns where 2 are expected"),
+    ("click,click\n0,1\n1,0\n", {}, r"two columns are called 'click'; rename one"),
+    ("click,a\0\n0,u\n1,v\n", {}, r"column 2 is called 'a\\x00', with a control character; rename it"),
+    ('click,"a\n0,u\n1,v\n', {}, r", line 1: not a header of comma-separated names .*; is a quote not closed\?"),
+    ("click,a\r0,u\r1,v\r", {}, r", line 1: a carriage return within the line; save the file with line feeds"),
+    ("click," + "a" * 200_000 + "\n0,u\n", {}, r", line 1: not a header of comma-separated names \(field larger"),
+    ("click,a\n1,u\n-1,v\n", {}, r", row 2, column 'click': '-1'; a label must be 0 or 1"),
+    ("click,a\n1,u\n 0,v\n", {}, r", row 2, column 'click': ' 0'; a label must be 0 or 1"),
+    ("click,a\n1,u\n\nyes,v\n", {}, r", row 2, column 'click': 'yes'; a label must be 0 or 1"),
+    (
+        b"a,click,b\nu,1,x\n\nu,0,\xff\n",
+        {"fields": ["b"]},
+        r", line 4, column 'b': not UTF-8 text; save the file as UTF-8",
+    ),
+    (b"a,b,click\nu,v,1\nu,v,\xff\n", {}, r", line 3, column 'click': not UTF-8 text"),
+    ("click,a\n0,u\n1,v\n".encode("utf-16"), {}, r", line 1: not UTF-8 text"),
+    (b"\x1f\x8b\x08,click\n", {}, r"this is a gzip file, not comma-separated text; name it so"),
 ]
 
 
@@ -155,6 +189,49 @@ def test_files_that_cannot_be_used(
         load_dataset(write_table(text), **options)
     assert "\n" not in str(caught.value)
     assert list((cache / "datasets").iterdir()) == []
+
+
+def test_lines_that_do_not_end(write_table: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autodpq.data.delimited._BLOCK_BYTES", 1 << 20)
+    for text, message in (
+        ("click,a," + "b" * (2 << 20), ", line 1: longer than 1 MiB; a header of comma-separated names is needed"),
+        (
+            'click,a\n0,"u\n' + "0,u\n" * (1 << 20),
+            ": a row is longer than 1 MiB; is a quote not closed, or this no text",
+        ),
+    ):
+        for name in ("own.csv", "own.csv.gz"):
+            with pytest.raises(AutoDPQError, match=rf"{re.escape(name)}{message}"):
+                load_dataset(write_table(text, name))
+
+
+def test_values_that_look_odd_are_values(write_table: Write, tmp_path: Path) -> None:
+    large = [2**31, 2**32, 2**63, 2**64 - 1]
+    text = "click,one,none,large,nul\n" + "".join(f"{n % 2},same,,{10**20 + n},a\0\n" for n in range(4))
+    words = decoded(load_dataset(write_table(text)))
+    assert words == {
+        "one": ["same"] * 4, "none": [""] * 4, "large": [str(10**20 + n) for n in range(4)], "nul": ["a\0"] * 4,
+    }  # fmt: skip
+    pl.DataFrame({"click": [0, 1, 0, 1], "a": large}, schema_overrides={"a": pl.UInt64}).write_parquet(
+        tmp_path / "own.parquet"
+    )
+    assert decoded(load_dataset(tmp_path / "own.parquet")) == {"a": [str(number) for number in large]}
+
+
+def test_a_thousand_fields(write_table: Write) -> None:
+    names = [f"f{n}" for n in range(1000)]
+    text = "\n".join([f"click,{','.join(names)}", *(f"{n % 2}" + f",{n}" * 1000 for n in range(4))])
+    assert load_dataset(write_table(text)).field_names == tuple(names)
+    with pytest.raises(AutoDPQError, match=r"own\.csv, line 6: 1002 columns where 1001 are expected"):
+        load_dataset(write_table(text + "\n1" + ",u" * 1001))
+    with pytest.raises(AutoDPQError, match=r"own\.csv: two columns are called 'f7'"):
+        load_dataset(write_table(text.replace("f999", "f7")))
+
+
+def test_names_are_checked_in_linear_time(write_table: Write) -> None:
+    names = [f"f{n}" for n in range(200_000)]  # in quadratic time, minutes
+    assert read_header(write_table(",".join(names))) == names
+    assert select_fields(names, names[::-1], names[:10], "made") == tuple(names[10:])
 
 
 def test_rows_are_counted_over_all_batches(write_table: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,11 +280,114 @@ def test_parquet_tables_that_cannot_be_used(tmp_path: Path, columns: dict[str, l
         load_dataset(tmp_path / "own.parquet")
 
 
-def test_a_compressed_table_cut_short(write_table: Write) -> None:
-    path = write_table(TEXT * 50, "own.csv.gz")
-    path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(AutoDPQError, match=r"own\.csv\.gz: the gzip file is cut short"):
+def of_bits(kind: pa.DataType, *numbers: int) -> pa.Array:
+    return pa.array(numbers, pa.int64() if kind.bit_width == 64 else pa.int32()).view(kind)
+
+
+TEXT_OF_BYTES = pa.array([b"u", b"\xff"], pa.binary()).view(pa.string())
+ARROW_COLUMNS: list[tuple[pa.Array, str]] = [
+    (
+        pa.array([{"x": 1}, None]),
+        r", column 'a': values of type Struct\(\{'x': Int64\}\) are no categories; exclude it",
+    ),
+    (pa.array([[("k", 1)], None], pa.map_(pa.string(), pa.int64())), r", column 'a': values of type Map"),
+    (pa.array([[[1]], [[2]]]), r", column 'a': values of type List\(List\(Int64\)\) are no categories"),
+    (pa.array([b"u", b"v"], pa.binary(1)), r", column 'a': values of type Binary are no categories"),
+    (pa.array([1, 2], pa.duration("s")), r", column 'a': values of type Duration.* are no categories"),
+    (pa.array([1, 2]).cast(pa.decimal256(50, 2)), r", column 'a': values of type decimal256\(50, 2\) cannot be used"),
+    (
+        of_bits(pa.timestamp("us", "No/Where"), 0, 1),
+        r", column 'a': values of type timestamp\[us, tz=No/Where\] cannot",
+    ),
+    (of_bits(pa.date32(), 0, 2_932_897), r", row 2, column 'a': a date outside the years 1 to 9999; correct it"),
+    (of_bits(pa.date32(), -719_163, 0), r", row 1, column 'a': a date outside the years 1 to 9999"),
+    (of_bits(pa.timestamp("ms"), 0, 2**62), r", row 2, column 'a': a date outside the years 1 to 9999"),
+    (of_bits(pa.timestamp("us", "UTC"), -(2**63), 0), r", row 1, column 'a': a date outside the years 1 to 9999"),
+    (TEXT_OF_BYTES, r", row 2, column 'a': a damaged value, or not UTF-8 text; write the file again"),
+    (TEXT_OF_BYTES.dictionary_encode(), r", column 'a': a damaged value, or not UTF-8 text; write the file again"),
+]
+
+
+@pytest.mark.parametrize(("column", "message"), ARROW_COLUMNS)
+def test_parquet_columns_that_cannot_be_used(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], column: pa.Array, message: str
+) -> None:
+    path = tmp_path / "own.parquet"
+    pq.write_table(pa.table({"click": [0, 1], "a": column, "b": [0, 1]}), path)
+    with pytest.raises(AutoDPQError, match=rf"own\.parquet{message}"):
         load_dataset(path)
+    assert load_dataset(path, exclude=["a"]).field_names == ("b",)
+    pq.write_table(pa.table({"click": column, "b": [0, 1]}), path)
+    with pytest.raises(AutoDPQError, match=r"own\.parquet, (row \d, )?column 'click': (values of type|a d)"):
+        load_dataset(path)
+    assert capfd.readouterr() == ("", "")  # a panic would be told there
+
+
+def test_the_row_of_a_damaged_value_is_counted_over_all_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autodpq.data.table.BATCH_ROWS", 4)
+    for column, message in (
+        (pa.array([b"u"] * 9 + [b"\xff"], pa.binary()).view(pa.string()), "row 10, column 'a': a damaged value"),
+        (of_bits(pa.date32(), *range(9), 2**31 - 1), "row 10, column 'a': a date outside"),
+    ):
+        pq.write_table(pa.table({"click": [0, 1] * 5, "a": column}), tmp_path / "own.parquet")
+        with pytest.raises(AutoDPQError, match=rf"own\.parquet, {message}"):
+            load_dataset(tmp_path / "own.parquet")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["click", "a", "a"], "two columns are called 'a'; rename one"),
+        (["click", "", "a"], "column 2 has no name"),
+        (["click", "a\nb", "c"], r"column 2 is called 'a\\nb', with a control character; rename it"),
+        (["click", "a", "b\0"], r"column 3 is called 'b\\x00', with a control character; rename it"),
+    ],
+)
+def test_names_of_parquet_that_cannot_be_used(tmp_path: Path, names: list[str], message: str) -> None:
+    pq.write_table(pa.Table.from_arrays([pa.array([0, 1])] * 3, names), tmp_path / "own.parquet")
+    with pytest.raises(AutoDPQError, match=rf"own\.parquet: {message}") as caught:
+        load_dataset(tmp_path / "own.parquet")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_damaged_name_of_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "own.parquet"
+    pq.write_table(pa.table({"click": [0, 1], "city": ["u", "v"]}), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"city", b"cit\xff"))
+    with pytest.raises(AutoDPQError, match=r"own\.parquet: this is no parquet file, or one cut short"):
+        load_dataset(path)
+
+
+def test_a_compressed_table_that_is_not_whole(write_table: Write) -> None:
+    rows = "".join(f"{n % 2},{n * 7919 % 10007},1\n" for n in range(5000))
+    path = write_table(f"click,city,device\n{rows}", "own.csv.gz")
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 0xFF
+    for content, message in (
+        *((whole[:n], "the gzip file is cut short; get it again") for n in (5, 12, len(whole) // 2, len(whole) - 5)),
+        (bytes(flipped), "this is no gzip file, or a damaged one; get it again"),
+        (whole[:-8] + bytes(4) + whole[-4:], "this is no gzip file, or a damaged one"),
+        (gzip.compress(b""), "the file is empty"),
+        (gzip.compress(whole), "this is a gzip file, not comma-separated text"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(AutoDPQError, match=rf"own\.csv\.gz: {message}"):
+            load_dataset(path)
+
+
+def test_a_path_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(AutoDPQError, match=r"nnn\.csv: cannot be read: File name too long"):
+        load_dataset(tmp_path / ("n" * 300 + ".csv"))
+    for name, shown in (("a\nb.csv", r"a\\nb\.csv"), ("a\udcff.csv", r"a\\udcff\.csv")):
+        (tmp_path / name).write_text(TEXT)
+        with pytest.raises(
+            AutoDPQError, match=rf"{shown}': the path has a control character, or one that is not"
+        ) as caught:
+            load_dataset(tmp_path / name)
+        assert len(str(caught.value).splitlines()) == 1
 
 
 def test_folders_and_other_kinds_of_file_are_refused(tmp_path: Path, write_table: Write) -> None:
