@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -16,8 +15,16 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from autodpq.data.delimited import is_gzip, unreadable
-from autodpq.data.table import column_names, is_parquet, parquet_batches, parquet_schema, table_name, text_frames
+from autodpq.data.delimited import open_bytes, unreadable
+from autodpq.data.table import (
+    column_names,
+    is_parquet,
+    parquet_batches,
+    parquet_schema,
+    table_name,
+    text_frames,
+    to_series,
+)
 from autodpq.errors import AutoDPQError
 from autodpq.files import whole_file
 from autodpq.serving import ServedModel, open_model, probabilities
@@ -120,7 +127,7 @@ def _parts(
 def _has_rows(path: Path) -> bool:
     """Whether anything follows the header; the reader refuses a header that no line break ends."""
     try:
-        with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as file:
+        with open_bytes(path) as file:
             file.readline()
             return bool(file.read(1))
     except (OSError, EOFError, zlib.error) as error:
@@ -128,12 +135,7 @@ def _has_rows(path: Path) -> bool:
 
 
 def _frame(table: pa.Table, path: Path) -> pl.DataFrame:
-    try:
-        frame = pl.from_arrow(table)
-    except (pl.exceptions.PolarsError, pa.ArrowException) as error:
-        raise AutoDPQError(f"{path}: a column cannot be read: {' '.join(str(error).split())}") from None
-    assert isinstance(frame, pl.DataFrame)
-    return frame
+    return pl.DataFrame([to_series(name, table.column(name), path) for name in table.column_names])
 
 
 def _output_of(path: Path) -> Callable[[pa.Schema], AbstractContextManager[_Write]]:

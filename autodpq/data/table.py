@@ -208,10 +208,15 @@ def _is_sound(column: pa.Array) -> bool:
 
 def _parquet_frames(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
     for batch in parquet_batches(path, columns):
-        yield pl.DataFrame([_series(name, batch.column(name), path) for name in columns])
+        yield pl.DataFrame([to_series(name, batch.column(name), path) for name in columns])
 
 
-def _series(name: str, column: pa.Array, path: Path) -> pl.Series:
+def to_series(name: str, column: pa.Array | pa.ChunkedArray, path: Path) -> pl.Series:
+    """A column of a file as polars knows it.
+
+    Raises:
+        AutoDPQError: It is of a type that polars does not know.
+    """
     try:
         if not pa.types.is_decimal256(column.type):  # at which polars panics
             series = pl.from_arrow(column)

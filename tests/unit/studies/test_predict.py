@@ -5,6 +5,7 @@ import gzip
 import subprocess
 import sys
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import ClassVar
 
@@ -163,6 +164,14 @@ def rows_of(header: str, *lines: str) -> bytes:
 
 
 GOOD = "user,city,device,shop,day"
+
+
+def test_a_column_of_a_type_that_polars_does_not_know_is_named(model: Path, tmp_path: Path) -> None:
+    columns = {name: ["7"] for name in GOOD.split(",")[1:]}
+    user = pa.array([Decimal(7)], pa.decimal256(60, 0))
+    pq.write_table(pa.table({"user": user, **columns}), tmp_path / "c.parquet")
+    with pytest.raises(AutoDPQError, match=r"c\.parquet, column 'user': values of type decimal256.* cannot be used"):
+        predict_file(model, tmp_path / "c.parquet", tmp_path / "o.csv")
 
 
 @pytest.mark.parametrize(
