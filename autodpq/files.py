@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -16,8 +18,44 @@ from autodpq.errors import AutoDPQError
 
 Content = TypeVar("Content")
 
+_PART = ".part"
 _PARTIAL = ".partial-"
 _STALE_SECONDS = 24 * 3600.0
+
+_ADVICE = {
+    **dict.fromkeys(("ENOSPC", "EDQUOT", "EFBIG"), "make room there and try again"),
+    **dict.fromkeys(("EROFS", "EACCES", "EPERM"), "make it writable, or name another place"),
+    **dict.fromkeys(("ENOENT", "ENOTDIR"), "its folder is gone: put it back, or name another place"),
+}
+
+
+def _system_error(error: Exception) -> int | None:
+    """The number that the operating system gave; libraries written in Rust put it into their message."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return None if found is None else int(found[1])
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Makes one line, with what to do, of what keeps a file or folder from being written inside.
+
+    Args:
+        path: What is written.
+
+    Raises:
+        AutoDPQError: It cannot be written.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = _system_error(error)
+        if isinstance(error, AutoDPQError) or (number is None and not isinstance(error, OSError)):
+            raise
+        reason = os.strerror(number) if number else str(error)
+        advice = _ADVICE.get(errno.errorcode.get(number or 0, ""))
+        raise AutoDPQError(f"{path}: cannot be written ({reason})" + (f"; {advice}" if advice else "")) from None
 
 
 @contextmanager
@@ -27,8 +65,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         AutoDPQError: The file cannot be written.
     """
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    with writing(path):
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PART, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -40,8 +78,20 @@ def whole_file(path: Path) -> Iterator[Path]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise AutoDPQError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def remove_parts(folder: Path) -> None:
+    """Removes the parts of files, in a folder and below, whose writing was killed.
+
+    Args:
+        folder: Where nobody writes meanwhile.
+
+    Raises:
+        AutoDPQError: One cannot be removed.
+    """
+    for part in folder.rglob(f".*{_PART}"):
+        with writing(part):
+            part.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -217,6 +219,8 @@ def main() -> None:
             raise
     if code == INTERRUPTED:
         stderr.print("Stopped. Finished runs and trials are kept; the same command goes on from there.", soft_wrap=True)
+    # What is left is Python's own end, of which a second Ctrl-C would make a traceback.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     sys.exit(code if isinstance(code, int) else 0)
 
 

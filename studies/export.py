@@ -9,6 +9,7 @@ from typing import Any
 from autodpq import __version__
 from autodpq.data import EncodedDataset, Samples
 from autodpq.errors import AutoDPQError
+from autodpq.files import writing
 from autodpq.metrics import Metrics, evaluate_predictions
 from autodpq.network import Network
 from autodpq.packed.export import export
@@ -38,7 +39,8 @@ def keep_model(
         about: What the file tells people.
     """
     path = model_path(study, run)
-    path.parent.mkdir(exist_ok=True)
+    with writing(path.parent):
+        path.parent.mkdir(exist_ok=True)
     specs, tables, dense = pack_network(network, fallback_ids(network, source.uncounted()))
     side = None
     if source.folder is not None:

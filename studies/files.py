@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from autodpq.errors import AutoDPQError
-from autodpq.files import write_whole
+from autodpq.errors import AutoDPQError, one_line
+from autodpq.files import write_whole, writing
+
+ANEW = "delete the folder it lies in to measure it anew"
+LINE_ANEW = "delete that line and those after it to measure them anew"
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -16,32 +21,77 @@ def write_json(path: Path, value: Any) -> None:
     write_whole(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Reads JSON.
+@contextmanager
+def damage_told(where: str, advice: str) -> Iterator[None]:
+    """Makes one line, with what to do, of what goes wrong inside where a record is not what it should be.
+
+    Args:
+        where: The file, or the line of it.
+        advice: What to do.
 
     Raises:
-        AutoDPQError: The file is damaged.
+        AutoDPQError: The record is damaged, or cannot be read.
     """
     try:
-        return json.loads(path.read_text())
+        yield
+    except OSError as error:
+        raise AutoDPQError(f"{where}: cannot be read ({error.strerror or error})") from None
+    except (AttributeError, LookupError, TypeError, ValueError, AutoDPQError) as error:
+        reason = str(error) if isinstance(error, AutoDPQError) else one_line(error)
+        raise AutoDPQError(f"{where}: damaged ({reason}); {advice}") from None
+
+
+def read_json(path: Path, advice: str = ANEW) -> dict[str, Any]:
+    """Reads an object of JSON.
+
+    Args:
+        path: The file.
+        advice: What to do where it is damaged.
+
+    Raises:
+        AutoDPQError: The file is damaged, or cannot be read.
+    """
+    with damage_told(str(path), advice):
+        text = path.read_bytes()
+    try:
+        value = json.loads(text)
     except ValueError as error:
-        raise AutoDPQError(
-            f"{path}: not valid JSON ({error}); delete the folder it lies in to measure it anew"
-        ) from None
+        raise AutoDPQError(f"{path}: not valid JSON ({error}); {advice}") from None
+    if not isinstance(value, dict):
+        raise AutoDPQError(f"{path}: damaged (it holds no JSON object); {advice}")
+    return value
 
 
 def append_line(path: Path, value: Any) -> None:
-    """Appends one line of JSON, flushed to disk."""
-    with path.open("a") as file:
-        file.write(json.dumps(value, allow_nan=False, separators=(",", ":")) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    """Appends one line of JSON, flushed to disk: whole, or not at all where it cannot be written.
+
+    Raises:
+        AutoDPQError: It cannot be written.
+    """
+    line = (json.dumps(value, allow_nan=False, separators=(",", ":")) + "\n").encode()
+    # Without a buffer, which would be written again when the file is closed.
+    with writing(path), path.open("ab", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        try:
+            left = memoryview(line)
+            while left:
+                left = left[file.write(left) :]
+            os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                file.truncate(end)  # the next line would go on where this one broke off
+            raise
 
 
 def drop_cut_line(path: Path) -> None:
-    """Removes a last line that was cut off while it was written, so that the next one stands alone."""
+    """Removes a last line that was cut off while it was written, so that the next one stands alone.
+
+    Raises:
+        AutoDPQError: The file cannot be read or written.
+    """
     if path.exists():
-        text = path.read_bytes()
+        with damage_told(str(path), ANEW):
+            text = path.read_bytes()
         whole = text[: text.rfind(b"\n") + 1]
         if whole != text:
             write_whole(path, whole)
@@ -51,14 +101,16 @@ def read_lines(path: Path) -> list[Any]:
     """Reads lines of JSON, but for a last one that was cut off; none where there is no file.
 
     Raises:
-        AutoDPQError: A line is damaged.
+        AutoDPQError: A line is damaged, or the file cannot be read.
     """
     if not path.exists():
         return []
+    with damage_told(str(path), ANEW):
+        lines = path.read_bytes().split(b"\n")[:-1]
     values = []
-    for number, line in enumerate(path.read_text().split("\n")[:-1], 1):
+    for number, line in enumerate(lines, 1):
         try:
             values.append(json.loads(line))
         except ValueError:
-            raise AutoDPQError(f"{path}, line {number}: not valid JSON; delete that line to measure it anew") from None
+            raise AutoDPQError(f"{path}, line {number}: not valid JSON; {LINE_ANEW}") from None
     return values

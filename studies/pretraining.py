@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autodpq.files import writing
 from autodpq.network import Network
 from autodpq.trainer import Trainer
 from autodpq.training import DeviceRows, Epoch, evaluate
 from autodpq.trial import Pretrained
-from studies.files import read_json, write_json
+from studies.files import damage_told, read_json, write_json
 from studies.records import load_state, save_state
 
 
@@ -39,9 +40,12 @@ def pretrain(
         trainer: Trains.
         test: Test rows, for the curve; read after each epoch, outside the clock, and told to no strategy.
         on_epoch: Called after every epoch.
+
+    Raises:
+        AutoDPQError: What was left is damaged, or a file cannot be written.
     """
     state_path, log_path = folder / f"{name}.safetensors", folder / f"{name}.json"
-    if not log_path.exists():
+    if not (log_path.exists() and state_path.exists()):
         curve: list[dict[str, Any]] = []
 
         def record(epoch: Epoch, network: Network) -> None:
@@ -51,9 +55,12 @@ def pretrain(
             on_epoch(epoch)
 
         network, result = trainer.pretrain(record)
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            folder.mkdir(exist_ok=True)  # in the study's folder, which is not made anew where it has gone
         save_state(state_path, network.state_dict())
         write_json(log_path, {"seconds": result.seconds, "epochs": result.epochs, "curve": curve})
-    log = read_json(log_path)
+    advice = "delete it to train the network anew"
+    log = read_json(log_path, advice)
     state = {key: value.to(trainer.device) for key, value in load_state(state_path).items()}
-    return SharedPretraining(Pretrained(state, log["seconds"], log["epochs"]), log["curve"])
+    with damage_told(str(log_path), advice):
+        return SharedPretraining(Pretrained(state, log["seconds"], log["epochs"]), log["curve"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -31,9 +33,18 @@ from studies.execution import (
 from studies.machine import torch_settings
 
 
+def _end_with_the_study() -> None:
+    """Ends this process with the one that started it, which may have been killed: an epoch can take long."""
+    study = multiprocessing.parent_process()
+    assert study is not None, "a worker is started by a study"
+    wait([study.sentinel])
+    os._exit(1)
+
+
 @torch_settings()
 def _work(connection: Connection) -> None:
     """A worker's life: specifications and plans come in; epochs and outcomes go out, each epoch answered."""
+    threading.Thread(target=_end_with_the_study, daemon=True).start()
     trainer = pretrained = timeout = error = None
 
     def after_epoch(epoch: Epoch, valid_aucs: tuple[float, ...]) -> bool:
@@ -54,7 +65,7 @@ def _work(connection: Connection) -> None:
                 connection.send(SentOutcome.pack(Outcome(None, None, 0.0, (), None, error)))
             else:
                 connection.send(SentOutcome.pack(train_one(trainer, message, pretrained, after_epoch, timeout)))
-    except (EOFError, BrokenPipeError):
+    except (EOFError, OSError):
         return  # the study ended
 
 

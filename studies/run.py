@@ -12,6 +12,7 @@ from torch import Tensor
 
 from autodpq import __version__
 from autodpq.errors import AutoDPQError, TrainingError
+from autodpq.files import writing
 from autodpq.metrics import Metrics, evaluate_predictions
 from autodpq.network import Network
 from autodpq.packed.manifest import ModelSpec
@@ -166,7 +167,9 @@ class Run:
         self.workers = context.workers
         self.progress = context.progress
         path = context.folder(run)
-        path.mkdir(parents=True, exist_ok=True)
+        with writing(path):
+            path.parent.mkdir(exist_ok=True)  # in the study's folder, which is not made anew where it has gone
+            path.mkdir(exist_ok=True)
         execution = {
             name: getattr(self.config, name) for name in ("executor", "jobs", "cpus_per_trial", "gpus_per_trial")
         }
@@ -302,7 +305,11 @@ class Run:
 
     def _failure(self, task: SearchTask, reason: str) -> dict[str, Any]:
         """The result of a run that came to nothing."""
-        return {"run": self.run.run_id, "record": self._record(task, plan="", error=reason), "epochs": task.epochs}
+        fields = [
+            {"name": field.name, "cardinality": field.cardinality, "head": field.head} for field in self.prepared.fields
+        ]
+        record = self._record(task, plan="", error=reason)
+        return {"run": self.run.run_id, "record": record, "epochs": task.epochs, "fields": fields}
 
     def _record(self, task: SearchTask, **measured: Any) -> dict[str, Any]:
         """The record's row; what was not measured is None."""

@@ -28,7 +28,7 @@ from studies.pretraining import pretrain
 from studies.processes import WorkerPool
 from studies.progress import Progress
 from studies.ray_cluster import RayCluster
-from studies.records import write_records
+from studies.records import clear_up, write_records
 from studies.run import Context, Run, Shared, Workers, sources
 
 
@@ -75,6 +75,7 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
     needs_cluster = config.executor == "ray" and len(finished_runs()) < len(runs)
     with _cluster(config, progress) if needs_cluster else here as workers, _alone_in(out):
         _claim(out, config)
+        clear_up(out)
         finished = finished_runs()
         context = Context(config, out, workers, mirror, progress)
         trainings = {run.run_id: _trainings(config, run, strategy) for run, _, strategy in runs}
@@ -168,7 +169,7 @@ def _claim(out: Path, config: StudyConfig) -> None:
     mine = {"study": out.resolve().name, "recipe": config.recipe, "init": config.init, "resplit": config.resplit}
     path = out / "study.json"
     if path.exists():
-        theirs = read_json(path)
+        theirs = read_json(path, "delete it to have it written anew")
         for option, value in mine.items():
             if option != "study" and theirs.get(option) != value:
                 raise AutoDPQError(

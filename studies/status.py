@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autodpq.errors import AutoDPQError
-from studies.files import read_json, read_lines
+from studies.files import ANEW, damage_told, read_json, read_lines
 
 
 def status_lines(study: Path) -> Iterator[str]:
@@ -21,18 +21,22 @@ def status_lines(study: Path) -> Iterator[str]:
     for path in sorted((study / "runs").glob("*/config.json")):
         config = read_json(path)
         begun += 1
-        name = f"{config['data']['name']} {config['model']} seed {config['seed']} {config['strategy']}"
+        with damage_told(str(path), ANEW):
+            name = f"{config['data']['name']} {config['model']} seed {config['seed']} {config['strategy']}"
         result = path.with_name("result.json")
         if result.exists():
             done += 1
-            record = read_json(result)["record"]
-            if record.get("error"):
-                failed += 1
-                yield f"failed   {name}: {record['error']}"
-            else:
-                yield f"done     {name}: test AUC {record['test_auc']:.4f}, {record['seconds']:.0f} s"
+            whole = read_json(result)
+            with damage_told(str(result), ANEW):
+                record = whole["record"]
+                error = record.get("error")
+                came_to = error or f"test AUC {record['test_auc']:.4f}, {record['seconds']:.0f} s"
+            failed += bool(error)
+            yield f"{'failed' if error else 'done':8} {name}: {came_to}"
         else:
-            trials = [trial["valid_auc"] or 0.0 for trial in read_lines(path.with_name("trials.jsonl"))]
+            lines = read_lines(path.with_name("trials.jsonl"))
+            with damage_told(str(path.with_name("trials.jsonl")), ANEW):
+                trials = [trial["valid_auc"] or 0.0 for trial in lines]
             best = f", best validation AUC {max(trials):.4f}" if trials else ""
             yield f"begun    {name}: {len(trials)} trials{best}"
     yield f"{done} of {begun} runs that were begun are done{f', {failed} of them failed' if failed else ''}"

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import errno
 import os
+import resource
+from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from autodpq.errors import AutoDPQError
-from autodpq.files import whole_file, write_whole
+from autodpq.files import remove_parts, whole_file, write_whole, writing
 
 
 def test_whole_file_replaces_the_old_one_and_leaves_no_part(tmp_path: Path) -> None:
@@ -40,3 +46,58 @@ def test_old_file_stays_where_writing_fails(tmp_path: Path, monkeypatch: pytest.
     assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
     with pytest.raises(AutoDPQError, match="cannot be written"):
         write_whole(tmp_path / "nowhere" / "a.txt", "x")
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "No space left on device); make room there and try again"),
+        (errno.EROFS, "Read-only file system); make it writable, or name another place"),
+        (errno.ENOENT, "No such file or directory); its folder is gone: put it back, or name another place"),
+        (errno.EIO, "Input/output error)"),
+    ],
+)
+def test_what_keeps_a_file_from_being_written_is_told_in_one_line(tmp_path: Path, number: int, message: str) -> None:
+    with pytest.raises(AutoDPQError) as refused, writing(tmp_path / "a"):
+        raise OSError(number, os.strerror(number))
+    assert str(refused.value) == f"{tmp_path / 'a'}: cannot be written ({message}"
+
+
+def test_other_errors_are_not_taken_for_one_of_the_disk(tmp_path: Path) -> None:
+    with pytest.raises(AutoDPQError, match=r"^named before$"), writing(tmp_path / "a"):
+        raise AutoDPQError("named before")
+    with pytest.raises(ValueError, match=r"^no number$"), writing(tmp_path / "a"):
+        raise ValueError("no number")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: path.write_bytes(bytes(10_000)),
+        lambda path: save_file({"a": torch.zeros(10_000)}, path),
+        lambda path: pl.DataFrame({"a": range(10_000)}).write_parquet(path, compression="uncompressed"),
+    ],
+    ids=["python", "safetensors", "polars"],
+)
+def test_full_disk_is_told_whatever_library_writes(tmp_path: Path, write: Callable[[Path], object]) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(AutoDPQError) as refused, whole_file(tmp_path / "a") as temporary:
+            write(temporary)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(refused.value) == f"{tmp_path / 'a'}: cannot be written (File too large); make room there and try again"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_that_a_killed_process_left_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    kept = [write_whole(tmp_path / name, "x") for name in ("a.json", ".lock", "models/b.part")]
+    for folder in (tmp_path, tmp_path / "models"):
+        # As a kill between the two would leave it.
+        with whole_file(folder / "a.json") as temporary:
+            part = folder / temporary.name
+        part.write_text("half")
+    remove_parts(tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted([*kept, tmp_path / "models/a.json"])

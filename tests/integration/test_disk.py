@@ -1,0 +1,283 @@
+"""Studies whose disk is full, read-only, gone or damaged: one line says which file, and nothing else is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from command_line import Call, Called, call_cli
+from installed import installing
+
+from studies.cli import main
+from studies.progress import Progress
+
+TIMES = ["seconds", "seconds_pretrain", "seconds_search", "seconds_retrain", "machine"]
+
+
+@pytest.fixture(scope="module")
+def arguments(own_csv: Path) -> list[str]:
+    text = f"run --dataset {own_csv} --seeds 1 --trials 2 --K 4,8 --D 2 --threshold 8 --strategies fe,random --out"
+    return text.split()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, arguments: list[str], cache: Path) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "study"
+    done = call_cli(*arguments, out, cache=cache)
+    assert done.code == 0, done.err
+    return out
+
+
+@pytest.fixture
+def copy(whole: Path, tmp_path: Path) -> Path:
+    """A copy of the study that a test may damage."""
+    shutil.copytree(whole, tmp_path / "study")
+    return tmp_path / "study"
+
+
+@pytest.fixture
+def call(cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Calls the entry point in this process; what it prints goes to no file, whose size would be limited too."""
+    monkeypatch.setenv("AUTODPQ_CACHE", str(cache))
+
+    def here(*arguments: str | Path) -> Called:
+        monkeypatch.setattr(sys, "argv", ["autodpq-study", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Called(int(ended.value.code or 0), *capsys.readouterr())
+
+    return here
+
+
+def assert_one_line(done: Called, *parts: str) -> None:
+    assert done.code == 2, done
+    assert done.err.startswith("Error: ") and done.err.count("\n") == 1 and done.err.endswith("\n"), done.err
+    for part in parts:
+        assert part in done.err, done.err
+
+
+def records_of(study: Path) -> pd.DataFrame:
+    return pd.read_csv(study / "records.csv", dtype=str).drop(columns=TIMES)
+
+
+@contextmanager
+def no_file_above(size: int) -> Iterator[None]:
+    """Writing fails, in the middle of a file where it is longer."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+ROOM = "cannot be written (File too large); make room there and try again"
+
+
+def test_study_without_room_says_so_and_goes_on_once_there_is(
+    call: Call, whole: Path, arguments: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "study"
+    for size in sorted(
+        {path.stat().st_size - 1 for path in whole.rglob("*") if path.is_file() and path.stat().st_size}
+    ):
+        with no_file_above(size):
+            done = call(*arguments, out)
+        assert_one_line(done, f"Error: {out}/", ROOM)
+        assert not list(out.rglob("*.part"))
+    assert call(*arguments, out).code == 0
+    pd.testing.assert_frame_equal(records_of(out), records_of(whole))
+
+
+def test_results_of_before_can_be_read_without_room(call: Call, arguments: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    assert call(*arguments, out, "--strategies", "fe").code == 0
+    with no_file_above(1000):
+        assert_one_line(call(*arguments, out), f"Error: {out}/runs/", f"/config.json: {ROOM}")
+        assert call("status", out).out.splitlines()[0].startswith("done     shop deepfm seed 0 fe: test AUC")
+        assert_one_line(call("report", out), f"Error: {out}/report/", ROOM)
+    assert call("report", out).code == 0
+
+
+IN_A_NAMESPACE = """
+import contextlib, io, json, shutil, subprocess, sys
+from pathlib import Path
+from unittest.mock import patch
+from studies.cli import main
+from studies.progress import Progress
+
+out, kept, *arguments = sys.argv[1:]
+
+def mount(*options):
+    subprocess.run(["mount", *options, out], check=True)
+
+def call(*given):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as err:
+        with patch.object(sys, "argv", ["autodpq-study", *given]), contextlib.suppress(SystemExit):
+            main()
+    report = {"command": given[0], "err": err.getvalue(), "results": len(list(Path(out).glob("runs/*/result.json")))}
+    print(json.dumps(report), flush=True)
+    return not err.getvalue()
+
+size = 4
+mount("-t", "tmpfs", "-o", f"size={size}k", "none")
+while not call(*arguments, out):
+    if list(Path(out).glob("runs/*/config.json")):
+        call("status", out)
+    size += 12
+    mount("-o", f"remount,size={size}k")
+mount("-o", "remount,ro")
+call("status", out)
+call("report", out)
+call(*arguments, out)
+shutil.copytree(out, kept)
+"""
+
+
+def can_mount() -> bool:
+    """Whether this process may mount a disk of its own, which Linux allows in a namespace unless it is told not to."""
+    try:
+        command = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"]
+        return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not can_mount(), reason="no disk can be mounted here")
+def test_disk_that_is_full_and_then_read_only(cache: Path, whole: Path, arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    command = ["unshare", "-rm", sys.executable, "-c", IN_A_NAMESPACE, tmp_path / "study", tmp_path / "kept" / "study"]
+    environment = {**os.environ, "AUTODPQ_CACHE": str(cache)}
+    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    called = [json.loads(line) for line in done.stdout.splitlines()]
+    *full, status, report, run = called
+    named = set()
+    for one in full[:-1]:
+        if one["command"] == "status":
+            assert one["err"] == "", one
+        else:
+            assert_one_line(Called(2, "", one["err"]), "(No space left on device); make room there and try again")
+            named.add(one["err"].split(": ")[-2].rpartition("/")[2].rpartition(".")[2])
+    assert {"jsonl", "safetensors", "csv"} <= named
+    assert full[-1]["err"] == status["err"] == ""
+    for one in (report, run):
+        assert_one_line(Called(2, "", one["err"]), f"{tmp_path}/study", "Read-only file system")
+    pd.testing.assert_frame_equal(records_of(tmp_path / "kept" / "study"), records_of(whole))
+
+
+def test_out_where_nobody_may_write(call: Call, arguments: list[str]) -> None:
+    assert_one_line(call(*arguments, "/proc/study"), "--out: /proc/study cannot be written: ")
+
+
+VANISHING = """
+import shutil
+
+from autodpq.plan import Others, uniform_plan
+from autodpq.strategy import Strategy
+
+class Vanishing(Strategy):
+    name = "vanishing"
+
+    def __init__(self, *, then: str):
+        self.then = then
+
+    def search(self, task):
+        shutil.rmtree("study")
+        plan = uniform_plan(task.fields, Others())
+        with task.phase("search"):
+            if self.then == "trial":
+                task.evaluate(plan)
+            if self.then == "result":
+                task.hand_over(task.trainer.build(plan), trained=True)
+        return plan
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "named"),
+    [("trial", "/incumbents"), ("point", "/curve.jsonl"), ("result", "study/models"), ("run", "study/runs/")],
+)
+def test_folder_that_vanishes_while_a_study_runs(
+    call: Call, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str, named: str
+) -> None:
+    with installing(tmp_path, monkeypatch):
+        (tmp_path / "vanishing.py").write_text(VANISHING)
+        strategies = f"fe,vanishing.py:Vanishing(then={then})"
+        if then == "run":
+            strategies = "fe,others"
+            monkeypatch.setattr(Progress, "end_run", lambda *_: shutil.rmtree("study"))
+        done = call(*arguments, "study", "--strategies", strategies)
+    assert_one_line(done, named, ": cannot be written (No such file or directory); its folder is gone: put it back")
+    assert not (tmp_path / "study").exists()
+
+
+def run_of(study: Path, strategy: str) -> str:
+    records = pd.read_csv(study / "records.csv", dtype=str).set_index("strategy")
+    return str(records.loc[strategy, "run"])
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def cut_first_line(path: Path) -> None:
+    first, *others = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([first[:20] + b"\n", *others]))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("trials.jsonl", cut_first_line, "trials.jsonl, line 1: not valid JSON"),
+        ("trials.jsonl", lambda path: path.write_text("{}\n"), "trials.jsonl, line 1: damaged (KeyError: 'plan')"),
+        ("trials.jsonl", lambda path: path.write_bytes(b"\xff\n"), "trials.jsonl, line 1: not valid JSON"),
+        ("result.json", cut, "result.json: not valid JSON"),
+        ("result.json", lambda path: path.write_text("{}"), "result.json: damaged (KeyError: 'record')"),
+        ("config.json", cut, "config.json: not valid JSON"),
+        ("config.json", lambda path: path.write_text("[]"), "config.json: damaged (it holds no JSON object)"),
+        ("../../study.json", cut, "study.json: not valid JSON"),
+        ("../../pretrained/*.json", cut, ".json: not valid JSON"),
+        ("../../pretrained/*.json", lambda path: path.write_text("{}"), ".json: damaged (KeyError: 'seconds')"),
+        ("../../pretrained/*.safetensors", cut, ".safetensors: not readable as weights"),
+    ],
+)
+def test_damaged_record_is_named_and_what_to_do_about_it_helps(
+    call: Call, copy: Path, whole: Path, arguments: list[str], name: str, damage: Callable[[Path], None], message: str
+) -> None:
+    run = copy / "runs" / run_of(copy, "random")
+    if name != "result.json":
+        (run / "result.json").unlink()
+    (path,) = (run / name).parent.resolve().glob(Path(name).name)
+    damage(path)
+    done = call(*arguments, copy)
+    assert_one_line(done, f"Error: {path.parent}/", message)
+    if name in ("result.json", "config.json"):
+        assert_one_line(call("status", copy), f"Error: {path.parent}/", message)
+    if "delete the folder it lies in" in done.err:
+        shutil.rmtree(path.parent)
+    elif "delete that line and those after it" in done.err:
+        path.write_bytes(b"")
+    else:
+        assert "delete it to" in done.err
+        path.unlink()
+    assert call(*arguments, copy).code == 0
+    again, before = records_of(copy), records_of(whole)
+    pd.testing.assert_frame_equal(again, before)
+
+
+def test_damaged_model_is_named(call: Call, copy: Path, tmp_path: Path) -> None:
+    run = run_of(copy, "random")
+    cut(copy / "models" / f"{run}.safetensors")
+    done = call("export", copy / "runs" / run, "--out", tmp_path / "mine.safetensors")
+    assert_one_line(done, f"Error: {copy}/models/{run}.safetensors: ", "cut off")
