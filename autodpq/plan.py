@@ -71,7 +71,7 @@ class DPQ:
 
 Choice = Full | Others | DPQ
 
-_DPQ_PATTERN = re.compile(r"dpq\((\d{1,9}),(\d{1,9})\)")
+_DPQ_PATTERN = re.compile(r"dpq\(([0-9]{1,9}),([0-9]{1,9})\)")
 
 
 def parse_choice(text: str) -> Choice:
@@ -138,7 +138,7 @@ class CompressionPlan(Mapping[str, Choice]):
         """
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise AutoDPQError(f"a plan is not valid JSON: {error}") from None
         if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
             raise AutoDPQError("a plan must be a JSON object of field name to choice")

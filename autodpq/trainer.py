@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -183,13 +184,20 @@ class Trainer:
 
     def ledger(self, plan: CompressionPlan) -> Ledger:
         """What a plan costs with this model: embedding, first-order weights and everything else inference needs."""
+        return ledger(
+            self.fields,
+            plan,
+            self.recipe.embedding_dim,
+            first_order=self.model.first_order,
+            dense_floats=self._dense_floats,
+        )
+
+    @cached_property
+    def _dense_floats(self) -> int:
         with torch.device("meta"):
             model = self._model()
         # Integers are counters that inference does not read.
-        floats = sum(value.numel() for value in model.state_dict().values() if value.is_floating_point())
-        return ledger(
-            self.fields, plan, self.recipe.embedding_dim, first_order=self.model.first_order, dense_floats=floats
-        )
+        return sum(value.numel() for value in model.state_dict().values() if value.is_floating_point())
 
 
 class _Pruned(Exception):

@@ -76,6 +76,8 @@ def _read_records(path: Path) -> pd.DataFrame:
             raise ValueError("a row is cut off")
         for column in ("dataset", "model", "strategy"):
             _check_column(records, column, records[column].str.len().between(1, _LONGEST))
+        # As every name begins; a legend would leave another one out.
+        _check_column(records, "strategy", records["strategy"].str.match("[A-Za-z0-9]"))
         _check_column(records, "run", records["run"].str.fullmatch("[0-9a-f]{12}") & ~records["run"].duplicated())
         for column in _NUMBER_COLUMNS:
             numbers = pd.to_numeric(records[column], errors="coerce").astype(float)

@@ -24,10 +24,16 @@ def _printed(strategies: list[str], columns: dict[str, Any], metric: str, strate
     return value if isinstance(value, str) else f"{value:.4f}"
 
 
+def _table1(dataset: str) -> dict[str, Any]:
+    """What Table 1 prints of a data set, by model; a data set may be called as another key of the table."""
+    columns = paper()["table1"].get(dataset, {})
+    return columns if isinstance(columns, dict) else {}
+
+
 def table1_value(dataset: str, model: str, metric: str, strategy: str) -> str | None:
     """What the paper's Table 1 prints for ``auc``, ``logloss`` or ``space``; None where it prints nothing."""
-    table = paper()["table1"]
-    return _printed(table["strategies"], table.get(dataset, {}).get(model, {}), metric, strategy)
+    strategies = paper()["table1"]["strategies"]
+    return _printed(strategies, _table1(dataset).get(model, {}), metric, strategy)
 
 
 def table2_value(dataset: str, model: str, metric: str, strategy: str) -> str | None:
@@ -39,15 +45,14 @@ def table2_value(dataset: str, model: str, metric: str, strategy: str) -> str | 
 
 def table1_improvement(dataset: str, model: str, metric: str) -> str | None:
     """The relative improvement that the paper's Table 1 prints, such as ``0.43%``."""
-    improvement: dict[str, str] = paper()["table1"].get(dataset, {}).get(model, {}).get("rel_improvement", {})
+    improvement: dict[str, str] = _table1(dataset).get(model, {}).get("rel_improvement", {})
     return improvement.get(metric)
 
 
 def printed_spaces(dataset: str) -> dict[str, str]:
     """The Space that the paper's Table 1 prints per strategy (as the paper names them), such as ``216k``."""
-    table = paper()["table1"]
-    for columns in table.get(dataset, {}).values():
-        return dict(zip(table["strategies"], columns["space"], strict=True))
+    for columns in _table1(dataset).values():
+        return dict(zip(paper()["table1"]["strategies"], columns["space"], strict=True))
     return {}
 
 

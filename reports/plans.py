@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from autodpq.ledger import FLOAT_BITS
-from autodpq.plan import DPQ, Choice, Others
+from autodpq.plan import DPQ, Choice
 from reports.names import in_order
 from reports.results import FieldResult, RunResult, StudyResults
 from reports.style import figure_style, plot_label, strategy_label
@@ -32,19 +32,7 @@ def rare_bits_per_value(result: FieldResult) -> float:
     Args:
         result: A field with rare values.
     """
-    return (result.bits - FLOAT_BITS * result.field.head * _embedding_dim(result)) / result.field.tail
-
-
-def _embedding_dim(result: FieldResult) -> int:
-    """X, which the records do not hold, from the paper's count of parameters."""
-    field, parameters = result.field, result.parameters
-    match result.choice:
-        case DPQ(K=K, D=D) if field.tail:
-            return (parameters - field.tail * D) // (field.head + K)
-        case Others() if field.tail:
-            return parameters // (field.head + 1)
-        case _:
-            return parameters // field.cardinality
+    return (result.bits - FLOAT_BITS * result.field.head * result.embedding_dim) / result.field.tail
 
 
 def choice_label(choice: Choice) -> str:
@@ -74,7 +62,7 @@ def plan_chart(study: StudyResults, dataset: str, model: str) -> Figure | None:
         strategy: [run for run in runs if run.strategy == strategy] for strategy in in_order(r.strategy for r in runs)
     }
     # From one bit to a full row. A plan can store more per value than a full row where a field has few rare values.
-    norm = LogNorm(1, FLOAT_BITS * max(_embedding_dim(entry) for run in runs for entry in run.fields), clip=True)
+    norm = LogNorm(1, FLOAT_BITS * max(entry.embedding_dim for run in runs for entry in run.fields), clip=True)
     left = 0.35 + 0.075 * max(map(len, names))
     places, right = _place(panels, left)
     lines = 1 + max(line for _, line in places.values())

@@ -36,7 +36,7 @@ def damage_told(where: str, advice: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise AutoDPQError(f"{where}: cannot be read ({error.strerror or error})") from None
-    except (AttributeError, LookupError, TypeError, ValueError, AutoDPQError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, AutoDPQError) as error:
         reason = str(error) if isinstance(error, AutoDPQError) else one_line(error)
         raise AutoDPQError(f"{where}: damaged ({reason}); {advice}") from None
 
@@ -55,15 +55,20 @@ def read_json(path: Path, advice: str = ANEW) -> dict[str, Any]:
         text = path.read_bytes()
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AutoDPQError(f"{path}: not valid JSON ({error}); {advice}") from None
     if not isinstance(value, dict):
         raise AutoDPQError(f"{path}: damaged (it holds no JSON object); {advice}")
     return value
 
 
-def append_line(path: Path, value: Any) -> None:
-    """Appends one line of JSON, flushed to disk: whole, or not at all where it cannot be written.
+def append_line(path: Path, value: Any, *, for_good: bool = True) -> None:
+    """Appends one line of JSON, flushed: whole, or not at all where it cannot be written.
+
+    Args:
+        path: The file.
+        value: What the line holds.
+        for_good: Whether it must outlast a power cut: waiting for the disk takes milliseconds.
 
     Raises:
         AutoDPQError: It cannot be written.
@@ -76,7 +81,8 @@ def append_line(path: Path, value: Any) -> None:
             left = memoryview(line)
             while left:
                 left = left[file.write(left) :]
-            os.fsync(file.fileno())
+            if for_good:
+                os.fsync(file.fileno())
         except OSError:
             with suppress(OSError):
                 file.truncate(end)  # the next line would go on where this one broke off
@@ -111,6 +117,6 @@ def read_lines(path: Path) -> list[Any]:
     for number, line in enumerate(lines, 1):
         try:
             values.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise AutoDPQError(f"{path}, line {number}: not valid JSON; {LINE_ANEW}") from None
     return values

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 import torch
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -66,6 +67,10 @@ RECORD_COLUMNS = (
 )
 
 
+_AUC = Annotated[float, Field(ge=0, le=1)]
+_Count = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
 def save_state(path: Path, state: Mapping[str, Tensor]) -> None:
     """Writes weights whole or not at all."""
     with whole_file(path) as temporary:
@@ -99,6 +104,23 @@ class Point:
     phase: Phase
     valid_auc: float
     reached_by: Network | Trial | None
+
+
+class _TrialLine(BaseModel):
+    """A line of ``trials.jsonl``, as far as it is read back; its plan is read apart."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    number: _Count
+    state: Literal["complete", "pruned", "failed"]
+    valid_auc: _AUC | None
+    valid_logloss: NonNegativeFloat | None
+    seconds: dict[Phase, NonNegativeFloat]
+    epochs: _Count
+    error: str | None
+    # Versions before 0.2 wrote neither, and never began a trial again.
+    valid_aucs: list[_AUC] = []
+    attempts: PositiveInt = 1
 
 
 class RunFolder:
@@ -139,11 +161,9 @@ class RunFolder:
     def _read_trial(self, line: dict[str, Any], number: int) -> Trial:
         with damage_told(f"{self.path / 'trials.jsonl'}, line {number}", LINE_ANEW):
             plan = CompressionPlan.from_json(line["plan"])
-            kept = ("number", "state", "valid_auc", "valid_logloss", "seconds", "epochs", "error")
-            values = {name: line[name] for name in kept}
-            # Versions before 0.2 wrote neither, and never began a trial again.
-            valid_aucs, values["attempts"] = tuple(line.get("valid_aucs", ())), line.get("attempts", 1)
-            return Trial(plan=plan, ledger=self.trainer.ledger(plan), valid_aucs=valid_aucs, **values)
+            values = dict(_TrialLine.model_validate(line))
+            values["valid_aucs"] = tuple(values["valid_aucs"])
+            return Trial(plan=plan, ledger=self.trainer.ledger(plan), **values)
 
     def _with_weights(self, trials: list[Trial]) -> list[Trial]:
         """The trials before the first best-so-far one whose weights are gone; the file forgets the rest."""
@@ -193,7 +213,8 @@ class RunFolder:
         self.points.append(point)
         if self.on_point is not None:
             self.on_point(point)
-        append_line(self.path / "curve.jsonl", {"seconds": seconds, "phase": phase, "valid_auc": valid_auc})
+        line = {"seconds": seconds, "phase": phase, "valid_auc": valid_auc}
+        append_line(self.path / "curve.jsonl", line, for_good=False)  # a resumed run writes it anew
 
     def network_of(self, trial: Trial) -> Network:
         """The network that a best-so-far trial left."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autodpq.errors import AutoDPQError
-from studies.files import ANEW, damage_told, read_json, read_lines
+from studies.files import ANEW, LINE_ANEW, damage_told, read_json, read_lines
 
 
 def status_lines(study: Path) -> Iterator[str]:
@@ -34,9 +34,15 @@ def status_lines(study: Path) -> Iterator[str]:
             failed += bool(error)
             yield f"{'failed' if error else 'done':8} {name}: {came_to}"
         else:
-            lines = read_lines(path.with_name("trials.jsonl"))
-            with damage_told(str(path.with_name("trials.jsonl")), ANEW):
-                trials = [trial["valid_auc"] or 0.0 for trial in lines]
+            trials = list(_valid_aucs(path.with_name("trials.jsonl")))
             best = f", best validation AUC {max(trials):.4f}" if trials else ""
             yield f"begun    {name}: {len(trials)} trials{best}"
     yield f"{done} of {begun} runs that were begun are done{f', {failed} of them failed' if failed else ''}"
+
+
+def _valid_aucs(path: Path) -> Iterator[float]:
+    """Validation AUC of every trial; 0 for one that has none."""
+    for number, line in enumerate(read_lines(path), 1):
+        with damage_told(f"{path}, line {number}", LINE_ANEW):
+            valid_auc = float(line["valid_auc"] or 0.0)
+        yield valid_auc

@@ -206,7 +206,7 @@ def restore(packed: PackedFile, model: nn.Module) -> nn.Module:
     Raises:
         AutoDPQError: The model has no such modules or weights.
     """
-    from autodpq.packed.load import load_dense
+    from autodpq.packed.load import fitting_state
 
     modules, made = dict(model.named_modules()), {}
     for table in packed.tables:
@@ -221,7 +221,7 @@ def restore(packed: PackedFile, model: nn.Module) -> nn.Module:
             )
         made[id(module)] = drop_in(module, PackedEmbedding(table).to(module.weight.device))
     model = put_in_place(model, made)
-    load_dense(model, _state_beside(model), packed.dense, packed.path)
+    model.load_state_dict(fitting_state(_state_beside(model), packed.dense, packed.path), strict=False)
     return model
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,8 +146,12 @@ def make_model(packed: PackedFile, given: type[CTRModel] | None) -> CTRModel:
     kind = given or _installed(packed.path, spec.name)
     if any(table.first_order != kind.first_order for table in tables):
         raise AutoDPQError(f"{packed.path}: its first-order weights do not fit the model {spec.name!r}")
-    model = kind(len(tables), tables[0].dim, spec.hidden, 0.0)
-    load_dense(model, model.state_dict(), packed.dense, packed.path)
+    make = partial(kind, len(tables), tables[0].dim, spec.hidden, 0.0)
+    with torch.device("meta"):  # no memory is taken for weights that the file only says it has
+        expected = make().state_dict()
+    state = fitting_state(expected, packed.dense, packed.path)
+    model = make()
+    model.load_state_dict(state, strict=False)
     return model
 
 
@@ -161,14 +165,13 @@ def _installed(path: Path, name: str) -> type[CTRModel]:
         raise AutoDPQError(f"{path}: {error}; or give its class as model") from None
 
 
-def load_dense(
-    model: nn.Module, expected: Mapping[str, Tensor], dense: Mapping[str, npt.NDArray[Any]], path: Path
-) -> None:
-    """Loads the weights of a model; batch counters, which inference does not read, may be missing and then stay.
+def fitting_state(
+    expected: Mapping[str, Tensor], dense: Mapping[str, npt.NDArray[Any]], path: Path
+) -> dict[str, Tensor]:
+    """Weights as a model loads them; batch counters, which inference does not read, may be missing and then stay.
 
     Args:
-        model: Changed in place.
-        expected: The entries of its state that are to be loaded.
+        expected: The entries of the model's state that are to be loaded.
         dense: The weights.
         path: What error messages call their file.
 
@@ -184,4 +187,4 @@ def load_dense(
         if name in state and state[name].shape != expected[name].shape:
             shapes = f"{list(state[name].shape)}, the model's is {list(expected[name].shape)}"
             raise AutoDPQError(f"{path}: weight {name!r} has the shape {shapes}; is it the model that was packed?")
-    model.load_state_dict(state, strict=False)
+    return state

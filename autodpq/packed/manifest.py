@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from textwrap import shorten
 from typing import Any, Literal
 
 from autodpq.errors import AutoDPQError
@@ -15,6 +16,9 @@ FORMAT = 1
 """Goes up when files are laid out otherwise; readers refuse what they do not know."""
 
 Kind = Literal["network", "modules"]
+
+_MOST_WIDTH = 1 << 20
+_MOST_BLOCKS = 1 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +34,9 @@ class ModelSpec:
     hidden: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not all(type(width) is int and width > 0 for width in self.hidden):
-            raise AutoDPQError(f"model {self.name!r} of widths {self.hidden!r}: impossible")
+        possible = all(type(width) is int and 0 < width <= _MOST_WIDTH for width in self.hidden)
+        if not isinstance(self.name, str) or not possible or len(self.hidden) > _MOST_BLOCKS:
+            raise AutoDPQError(f"model {self.name!r} of widths {shorten(repr(self.hidden), 80)}: impossible")
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,7 @@ class Lives:
 
     def check(self, study: Path, jobs: int) -> None:
         """No second is charged twice: not even a clock that ran all the time would have counted as many."""
-        rows = pd.read_csv(study / "records.csv", float_precision="round_trip").set_index("run")
+        rows = records_of(study).astype({**dict.fromkeys(("seconds", *PHASES), float), "trials": int})
         logs = [json.loads(path.read_text())["seconds"] for path in study.glob("pretrained/*.json")]
         assert set(rows["seconds_pretrain"]) == set(logs) and len(logs) == 1
         np.testing.assert_allclose(rows["seconds"], rows[list(PHASES)].sum(axis=1))
@@ -186,7 +186,8 @@ def test_study_that_is_killed_at_any_moment_goes_on_from_there(
     start: Start, whole: Whole, tmp_path: Path, jobs: int, kills: int
 ) -> None:
     rng = np.random.default_rng([jobs, kills])
-    moments = whole.seconds * (rng.permutation(kills) + rng.random(kills)) / kills
+    # Few kills come early enough for a machine that has become faster meanwhile.
+    moments = whole.seconds * (1.0 if kills > 10 else 0.6) * (rng.permutation(kills) + rng.random(kills)) / kills
     studies, killed = 0, 0
     left = [*moments]
     while left or studies == 0:

@@ -12,14 +12,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from packed_files import DENSE, MANIFEST, TABLES, crafted, parts_of, refused, sealed, text_of
+from packed_models import random_ids, write_model
 
+import autodpq
 from autodpq.errors import AutoDPQError
 from autodpq.packed.file import open_packed, write_packed
+from autodpq.packed.load import PackedNetwork
 
 NASTY: list[Any] = [
     [0] * 65, [1] * 65, [1 << 61] * 9, [0, 1 << 61], [-1], -1, 1 << 61, 1 << 62, 1 << 31, (1 << 31) - 1, 1e999,
     -1e999, float("nan"), "\ud800", "\0", "a\nb", "../a", "dpq(256,8)", "dpq(2,1)", "full", "others", "int8", "F16",
-    "BOOL", True, [[[[[[[[]]]]]]]], {"a": {"a": {}}},
+    "BOOL", True, [[[[[[[[]]]]]]]], {"a": {"a": {}}}, [1 << 20] * 2, [1 << 40],
 ]  # fmt: skip
 json_values = st.sampled_from(NASTY) | st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 70), 1 << 70) | st.floats() | st.text(max_size=5),
@@ -108,7 +111,30 @@ def check_opened(path: Path, content: bytes) -> None:
     assert open_packed(again).manifest == packed.manifest
 
 
-FUZZERS = [check_fuzzed, check_fuzzed_text]
+def check_loaded(folder: Path, data: st.DataObject) -> None:
+    """Alters what a network's file says of it, the checksum right: what is loaded predicts."""
+    original = folder / "network.safetensors"
+    if not original.exists():
+        write_model(original)
+    header, content = parts_of(original)
+    if data.draw(st.integers(0, 2)):
+        header["__metadata__"]["autodpq"] = json.dumps(alter(data, json.loads(header["__metadata__"]["autodpq"])))
+    else:
+        entry = header[data.draw(st.sampled_from(sorted(header.keys() - {"__metadata__"})))]
+        entry["dtype"] = data.draw(st.sampled_from(["F32", "I32", "U32", "F16", "I16", "BOOL", "F64"]))
+        entry["shape"] = data.draw(st.permutations(entry["shape"]) | st.just([*entry["shape"], 1]))
+    path = folder / "altered.safetensors"
+    path.write_bytes(crafted(header, content))
+    try:
+        network = autodpq.load(path)
+    except AutoDPQError as error:
+        assert str(error).startswith(f"{path}: ") and "\n" not in str(error) and str(error).encode()
+        return
+    assert isinstance(network, PackedNetwork)
+    assert len(network.score(random_ids(3))) == 3
+
+
+FUZZERS = [check_fuzzed, check_fuzzed_text, check_loaded]
 
 
 @pytest.mark.parametrize("check", FUZZERS)

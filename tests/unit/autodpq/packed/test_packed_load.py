@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from packed_files import crafted, parts_of
 from packed_models import random_ids, torch_logits, values_of, write_model
 from torch import nn
 
@@ -99,3 +101,16 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
         write_packed(other, packed.manifest, tables, changed)
         with pytest.raises(AutoDPQError, match=f"b.safetensors: weight {name}"):
             autodpq.load(other)
+
+
+@pytest.mark.parametrize("hidden", [(1 << 61,), (1 << 20, 1 << 20), (1,) * 20_000, (60_000, 12, 7)])
+def test_widths_of_weights_that_a_file_does_not_hold_take_no_memory(tmp_path: Path, hidden: tuple[int, ...]) -> None:
+    path = tmp_path / "a.safetensors"
+    write_model(path)
+    header, content = parts_of(path)
+    manifest = json.loads(header["__metadata__"]["autodpq"])
+    manifest["model"]["hidden"] = hidden
+    header["__metadata__"]["autodpq"] = json.dumps(manifest)
+    path.write_bytes(crafted(header, content))
+    with pytest.raises(AutoDPQError, match=r"a\.safetensors: (model 'deepfm' of widths|weight 'mlp).{,200}$"):
+        autodpq.load(path)
