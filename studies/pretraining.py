@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autodpq.errors import AutoDPQError, TrainingError
 from autodpq.files import writing
 from autodpq.network import Network
 from autodpq.trainer import Trainer
@@ -42,7 +43,7 @@ def pretrain(
         on_epoch: Called after every epoch.
 
     Raises:
-        AutoDPQError: What was left is damaged, or a file cannot be written.
+        AutoDPQError: Training comes to nothing, what was left is damaged, or a file cannot be written.
     """
     state_path, log_path = folder / f"{name}.safetensors", folder / f"{name}.json"
     if not (log_path.exists() and state_path.exists()):
@@ -54,7 +55,10 @@ def pretrain(
                 curve.append({**point, "test_auc": evaluate(network, test).auc})
             on_epoch(epoch)
 
-        network, result = trainer.pretrain(record)
+        try:
+            network, result = trainer.pretrain(record)
+        except TrainingError as error:
+            raise AutoDPQError(f"pretraining of {trainer.model.name}, seed {trainer.seed}: {error}") from None
         with writing(folder):
             folder.mkdir(exist_ok=True)  # in the study's folder, which is not made anew where it has gone
         save_state(state_path, network.state_dict())

@@ -15,7 +15,7 @@ import pytest
 from installed import installing
 from rich.console import Console
 
-from autodpq.errors import AutoDPQError
+from autodpq.errors import AutoDPQError, TrainingError
 from autodpq.models import MODELS
 from autodpq.options import split_names
 from autodpq.plan import DPQ, CompressionPlan, Full, Others, uniform_plan
@@ -160,6 +160,18 @@ def test_a_run_whose_trials_all_fail_is_recorded_as_failed_and_the_study_goes_on
     text = table1(study).to_text()
     assert re.search(r"^hopeless +failed( +[-\u2013\u2014])+ *$", text, re.MULTILINE), text
     assert f"hopeless, seed 0, failed and is in no number: {reason}." in " ".join(text.split())
+
+
+def test_pretraining_that_comes_to_nothing_ends_the_study(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(*_: object) -> None:
+        raise TrainingError("3 of 4 predictions are NaN or infinite")
+
+    monkeypatch.setattr("autodpq.trainer.Trainer.pretrain", diverge)
+    with pytest.raises(AutoDPQError, match=r"^pretraining of deepfm, seed 0: 3 of 4 predictions are NaN or infinite$"):
+        run("fe,others")
+    assert not list(tmp_path.glob("study/runs/*/result.json"))
 
 
 def test_trials_in_time_are_as_without_a_limit(run: Run) -> None:
