@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from command_line import Call, Called, call_cli
+from disk_space import no_file_above
 from installed import installing
 
 from studies.cli import main
@@ -68,17 +67,6 @@ def assert_one_line(done: Called, *parts: str) -> None:
 
 def records_of(study: Path) -> pd.DataFrame:
     return pd.read_csv(study / "records.csv", dtype=str).drop(columns=TIMES)
-
-
-@contextmanager
-def no_file_above(size: int) -> Iterator[None]:
-    """Writing fails, in the middle of a file where it is longer."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 ROOM = "cannot be written (File too large); make room there and try again"

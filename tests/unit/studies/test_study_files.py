@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import os
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from disk_space import no_file_above
 
 from autodpq.errors import AutoDPQError
 from autodpq.testing import make_task
@@ -123,17 +122,6 @@ def test_line_that_is_no_text_is_named_with_its_number(tmp_path: Path) -> None:
     path.write_bytes(b'{"number":0}\n\xff\xfe\n{"number":2}\n')
     with pytest.raises(AutoDPQError, match=r"trials\.jsonl, line 2: not valid JSON; delete that line and those after"):
         read_lines(path)
-
-
-@contextmanager
-def no_file_above(size: int) -> Iterator[None]:
-    """Writing fails, in the middle of a line where it goes beyond."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("room", [0, 1, 20, 21])
