@@ -32,13 +32,13 @@ from autodpq.models.deepfm import DeepFM
 from autodpq.plan import uniform_plan
 from autodpq.recipes import find_recipe
 from autodpq.trainer import Trainer
+from autodpq.trial import PHASES
 from studies.config import candidates, make_space
 from studies.machine import machine_name, torch_settings
 from studies.prepared import prepare
 
 FOLDER = Path(__file__).parents[1] / "docs" / "benchmarks"
 KINDS = ("fe", "dpq(32,8)", "search")
-PHASES = ("pretrain", "search", "retrain")
 
 
 def samples_per_second(trainer: Trainer, kind: str) -> float:

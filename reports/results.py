@@ -148,6 +148,10 @@ class StudyResults:
         """Each (dataset, model) once, in the order of the records."""
         return list(dict.fromkeys((run.dataset, run.model) for run in self.runs))
 
+    def attempted(self) -> list[str]:
+        """The strategies of all runs, with those of failed ones."""
+        return [*self.records["strategy"], *(failure.strategy for failure in self.failures)]
+
     def failures_of(self, dataset: str, model: str) -> list[Failure]:
         """The failed runs of a dataset and model, in the order of the records."""
         return [failure for failure in self.failures if (failure.dataset, failure.model) == (dataset, model)]

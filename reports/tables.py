@@ -49,7 +49,7 @@ def table1(study: StudyResults) -> Table:
     Returns:
         One grid per data set.
     """
-    strategies = in_order([*study.records["strategy"], *(failure.strategy for failure in study.failures)])
+    strategies = in_order(study.attempted())
     grids: list[Grid] = []
     tidy: list[Mapping[str, object]] = []
     for dataset in dict.fromkeys(name for name, _ in study.pairs()):
@@ -87,7 +87,7 @@ def table2(study: StudyResults) -> Table:
     Returns:
         One grid per data set.
     """
-    present = in_order([*study.records["strategy"], *(failure.strategy for failure in study.failures)])
+    present = in_order(study.attempted())
     strategies = [strategy for strategy in _TABLE2_STRATEGIES if strategy in present]
     datasets = list(dict.fromkeys(name for name, _ in study.pairs())) if strategies else []
     grids: list[Grid] = []
