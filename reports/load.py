@@ -12,7 +12,16 @@ from autodpq.errors import AutoDPQError
 from autodpq.ledger import field_ledger
 from autodpq.packed.manifest import strict_json
 from autodpq.plan import CompressionPlan, Field, parse_choice
-from reports.results import CurvePoint, Failure, FieldResult, Headroom, RunResult, StudyResults, Truth
+from reports.results import (
+    CurvePoint,
+    Failure,
+    FieldResult,
+    FrequencyBucket,
+    Headroom,
+    RunResult,
+    StudyResults,
+    Truth,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +69,7 @@ def load_study(path: str | Path) -> StudyResults:
     _check_comparable(records_path, records, runs)
     records = records.assign(fe_seconds=[run.fe_seconds for run in runs])
     records = records.assign(time_in_fe=records["seconds"] / records["fe_seconds"])
-    return StudyResults(str(records["study"].iloc[0]), records, runs, failures)
+    return StudyResults(study, str(records["study"].iloc[0]), records, runs, failures)
 
 
 def _read_records(path: Path) -> pd.DataFrame:
@@ -141,6 +150,7 @@ def _read_run(folder: Path, run: str, dataset: str, model: str, strategy: str, s
                 for p in result["curve"]
             ),
             headroom=_parse_headroom(result["headroom"]),
+            frequency=tuple(_parse_bucket(entry) for entry in result.get("frequency", ())),
             fields=tuple(_parse_field(entry) for entry in result["fields"]),
             truth=None if truth is None else Truth(_auc(truth["bayes_auc"]), CompressionPlan.from_json(truth["plan"])),
         )  # fmt: skip
@@ -178,6 +188,13 @@ def _auc(value: Any) -> float:
 def _parse_headroom(entry: Any) -> Headroom:
     rare, other, oracle = (_auc(entry[key]) for key in ("auc_rare", "auc_other", "auc_oracle"))
     return Headroom(_count(entry["samples"]), _count(entry["rare_samples"]), rare, other, oracle)
+
+
+def _parse_bucket(entry: Any) -> FrequencyBucket:
+    least, most, samples = (_count(entry[key]) for key in ("least", "most", "samples"))
+    if least > most:
+        raise ValueError(f"frequencies from {least} to {most}")
+    return FrequencyBucket(least, most, samples, _auc(entry["auc"]))
 
 
 def _parse_field(entry: Any) -> FieldResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Others
@@ -45,6 +46,23 @@ class Headroom:
     auc_rare: float
     auc_other: float
     auc_oracle: float
+
+
+@dataclass(frozen=True, slots=True)
+class FrequencyBucket:
+    """Test samples by how often the rarest of their values occurs.
+
+    Attributes:
+        least: The rarest value occurs at least so often.
+        most: And at most so often.
+        samples: Test samples.
+        auc: Test AUC on these; nan where they are of one class.
+    """
+
+    least: int
+    most: int
+    samples: int
+    auc: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +109,8 @@ class RunResult:
         fe_seconds: FE's training time for this dataset, model and seed.
         curve: Incumbents by time.
         headroom: How much the rare values can matter.
+        frequency: Test AUC by how often a sample's rarest value occurs, rarest first; empty for runs that were
+            measured before it was.
         fields: Choice and cost per field.
         truth: Of generated data; None for real data.
     """
@@ -104,6 +124,7 @@ class RunResult:
     fe_seconds: float
     curve: tuple[CurvePoint, ...]
     headroom: Headroom
+    frequency: tuple[FrequencyBucket, ...]
     fields: tuple[FieldResult, ...]
     truth: Truth | None
 
@@ -132,6 +153,7 @@ class StudyResults:
     """All finished runs of a study.
 
     Attributes:
+        folder: The study's folder.
         name: The study's name.
         records: One row per run: the columns of ``records.csv``, ``fe_seconds``, and ``time_in_fe``, the run's seconds
             in units of FE's training time.
@@ -139,6 +161,7 @@ class StudyResults:
         failures: The runs that came to nothing; they are in neither of the two.
     """
 
+    folder: Path
     name: str
     records: pd.DataFrame
     runs: tuple[RunResult, ...]

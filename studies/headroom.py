@@ -1,7 +1,8 @@
-"""How far the treatment of rare values can move AUC at all."""
+"""How far the treatment of rare values can move AUC at all, and how AUC depends on how rare they are."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,14 +28,41 @@ def headroom(samples: Samples, fields: Sequence[Field], probabilities: npt.NDArr
     labels = samples.labels
     rare = np.any(samples.ids >= np.array([field.head for field in fields]), axis=1)
 
-    def auc(part: npt.NDArray[np.bool_]) -> float | None:
-        return evaluate_predictions(probabilities[part], labels[part]).auc if len(set(labels[part])) == 2 else None
-
     oracle = np.where(rare, labels, probabilities)
     return {
         "samples": len(samples),
         "rare_samples": int(rare.sum()),
-        "auc_rare": auc(rare),
-        "auc_other": auc(~rare),
+        "auc_rare": _auc(probabilities[rare], labels[rare]),
+        "auc_other": _auc(probabilities[~rare], labels[~rare]),
         "auc_oracle": evaluate_predictions(oracle, labels).auc,
     }
+
+
+def auc_by_frequency(
+    samples: Samples, counts: Sequence[npt.NDArray[np.int64]], probabilities: npt.NDArray[np.float64]
+) -> list[dict[str, Any]]:
+    """AUC by how often the rarest value of a sample occurs, in half decades: 1 to 2, 3 to 9, 10 to 29, 30 to 99, ...
+
+    Args:
+        samples: Test rows.
+        counts: Per field, int64 [cardinality]: how often each id occurs among the counted rows.
+        probabilities: float64 [rows], a model's predictions.
+
+    Returns:
+        Rarest first and without empty ones: ``least`` and ``most`` (occurrences), ``samples``, ``auc`` (None where one
+        class is missing).
+    """
+    rarest = np.min([own[samples.ids[:, column]] for column, own in enumerate(counts)], axis=0)
+    edges = [0, *(base * 10**decade for decade in range(len(str(rarest.max()))) for base in (1, 3)), rarest.max() + 1]
+    buckets = []
+    for least, end in itertools.pairwise(edges):
+        inside = (rarest >= least) & (rarest < end)
+        if inside.any():
+            own_auc = _auc(probabilities[inside], samples.labels[inside])
+            buckets.append({"least": least, "most": int(end) - 1, "samples": int(inside.sum()), "auc": own_auc})
+    return buckets
+
+
+def _auc(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.uint8]) -> float | None:
+    """The AUC; None where one class is missing."""
+    return evaluate_predictions(probabilities, labels).auc if len(set(labels)) == 2 else None

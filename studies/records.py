@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
@@ -225,6 +227,18 @@ class RunFolder:
 
     def _incumbent(self, number: int) -> Path:
         return self.path / "incumbents" / f"{number}.safetensors"
+
+    def keep_predictions(self, labels: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float64]) -> None:
+        """Keeps what the final network says of the test rows, for intervals of differences between runs.
+
+        Args:
+            labels: uint8 [rows], 0 or 1.
+            probabilities: float64 [rows].
+        """
+        buffer = io.BytesIO()
+        columns = {"label": labels, "probability": probabilities}
+        pd.DataFrame(columns).to_parquet(buffer, index=False, compression="zstd")
+        write_whole(self.path / "predictions.parquet", buffer.getvalue())
 
     def finish(self, result: dict[str, Any]) -> None:
         """Writes the result, which makes the run done, and drops what only the run needed."""

@@ -27,7 +27,7 @@ from studies.config import RunConfig, StudyConfig, make_space
 from studies.execution import LocalExecutor, TrainerSpec
 from studies.export import keep_model
 from studies.files import read_json, read_lines, write_json
-from studies.headroom import headroom
+from studies.headroom import auc_by_frequency, headroom
 from studies.machine import device_name, machine_name, versions
 from studies.mirror import Mirror, MirroredRun
 from studies.prepared import LOADING, Prepared
@@ -268,6 +268,7 @@ class Run:
         test = DeviceRows.load(self.prepared.test, self.trainer.device)
         probabilities = predict(network, test)
         metrics = evaluate_predictions(probabilities, self.prepared.test.labels)
+        self.folder.keep_predictions(self.prepared.test.labels, probabilities)
         ledger = task.trainer.ledger(plan)
         record = self._record(
             task,
@@ -289,6 +290,7 @@ class Run:
             "curve": curve,
             "fe_seconds": self.pretraining.pretrained.seconds,
             "headroom": headroom(self.prepared.test, self.prepared.fields, probabilities),
+            "frequency": auc_by_frequency(self.prepared.test, self.prepared.source.counts, probabilities),
             "fields": [
                 {
                     "name": field.name,

