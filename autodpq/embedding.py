@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from autodpq.dpq import QuantizerOptions, Quantizers
 from autodpq.errors import AutoDPQError
 from autodpq.kmeans import kmeans_centroids
-from autodpq.operations import Merge, gather, sum_of_weights, zeros
+from autodpq.operations import Merge, gather, sum_of_weights, sum_rows, zeros
 from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full, Others
 
 TILE = 32
@@ -164,15 +164,13 @@ class Embedding(nn.Module, ABC):
             weights: float [sum of cardinalities], their first-order weights.
         """
         numbers = torch.cat(self.rows_of_ids()).to(rows.device).long()
-        counts = torch.zeros(self.n_direct + self.n_raw, device=rows.device).index_add_(
-            0, numbers, torch.ones(len(numbers), device=rows.device)
-        )
-        means = rows.new_zeros((len(counts), rows.shape[1])).index_add_(0, numbers, rows) / counts[:, None]
+        counts = torch.bincount(numbers, minlength=self.n_direct + self.n_raw)
+        means = sum_rows(rows, numbers, len(counts)) / counts[:, None]
         self.table[: self.n_direct] = means[: self.n_direct].to(self.table.device)
         if self.raw is not None:
             self.raw.copy_(means[self.n_direct :])
         if self.first_order is not None and weights is not None:
-            self.first_order.copy_(weights.new_zeros(len(counts)).index_add_(0, numbers, weights) / counts)
+            self.first_order.copy_(sum_rows(weights, numbers, len(counts)) / counts)
 
 
 class PlanEmbedding(Embedding):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from autodpq.operations import sum_rows
 from autodpq.plan import DPQ
 
 _BATCH = 65536  # rows that are compared with centroids at a time
@@ -52,7 +53,7 @@ def weighted_centroids(
     generator = torch.Generator().manual_seed(seed)
     weights = weights.double() if weights.any() else torch.ones_like(weights, dtype=torch.double)
     if len(rows) > n_rows:
-        rows = rows[_drawn(weights[None], n_rows, generator)[0].to(rows.device)]
+        rows = rows[_drawn(weights[None].cpu(), n_rows, generator)[0].to(rows.device)]
         weights = torch.ones(n_rows, dtype=torch.double)
     points, weights = _subspaces(rows, choice.D), weights.to(rows.device)
     centroids = points[:, :0]
@@ -109,14 +110,30 @@ def _drawn(weights: Tensor, n: int, generator: torch.Generator) -> Tensor:
     return torch.searchsorted(totals, draws, right=True).clamp(max=weights.shape[1] - 1)
 
 
+def _sums(weighted: Tensor, weights: Tensor, nearest: Tensor, K: int) -> tuple[Tensor, Tensor]:
+    """Of each centroid, the sums [D, K, width] and weights [D, K] of its points.
+
+    Args:
+        weighted: float [D, n, width], points times their weights.
+        weights: float [n].
+        nearest: int64 [D, n], each below K.
+        K: Number of centroids.
+    """
+    D, _, width = weighted.shape
+    if weighted.is_cuda:  # where scatter_add_ is slow in torch's deterministic mode
+        places = (nearest + torch.arange(D, device=nearest.device)[:, None] * K).flatten()
+        sums = sum_rows(weighted.flatten(0, 1), places, D * K).view(D, K, width)
+        return sums, sum_rows(weights.repeat(D), places, D * K).view(D, K)
+    sums = weighted.new_zeros(D, K, width).scatter_add_(1, nearest[..., None].expand_as(weighted), weighted)
+    return sums, weighted.new_zeros(D, K).scatter_add_(1, nearest, weights.expand_as(nearest))
+
+
 def _lloyd(points: Tensor, weights: Tensor, centroids: Tensor, n_iterations: int) -> Tensor:
     """Lloyd's algorithm in every subspace: points [D, n, width], weights [n], centroids [D, K, width]."""
     weighted = points * weights[:, None]
     for _ in range(n_iterations):
         nearest = torch.cdist(points, centroids).argmin(2)
-        sums = torch.zeros_like(centroids).scatter_add_(1, nearest[..., None].expand_as(points), weighted)
-        counts = torch.zeros(centroids.shape[:2], device=points.device, dtype=points.dtype)
-        counts.scatter_add_(1, nearest, weights.expand_as(nearest))
+        sums, counts = _sums(weighted, weights, nearest, centroids.shape[1])
         moved = sums / counts[..., None].clamp(min=torch.finfo(points.dtype).tiny)
         centroids = torch.where(counts[..., None] > 0, moved, centroids)
     return centroids

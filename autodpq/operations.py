@@ -89,6 +89,23 @@ def _rows_gradient(rows: Tensor, values: Tensor, n_rows: int) -> Tensor:
     return torch.sparse_coo_tensor(rows[None], values, size, is_coalesced=True, check_invariants=False)
 
 
+def sum_rows(values: Tensor, index: Tensor, n_rows: int) -> Tensor:
+    """Sums into zeros at row numbers, float [n_rows, X] or [n_rows].
+
+    Args:
+        values: float [n, X], or float [n].
+        index: integer [n].
+        n_rows: Rows of the sum.
+    """
+    if not values.is_cuda:
+        return values.new_zeros((n_rows, *values.shape[1:])).index_add_(0, index, values)
+    # In torch's deterministic mode, index_add_ walks through all entries of a row one after another; the gradient of an
+    # embedding sums them in parts side by side, twenty times faster where half of a batch is of one value.
+    rows = values if values.dim() > 1 else values[:, None]
+    sums: Tensor = torch.ops.aten.embedding_dense_backward(rows, index, n_rows, -1, False)
+    return sums if values.dim() > 1 else sums[:, 0]
+
+
 def _add_rows(gradient: Tensor, ids: Tensor, n_rows: int) -> Tensor:
     """Sums into zeros at row numbers.
 
@@ -99,7 +116,7 @@ def _add_rows(gradient: Tensor, ids: Tensor, n_rows: int) -> Tensor:
     """
     if gradient.device.type != "cpu" or gradient.dim() == 1:
         each = gradient[:, None].expand(ids.shape).reshape(-1) if ids.dim() > 1 else gradient
-        return gradient.new_zeros((n_rows, *gradient.shape[1:])).index_add_(0, ids.reshape(-1), each)
+        return sum_rows(each, ids.reshape(-1), n_rows)
     n = len(ids)
     ones = np.ones(n, gradient.detach().numpy().dtype)
     # One column per row of the gradient: the product walks it once, in order, hence is deterministic too.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from autodpq.bilevel import SearchEpoch, SearchOptions, carry_over, search, supernet_of
 from autodpq.plan import CompressionPlan
 from autodpq.strategy import Strategy, register
-from autodpq.task import SearchTask
+
+if TYPE_CHECKING:
+    from autodpq.bilevel import SearchEpoch
+    from autodpq.task import SearchTask
 
 
 @register
@@ -44,6 +46,8 @@ class AutoDPQ(Strategy):
         self.scale = scale
 
     def search(self, task: SearchTask) -> CompressionPlan:
+        from autodpq.bilevel import SearchOptions, carry_over, search, supernet_of
+
         trainer = task.trainer
         pretrained = task.pretrained()
         with task.phase("search"):

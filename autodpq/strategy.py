@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from autodpq.plan import CompressionPlan
 from autodpq.plugins import Registry, is_class_of
-from autodpq.task import SearchTask
 from autodpq.trial import Space, Trial, best_trial
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from autodpq.task import SearchTask
 
 
 class Strategy(ABC):

@@ -6,17 +6,20 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
-from torch import Tensor
 
-from autodpq.data.dataset import Samples
 from autodpq.errors import AutoDPQError
-from autodpq.network import Network
 from autodpq.plan import CompressionPlan, Field
-from autodpq.trainer import Trainer
 from autodpq.trial import PHASES, Budget, Outcome, Phase, Pretrained, Prune, Space, Trial, check_plan
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from autodpq.data.dataset import Samples
+    from autodpq.network import Network
+    from autodpq.trainer import Trainer
 
 
 class Executor(Protocol):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from autodpq.errors import AutoDPQError, TrainingError
 from autodpq.ledger import Ledger
 from autodpq.plan import Choice, CompressionPlan, Field, Full, Others
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Phase = Literal["pretrain", "search", "retrain"]
 PHASES: tuple[Phase, ...] = ("pretrain", "search", "retrain")

@@ -1,6 +1,6 @@
 """The baseline strategies; importing the package registers them.
 
-Those of Ray Tune are announced by entry points instead, as a plug-in's are: importing Ray takes a second.
+Those of Ray Tune are announced by entry points instead, as a plug-in's are: they need an extra.
 """
 
 from __future__ import annotations

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PositiveInt
 
-from autodpq.network import Network
 from autodpq.plan import CompressionPlan, Others, uniform_plan
 from autodpq.search import AutoDPQ
 from autodpq.strategy import Strategy, register
-from autodpq.task import SearchTask
-from autodpq.training import Epoch
+
+if TYPE_CHECKING:
+    from autodpq.network import Network
+    from autodpq.task import SearchTask
+    from autodpq.training import Epoch
 
 _SEARCH_EPOCHS = AutoDPQ().search_epochs  # the control spends as many as what it controls for
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar
 
 from autodpq.plan import Choice, CompressionPlan, Full
 from autodpq.strategy import AskTellStrategy, register
-from autodpq.task import SearchTask
 from autodpq.trial import Space, Trial
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from autodpq.task import SearchTask
 
 
 def _global_plans(space: Space) -> list[CompressionPlan]:

@@ -1,23 +1,28 @@
-"""Optuna's samplers as strategies: random search, TPE and NSGA-II over one pair (K, D) per field."""
+"""Optuna's samplers as strategies: random search, TPE and NSGA-II over one pair (K, D) per field.
+
+Optuna is imported by the search itself: strategies are listed, and their options checked, without it.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler
-from optuna.study import Study
-from optuna.trial import TrialState
 from pydantic import Field, PositiveInt
 
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
 from autodpq.strategy import Strategy, register
-from autodpq.task import SearchTask
 from autodpq.trial import Trial, best_trial
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+    from optuna.study import Study
+
+    from autodpq.task import SearchTask
 
 
 def pareto_front(history: Sequence[Trial]) -> list[Trial]:
@@ -91,6 +96,8 @@ class OptunaStrategy(Strategy):
         return best_trial(history).plan
 
     def search(self, task: SearchTask) -> CompressionPlan:
+        import optuna
+
         with task.phase("search"):
             study = optuna.create_study(sampler=self.sampler(0), directions=self.directions)
             number, end = 0, self.n_trials(task)
@@ -106,6 +113,8 @@ class OptunaStrategy(Strategy):
         return self.choose(task.history)
 
     def _ask(self, study: Study, task: SearchTask, number: int) -> tuple[optuna.Trial, CompressionPlan]:
+        from optuna.distributions import CategoricalDistribution
+
         # A sampler per trial, so that random draws depend on (seed, number) alone; one that was built again with the
         # search's seed would repeat its first draws.
         study.sampler = self.sampler(int(task.rng(number).integers(2**31)))
@@ -118,6 +127,8 @@ class OptunaStrategy(Strategy):
         return in_study, CompressionPlan({name: row[drawn.get(name, 0)] for name, row in task.space.items()})
 
     def _tell(self, study: Study, in_study: optuna.Trial, trial: Trial) -> None:
+        from optuna.trial import TrialState
+
         match trial.state:
             case "complete":
                 study.tell(in_study, self.values(trial))
@@ -134,7 +145,9 @@ class Random(OptunaStrategy):
     name: ClassVar[str] = "random"
 
     def sampler(self, seed: int) -> BaseSampler:
-        return optuna.samplers.RandomSampler(seed=seed)
+        from optuna.samplers import RandomSampler
+
+        return RandomSampler(seed=seed)
 
     def next_batch(self, study: Study, left: int) -> int:
         return left
@@ -156,8 +169,10 @@ class TPE(OptunaStrategy):
         self.batch_size = batch_size
 
     def sampler(self, seed: int) -> BaseSampler:
+        from optuna.samplers import TPESampler
+
         # The constant liar takes running trials for bad ones, so that a batch does not hold one plan many times.
-        return optuna.samplers.TPESampler(seed=seed, constant_liar=self.batch_size > 1)
+        return TPESampler(seed=seed, constant_liar=self.batch_size > 1)
 
     def next_batch(self, study: Study, left: int) -> int:
         return self.batch_size
@@ -185,9 +200,13 @@ class NSGA2(OptunaStrategy):
         self.max_bytes = max_bytes
 
     def sampler(self, seed: int) -> BaseSampler:
-        return optuna.samplers.NSGAIISampler(population_size=self.population_size, seed=seed)
+        from optuna.samplers import NSGAIISampler
+
+        return NSGAIISampler(population_size=self.population_size, seed=seed)
 
     def next_batch(self, study: Study, left: int) -> int:
+        from optuna.trial import TrialState
+
         # Optuna fills a generation with complete trials; what is asked for beyond that would still belong to it.
         complete = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
         return self.population_size - complete % self.population_size

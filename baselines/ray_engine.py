@@ -1,26 +1,30 @@
-"""Ray Tune's random search and its ASHA as strategies. Trials run where all others do: no Ray cluster is started."""
+"""Ray Tune's random search and its ASHA as strategies. Trials run where all others do: no Ray cluster is started.
+
+Ray is looked for at once, so that who lacks it is told before anything runs, and imported by the search itself: that
+takes seconds.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import numpy as np
 from pydantic import Field, PositiveInt
 
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
 from autodpq.strategy import AskTellStrategy
-from autodpq.task import SearchTask
 from autodpq.trial import Space, Trial, best_trial
 
-try:
-    from ray import tune
-    from ray.tune.schedulers import ASHAScheduler, TrialScheduler
-    from ray.tune.search.variant_generator import generate_variants
-except ImportError as error:
-    raise AutoDPQError("needs Ray Tune: pip install 'autodpq[ray]'") from error
+if TYPE_CHECKING:
+    import numpy as np
+
+    from autodpq.task import SearchTask
+
+if find_spec("ray") is None:
+    raise AutoDPQError("needs Ray Tune: pip install 'autodpq[ray]'")
 
 
 class RandomRay(AskTellStrategy):
@@ -30,6 +34,10 @@ class RandomRay(AskTellStrategy):
     uses_history: ClassVar[bool] = False
 
     def ask(self, number: int, space: Space, rng: np.random.Generator, history: Sequence[Trial]) -> CompressionPlan:
+        import numpy as np
+        from ray import tune
+        from ray.tune.search.variant_generator import generate_variants
+
         spec = {name: tune.choice(list(row)) if len(row) > 1 else row[0] for name, row in space.items()}
         # A generator, never a bare seed: Ray begins anew at a seed for every field, which then all draw alike.
         random_state = np.random.RandomState(rng.integers(2**31))
@@ -59,6 +67,8 @@ class _Halving:
         self._added: set[int] = set()
 
     def __call__(self, number: int, valid_aucs: Sequence[float]) -> bool:
+        from ray.tune.schedulers import TrialScheduler
+
         trial = _TuneTrial(str(number))
         if number not in self._added:
             # Draws a bracket of one from NumPy's global generator: whatever its state, the same one.
@@ -70,11 +80,11 @@ class _Halving:
 
 
 class ASHA(RandomRay):
-    """Asynchronous successive halving (Li et al., 2020): plans of :class:`RandomRay`, the worse of which end early.
+    """Asynchronous successive halving (Li et al., 2020): random plans, the worse of which end early.
 
-    At the rungs, epochs ``grace_period * reduction_factor ** k`` rounded up, a trial goes on if its best validation AUC
-    so far is at least the quantile ``1 - 1 / reduction_factor`` of the trials that came there before it. A trial whose
-    training ends at a rung's epoch by itself is not entered there.
+    Plans are those of :class:`RandomRay`. At the rungs, epochs ``grace_period * reduction_factor ** k`` rounded up, a
+    trial goes on if its best validation AUC so far is at least the quantile ``1 - 1 / reduction_factor`` of the trials
+    that came there before it. A trial whose training ends at a rung's epoch by itself is not entered there.
 
     Args:
         reduction_factor: About one trial in so many goes on from a rung.
@@ -88,6 +98,8 @@ class ASHA(RandomRay):
         self.grace_period = grace_period
 
     def search(self, task: SearchTask) -> CompressionPlan:
+        from ray.tune.schedulers import ASHAScheduler
+
         max_epochs = task.trainer.recipe.max_epochs
         if self.grace_period >= max_epochs:
             raise AutoDPQError(

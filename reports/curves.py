@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from reports.results import RunResult
 
 Floats = NDArray[np.float64]
+
+SMALLEST_SPAN = 0.002
+"""The least span of AUC that a figure shows: two random splits differ by half of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +71,22 @@ def mean_curve(curves: Sequence[tuple[Floats, Floats]]) -> MeanCurve | None:
     grid = grid[grid >= start]
     values = np.stack([y[np.searchsorted(x, grid, side="right") - 1] for x, y in curves])
     return MeanCurve(grid, values.mean(axis=0), values.min(axis=0), values.max(axis=0))
+
+
+def auc_range(curves: Iterable[MeanCurve], printed: Mapping[str, Sequence[tuple[float, float]]]) -> tuple[float, float]:
+    """What Figure 3 shows: where strategies end, how they get there, and whatever is higher.
+
+    A first epoch's AUC would press all else into a line, so that what is far below the ends is cut off. A curve may
+    also fall, for the best on validation data need not be the best on test data.
+
+    Args:
+        curves: Measured curves.
+        printed: Points of the paper's, as (x, AUC).
+
+    Returns:
+        The least and the greatest test AUC to show.
+    """
+    heights = [value for curve in curves for value in (float(curve.low[-1]), float(curve.high.max()))]
+    heights += [y for points in printed.values() for _, y in points]
+    span = max(max(heights) - min(heights), SMALLEST_SPAN)
+    return min(heights) - 0.5 * span, max(heights) + 0.15 * span

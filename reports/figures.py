@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reports import paper
-from reports.curves import MeanCurve, mean_curve, run_curve
+from reports.curves import SMALLEST_SPAN, MeanCurve, auc_range, mean_curve, run_curve
 from reports.names import OURS, display_name, in_order
 from reports.results import StudyResults
 from reports.stats import deviation, mean
@@ -18,8 +18,6 @@ from reports.summary import AUC, BYTES, summarize
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_SMALLEST_SPAN = 0.002  # of AUC: two random splits differ by half of it
 
 
 def figure3(study: StudyResults, dataset: str, model: str) -> Figure | None:
@@ -104,10 +102,7 @@ def _draw_paper(
 
 def _limit_figure3(axes: Axes, curves: dict[str, MeanCurve], printed: dict[str, list[tuple[float, float]]]) -> None:
     """Shows where the strategies end and how they get there; a first epoch's AUC would squeeze all that to a line."""
-    ends = [value for curve in curves.values() for value in (curve.low[-1], curve.high[-1])]
-    ends += [y for points in printed.values() for _, y in points]
-    span = max(max(ends) - min(ends), _SMALLEST_SPAN)
-    bottom, top = min(ends) - 0.5 * span, max(ends) + 0.15 * span
+    bottom, top = auc_range(curves.values(), printed)
     starts = [curve.x[curve.mean >= bottom][0] for curve in curves.values()]
     stops = [curve.x[-1] for curve in curves.values()]
     starts += [points[0][0] for points in printed.values()]
@@ -175,7 +170,7 @@ def auc_bytes_figure(study: StudyResults, dataset: str, model: str) -> Figure | 
 
 def _pad_auc(axes: Axes) -> None:
     low, high = axes.dataLim.intervaly
-    padding = max(0.1 * (high - low), (_SMALLEST_SPAN - (high - low)) / 2)
+    padding = max(0.1 * (high - low), (SMALLEST_SPAN - (high - low)) / 2)
     axes.set_ylim(low - padding, high + padding)
 
 

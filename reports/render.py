@@ -84,6 +84,12 @@ class Table:
     records: tuple[Mapping[str, object], ...]
     empty: str = "Nothing to show."
 
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()  # what a notebook shows
+
     def to_markdown(self) -> str:
         """All grids in Markdown (the underline in HTML, for Markdown has none)."""
         return "\n".join(_markdown(grid) for grid in self.grids) or f"{escape_markdown(self.empty)}\n"

@@ -148,9 +148,12 @@ class Failure:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class StudyResults:
     """All finished runs of a study.
+
+    Two of them are never equal: data frames have no one answer to that. What is computed of one can be kept for as
+    long as it lives.
 
     Attributes:
         folder: The study's folder.

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 SIGNIFICANCE = 0.05
+MARGIN = 0.001  # of AUC: by no more than this may a strategy be worse than FE
 
 
 def mean(values: Sequence[float]) -> float:
@@ -56,16 +57,115 @@ def paired_p(first: Mapping[int, float], second: Mapping[int, float]) -> float:
     Returns:
         The p-value; nan where the test is undefined: fewer than two common seeds, or equal differences.
     """
+    return paired_difference(first, second).p_value
+
+
+@dataclass(frozen=True, slots=True)
+class PairedDifference:
+    """Differences by seed, over the seeds that both sides have.
+
+    Attributes:
+        seeds: How many seeds.
+        mean: Mean difference; nan without a common seed.
+        deviation: Sample standard deviation of the differences; nan with fewer than two, 0 where they are equal but
+            for rounding.
+        low: Lower end of the 95 % t-interval of the mean; nan where the deviation is nan or 0, as for all below.
+        high: Upper end.
+        p_value: Two-sided p-value of the paired t-test.
+    """
+
+    seeds: int
+    mean: float
+    deviation: float
+    low: float
+    high: float
+    p_value: float
+
+
+def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -> PairedDifference:
+    """The mean of first minus second over the seeds that both have, its interval and the t-test paired by seed."""
+    differences, spread = _differences(first, second)
+    count, centre = len(differences), mean(differences)
+    if not spread > 0:
+        return PairedDifference(count, centre, spread, math.nan, math.nan, math.nan)
+    from scipy.special import stdtr, stdtrit
+
+    error = spread / math.sqrt(count)
+    reach = float(stdtrit(count - 1, 1 - SIGNIFICANCE / 2)) * error
+    p_value = 2 * float(stdtr(count - 1, -abs(centre) / error))
+    return PairedDifference(count, centre, spread, centre - reach, centre + reach, p_value)
+
+
+def _differences(first: Mapping[int, float], second: Mapping[int, float]) -> tuple[list[float], float]:
+    """The differences by seed and their deviation; 0 where rounding alone would be measured."""
     seeds = sorted(first.keys() & second.keys())
     differences = [first[seed] - second[seed] for seed in seeds]
-    scale = max((abs(value) for side in (first, second) for value in side.values()), default=0.0)
-    if len(seeds) < 2 or deviation(differences) <= 1e-12 * scale:
-        return math.nan
-    from scipy import stats
+    scale = max((abs(side[seed]) for side in (first, second) for seed in seeds), default=0.0)
+    spread = deviation(differences)
+    return differences, 0.0 if spread <= 1e-12 * scale else spread
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # as above
-        return float(stats.ttest_rel([first[seed] for seed in seeds], [second[seed] for seed in seeds]).pvalue)
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected for how many tests were made (Holm 1979), in the same order.
+
+    The i-th smallest of m is multiplied by m - i + 1, made no smaller than those before it, and at most 1. A nan is no
+    test: it stays nan and does not count.
+    """
+    corrected = [math.nan] * len(p_values)
+    tested = sorted((index for index, p in enumerate(p_values) if not math.isnan(p)), key=lambda i: p_values[i])
+    largest = 0.0
+    for rank, index in enumerate(tested):
+        largest = max(largest, min(1.0, (len(tested) - rank) * p_values[index]))
+        corrected[index] = largest
+    return corrected
+
+
+@dataclass(frozen=True, slots=True)
+class NonInferiority:
+    """Whether a strategy is worse than another one by no more than a margin.
+
+    Attributes:
+        seeds: How many common seeds.
+        mean: Mean difference, strategy minus the other; nan without a common seed.
+        low: Lower end of its one-sided 95 % interval; nan where undefined, as is the p-value.
+        p_value: One-sided p-value of the paired t-test of "the mean difference is -margin or less".
+        margin: The margin.
+    """
+
+    seeds: int
+    mean: float
+    low: float
+    p_value: float
+    margin: float
+
+    @property
+    def shown(self) -> bool:
+        """Whether the strategy is shown to be no worse by more than the margin."""
+        return self.p_value < SIGNIFICANCE
+
+    @property
+    def worse(self) -> bool:
+        """Whether it is shown to be worse by more than the margin: the other side of the same test."""
+        return self.p_value > 1 - SIGNIFICANCE
+
+
+def non_inferiority(strategy: Mapping[int, float], base: Mapping[int, float], margin: float = MARGIN) -> NonInferiority:
+    """Tests that a strategy is no worse than ``base`` by more than ``margin``; higher is better.
+
+    Args:
+        strategy: Seed to value.
+        base: Seed to value of the strategy that it is measured against.
+        margin: What may be lost.
+    """
+    differences, spread = _differences(strategy, base)
+    count, centre = len(differences), mean(differences)
+    if not spread > 0:
+        return NonInferiority(count, centre, math.nan, math.nan, margin)
+    from scipy.special import stdtr, stdtrit
+
+    error = spread / math.sqrt(count)
+    low = centre - float(stdtrit(count - 1, 1 - SIGNIFICANCE)) * error
+    return NonInferiority(count, centre, low, float(stdtr(count - 1, -(centre + margin) / error)), margin)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,10 @@ _BUILT_IN_LOOKS = {
     "asha": ("#4B0082", ">"),
     "autodpq": ("#D55E00", "o"),
 }
-_PLUG_IN_LOOKS = (("#8FBC00", "h"), ("#B22222", "p"), ("#17BECF", "d"), ("#FF7FBF", "8"), ("#6B8E8E", "H"))
+_PLUG_IN_COLORS = (
+    "#8FBC00", "#B22222", "#17BECF", "#FF7FBF", "#6B8E8E", "#3D5A00", "#9370DB", "#A0522D", "#0000CD", "#B8A9C9",
+)  # fmt: skip
+_PLUG_IN_MARKERS = ("h", "p", "d", "8", "H", "s", "^", "D", "v")  # ten colours by nine markers: 90 that differ
 
 _STYLE = {
     "font.size": 9,
@@ -62,7 +65,10 @@ def looks(strategies: Sequence[str]) -> dict[str, tuple[str, str]]:
         strategies: The study's strategies in the order of the tables.
     """
     plug_ins = [strategy for strategy in strategies if strategy not in BUILT_IN]
-    extra = {name: _PLUG_IN_LOOKS[index % len(_PLUG_IN_LOOKS)] for index, name in enumerate(plug_ins)}
+    extra = {
+        name: (_PLUG_IN_COLORS[index % len(_PLUG_IN_COLORS)], _PLUG_IN_MARKERS[index % len(_PLUG_IN_MARKERS)])
+        for index, name in enumerate(plug_ins)
+    }
     return {strategy: _BUILT_IN_LOOKS.get(strategy) or extra[strategy] for strategy in strategies}
 
 

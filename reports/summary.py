@@ -77,11 +77,7 @@ def summarize(records: pd.DataFrame, strategies: Sequence[str], metric: Metric) 
         strategies: The strategies to compare, in order.
         metric: The metric.
     """
-    samples: dict[str, dict[int, float]] = {strategy: {} for strategy in strategies}
-    columns: list[list[Any]] = [records[column].tolist() for column in ("strategy", "seed", metric.column)]
-    for strategy, seed, value in zip(*columns, strict=True):
-        if strategy in samples and not math.isnan(value):
-            samples[strategy][seed] = value
+    samples = samples_by_seed(records, strategies, metric.column)
     higher = metric.higher_is_better
     leader = None if higher is None else stats.best_of(samples, higher_is_better=higher)
     if higher is None or leader is None:
@@ -93,6 +89,22 @@ def summarize(records: pd.DataFrame, strategies: Sequence[str], metric: Metric) 
     baselines = {strategy: values for strategy, values in samples.items() if strategy != OURS}
     comparison = stats.compare(samples.get(OURS, {}), baselines, higher_is_better=higher)
     return Summary(metric, samples, best, comparison.baseline if comparison else None, comparison)
+
+
+def samples_by_seed(records: pd.DataFrame, strategies: Sequence[str], column: str) -> dict[str, dict[int, float]]:
+    """Strategy to seed to value; a strategy without a value has an empty entry.
+
+    Args:
+        records: The rows of one dataset and model.
+        strategies: The strategies to take, in order.
+        column: The column of the records.
+    """
+    samples: dict[str, dict[int, float]] = {strategy: {} for strategy in strategies}
+    columns: list[list[Any]] = [records[name].tolist() for name in ("strategy", "seed", column)]
+    for strategy, seed, value in zip(*columns, strict=True):
+        if strategy in samples and not math.isnan(value):
+            samples[strategy][seed] = value
+    return samples
 
 
 def format_number(value: float, decimals: int) -> str:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 from autodpq.errors import AutoDPQError
 from autodpq.files import write_whole
+from reports.comparisons import verdicts
 from reports.figures import auc_bytes_figure, figure3
 from reports.headroom import headroom_table
 from reports.load import load_study
+from reports.page.page import study_page
 from reports.plans import plan_chart
 from reports.render import Table, escape_markdown
 from reports.results import StudyResults
+from reports.statistics import statistics_table
 from reports.style import save_figure
 from reports.tables import table1, table2
 
@@ -29,7 +32,7 @@ _FIGURES: tuple[tuple[str, str, Callable[[StudyResults, str, str], Figure | None
 
 
 def write_report(study: Path) -> list[Path]:
-    """Writes tables, figures and a README.md that shows them into ``<study>/report/``.
+    """Writes tables, figures, index.html and a README.md that shows them into ``<study>/report/``.
 
     Args:
         study: A study folder with at least one finished run.
@@ -38,7 +41,8 @@ def write_report(study: Path) -> list[Path]:
         The files, in the order in which they were written.
 
     Raises:
-        AutoDPQError: The study cannot be read (see :func:`reports.load.load_study`), or a file cannot be written.
+        AutoDPQError: The study cannot be read (see :func:`reports.load.load_study`), a file of predictions is damaged,
+            or a file cannot be written.
     """
     results = load_study(study)
     folder = Path(study) / "report"
@@ -46,8 +50,14 @@ def write_report(study: Path) -> list[Path]:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise AutoDPQError(f"{folder}: cannot be made ({error.strerror})") from None
-    tables = {"table1": table1(results), "table2": table2(results), "headroom": headroom_table(results)}
+    tables = {
+        "table1": table1(results),
+        "table2": table2(results),
+        "statistics": statistics_table(results),
+        "headroom": headroom_table(results),
+    }
     written = [path for name, table in tables.items() for path in _write_table(folder / name, table)]
+    written.append(write_whole(folder / "index.html", study_page(results, tables)))
     pictures: list[str] = []
     for dataset, model in results.pairs():
         for name, caption, draw in _FIGURES:
@@ -72,6 +82,7 @@ def _slug(name: str) -> str:
 
 def _readme(results: StudyResults, tables: dict[str, Table], pictures: list[str]) -> str:
     records = results.records
+    words = verdicts(results)
     card = [
         f"- {title}: {', '.join(sorted({escape_markdown(str(value)) for value in records[column]}))}"
         for title, column in (
@@ -85,6 +96,7 @@ def _readme(results: StudyResults, tables: dict[str, Table], pictures: list[str]
     parts = [
         f"# Study {escape_markdown(results.name)}",
         "\n".join([f"- Finished runs: {len(records)}; seeds: {seeds}", *card]),
+        *(["## In words", "\n".join(f"- {escape_markdown(sentence)}" for sentence in words)] if words else []),
         "## Tables",
         *(table.to_markdown().strip() for table in tables.values()),
         "Each table is also here as LaTeX and CSV (`table1.tex`, `table1.csv`, ...).",

@@ -7,7 +7,7 @@ import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -15,19 +15,29 @@ from rich.markup import escape
 
 from autodpq._version import __version__
 from autodpq.errors import AutoDPQError
+from studies.cli_data import data_app
 from studies.cli_models import audit, export, predict
 from studies.cli_options import (
     CacheDir,
     Centroids,
     DataDir,
     Dataset,
+    Exclude,
+    Fields,
     Label,
+    Numeric,
+    SplitColumn,
     Subspaces,
     Threshold,
+    TimeColumn,
+    columns,
     is_given,
     names,
     numbers,
 )
+
+if TYPE_CHECKING:
+    from studies.study import Study
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
 
@@ -85,11 +95,20 @@ def run(
     mirror: Annotated[
         str | None, typer.Option(help="Optuna storage (sqlite:///FILE, postgresql://..., FILE.log) to copy trials to.")
     ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write scalars for TensorBoard into OUT/tensorboard.")
+    ] = False,
+    log_level: Annotated[
+        str, typer.Option(help="debug tells every epoch and trial, info every run, warning what goes wrong.")
+    ] = "info",
     data_dir: DataDir = None,
     cache_dir: CacheDir = None,
     label: Label = "click",
-    split_column: Annotated[str | None, typer.Option(help="Column of one's own file: train, valid, test.")] = None,
-    time_column: Annotated[str | None, typer.Option(help="Column of one's own file that says when.")] = None,
+    fields: Fields = None,
+    exclude: Exclude = None,
+    numeric: Numeric = None,
+    split_column: SplitColumn = None,
+    time_column: TimeColumn = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML file of these options and of [options.STRATEGY]; the command line wins.")
     ] = None,
@@ -98,11 +117,8 @@ def run(
     ),
 ) -> None:
     """Run a study and write its report: every strategy, model and seed that is not done yet."""
-    from reports import load_study, table1, write_report
-    from studies.config import check_config, read_config
-    from studies.kept import offer
-    from studies.progress import Progress
-    from studies.runner import run_study
+    from studies.config import read_config
+    from studies.study import run_and_report
 
     values: dict[str, Any] = {
         "dataset": dataset,
@@ -128,39 +144,45 @@ def run(
         "cpus_per_trial": cpus_per_trial,
         "gpus_per_trial": gpus_per_trial,
         "mirror": mirror,
+        "tensorboard": tensorboard,
+        "log_level": log_level,
         "data_dir": None if data_dir is None else str(data_dir),
         "cache_dir": None if cache_dir is None else str(cache_dir),
         "label": label,
+        "fields": columns("--fields", fields),
+        "exclude": columns("--exclude", exclude),
+        "numeric": columns("--numeric", numeric),
         "split_column": split_column,
         "time_column": time_column,
     }
     if config is not None:
         given = {name for name in values if is_given(context, name)}
         values = {**values, **{name: value for name, value in read_config(config).items() if name not in given}}
-    checked = check_config(values)
     console = Console(emoji=False)
-    with Progress(console) as progress:
-        records = run_study(checked, out, progress)
-    files = write_report(out)
-    console.print(table1(load_study(out)).to_text(), markup=False, highlight=False, soft_wrap=True)
-    lines = [f"\n{len(files)} files in {out / 'report'}; start with README.md there", offer(out, records) or ""]
-    for line in filter(None, lines):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    failed = int(records["error"].notna().sum())
-    if failed:
-        console.print(f"{failed} of {len(records)} runs failed; the notes below the table say why", soft_wrap=True)
+    study = run_and_report(values, out, console)
+    _print_report(console, study)
+    if study.failed:
+        console.print(f"{study.failed} of {len(study.records)} runs failed; the notes below the table say why")
         raise typer.Exit(1)
 
 
 @app.command()
 def report(study: Annotated[Path, typer.Argument(help="Folder of a study.")]) -> None:
     """Write the report of a study anew from its records."""
-    from reports import load_study, table1, write_report
+    from reports import write_report
+    from studies.study import Study
 
-    files = write_report(study)
-    console = Console(emoji=False)
-    console.print(table1(load_study(study)).to_text(), markup=False, highlight=False, soft_wrap=True)
-    console.print(f"\n{len(files)} files in {study / 'report'}", highlight=False, soft_wrap=True)
+    write_report(study)
+    _print_report(Console(emoji=False), Study(study))
+
+
+def _print_report(console: Console, study: Study) -> None:
+    """Prints the first table, the verdicts, and what to do next."""
+    from studies.kept import offer
+
+    lines = [study.table1().to_text(), *study.verdicts(), f"\nThe report: {study.report}"]
+    for line in filter(None, [*lines, offer(study.folder, study.records)]):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("list")
@@ -169,7 +191,7 @@ def list_(what: Annotated[Listed, typer.Argument(help="What to list.")]) -> None
     from studies.listing import list_lines
 
     console = Console(emoji=False)
-    for line in list_lines(what.value):
+    for line in list_lines(what.value, console.width if console.is_terminal else None):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -182,6 +204,7 @@ def status(study: Annotated[Path, typer.Argument(help="Folder of a study.")]) ->
         print(line)
 
 
+app.add_typer(data_app, name="data")
 for _command in (audit, export, predict):
     app.command()(_command)
 

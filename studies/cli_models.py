@@ -9,9 +9,25 @@ from typing import Annotated
 import typer
 
 from autodpq.errors import AutoDPQError
-from studies.cli_options import CacheDir, Centroids, DataDir, Dataset, Label, Subspaces, Threshold, is_given, numbers
+from studies.cli_options import (
+    CacheDir,
+    Centroids,
+    DataDir,
+    Dataset,
+    Exclude,
+    Fields,
+    Label,
+    Numeric,
+    SplitColumn,
+    Subspaces,
+    Threshold,
+    TimeColumn,
+    columns,
+    is_given,
+    numbers,
+)
 
-RUN_FOLDER = "Folder of a run: STUDY/runs/RUN, RUN as in records.csv."
+RUN_FOLDER = "Folder of a run, STUDY/runs/RUN, RUN as in records.csv; of a STUDY, its best compressed model is taken."
 
 
 class HeadDtype(StrEnum):
@@ -35,25 +51,40 @@ def audit(
     data_dir: DataDir = None,
     cache_dir: CacheDir = None,
     label: Label = "click",
+    fields: Fields = None,
+    exclude: Exclude = None,
+    numeric: Numeric = None,
+    split_column: SplitColumn = None,
+    time_column: TimeColumn = None,
 ) -> None:
     """Print what a model's file holds, to the byte; or what FE, Others and every uniform (K, D) would cost."""
     if run is not None:
-        for option in ("dataset", "threshold", "k", "d", "data_dir", "cache_dir", "label"):
+        for option in context.params.keys() - {"run"}:
             if is_given(context, option):
                 raise AutoDPQError(f"{run} is priced as it is: leave out the run or the options of --dataset")
         from reports.file_audit import file_audit_text
-        from studies.kept import model_of
+        from studies.kept import model_of, run_of
 
-        print(file_audit_text(run if run.is_file() else model_of(run)))
+        print(file_audit_text(run if run.is_file() else model_of(run_of(run))))
         return
     from autodpq.data import dataset_spec, load_dataset
     from reports import audit_text
 
     spec = dataset_spec(dataset)
-    loaded = load_dataset(dataset, data_dir=data_dir, cache_dir=cache_dir, label=label)
-    fields = loaded.fields(spec.threshold if threshold is None else threshold)
+    loaded = load_dataset(
+        dataset,
+        data_dir=data_dir,
+        cache_dir=cache_dir,
+        label=label,
+        fields=columns("--fields", fields),
+        exclude=columns("--exclude", exclude) or (),
+        numeric=columns("--numeric", numeric) or (),
+        split_column=split_column,
+        time_column=time_column,
+    )
+    sizes = loaded.fields(spec.threshold if threshold is None else threshold)
     centroids, subspaces = numbers("--K", k) or spec.K, numbers("--D", d) or spec.D
-    print(audit_text(loaded.name, fields, centroids, subspaces, spec.embedding_dim))
+    print(audit_text(loaded.name, sizes, centroids, subspaces, spec.embedding_dim))
 
 
 def export(
@@ -68,14 +99,16 @@ def export(
 ) -> None:
     """Take the compressed model of a run away: one packed file, to load, to serve, to predict with."""
     from studies.export import export_run
+    from studies.kept import run_of
 
-    for line in export_run(run, out, head_dtype=head_dtype.value, onnx=onnx, data_dir=data_dir, cache_dir=cache_dir):
+    taken = run_of(run)
+    for line in export_run(taken, out, head_dtype=head_dtype.value, onnx=onnx, data_dir=data_dir, cache_dir=cache_dir):
         print(line)
 
 
 def predict(
     file: Annotated[Path, typer.Argument(help="An exported file, NAME.safetensors.")],
-    input: Annotated[Path, typer.Option(help="CSV (also .csv.gz) or parquet with a column per field, raw values.")],
+    input: Annotated[Path, typer.Option(help="Data as --dataset takes it, with a column of raw values per field.")],
     out: Annotated[Path, typer.Option(help="CSV or parquet: columns that are no fields, and probability.")],
 ) -> None:
     """Write the click probability of every row of a file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Annotated
 
@@ -10,14 +11,31 @@ import typer
 from autodpq.errors import AutoDPQError
 
 Dataset = Annotated[
-    str, typer.Option(help="A name (list datasets), a CSV or parquet file, module:NAME or file.py:NAME.")
+    str,
+    typer.Option(
+        help="A name (list datasets); a CSV, CSV.gz, parquet or Arrow file, a folder of parquet files or a pattern as "
+        "'clicks/*.parquet'; module:NAME or file.py:NAME."
+    ),
 ]
 DataDir = Annotated[Path | None, typer.Option(help="Folder of the publisher's files; else $AUTODPQ_DATA.")]
 CacheDir = Annotated[
     Path | None, typer.Option(help="Folder of encoded data; else $AUTODPQ_CACHE, else ~/.cache/autodpq.")
 ]
 Threshold = Annotated[int | None, typer.Option(help="Values that occur at least so often are frequent.")]
-Label = Annotated[str, typer.Option(help="Label column of one's own file, 0 or 1.")]
+Label = Annotated[str, typer.Option(help="Label column of one's own data, 0 or 1.")]
+Fields = Annotated[
+    str | None, typer.Option(help="Fields to use, with commas; else all but the label, the split and the time.")
+]
+Exclude = Annotated[str | None, typer.Option(help="Fields to leave out, with commas; instead of --fields.")]
+Numeric = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns of one's own data to be binned by quantiles though their numbers are whole, with commas; decimal "
+        "numbers always are."
+    ),
+]
+SplitColumn = Annotated[str | None, typer.Option(help="Column of one's own data: train, valid, test.")]
+TimeColumn = Annotated[str | None, typer.Option(help="Column of one's own data that says when: the newest rows test.")]
 Centroids = Annotated[str | None, typer.Option("--K", help="Numbers of centroids of the candidates, as 8,16,32.")]
 Subspaces = Annotated[str | None, typer.Option("--D", help="Numbers of subspaces of the candidates, as 2,4,8.")]
 
@@ -27,6 +45,20 @@ def names(text: str) -> tuple[str, ...]:
     from autodpq.options import split_names
 
     return tuple(split_names(text))
+
+
+def columns(option: str, text: str | None) -> tuple[str, ...] | None:
+    """Names of columns between commas; None where the option is not given.
+
+    Raises:
+        AutoDPQError: There is no name.
+    """
+    if text is None:
+        return None
+    found = tuple(text.strip() for text in next(csv.reader([text], skipinitialspace=True), []))
+    if not all(found) or not found:
+        raise AutoDPQError(f"{option}: {text!r} given, names of columns as user,item are needed")
+    return found
 
 
 def is_given(context: typer.Context, option: str) -> bool:

@@ -12,8 +12,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-import autodpq.search as _registers_autodpq  # noqa: F401
-import baselines as _registers_baselines  # noqa: F401
 from autodpq.data import EncodedDataset, dataset_spec
 from autodpq.errors import AutoDPQError
 from autodpq.ledger import check_divides
@@ -25,10 +23,9 @@ from autodpq.plan import Field as DataField
 from autodpq.plugins import home_expanded
 from autodpq.recipes import Recipe, find_recipe
 from autodpq.strategy import STRATEGIES, Strategy
-
-# What "all" stands for: the rows of the paper's tables, and the control.
-ALL_STRATEGIES = ("fe", "fe-continued", "others", "grid", "random", "autodpq")
-SPLIT_SEED = 2023
+from studies.prepared import SPLIT_SEED
+from studies.status import run_name
+from studies.strategies import ALL_STRATEGIES
 
 
 class StudyConfig(BaseModel):
@@ -59,9 +56,14 @@ class StudyConfig(BaseModel):
         cpus_per_trial: Cores that a trial takes on the cluster.
         gpus_per_trial: GPUs that a trial takes on the cluster; above 0 it trains there.
         mirror: An Optuna storage that trials are copied to.
+        tensorboard: Write scalars for TensorBoard into the study's folder.
+        log_level: How much is told while the study runs.
         data_dir: The folder of the publishers' files.
         cache_dir: The folder of encoded data.
         label: The label column of one's own file.
+        fields: The fields to use; None for all.
+        exclude: The fields to leave out; None for none.
+        numeric: Columns of one's own file that are binned though their numbers are whole, or are text; None for none.
         split_column: The column of one's own file that says train, valid or test.
         time_column: The column of one's own file that says when.
     """
@@ -92,9 +94,14 @@ class StudyConfig(BaseModel):
     cpus_per_trial: float = Field(1, gt=0)
     gpus_per_trial: float = Field(0, ge=0)
     mirror: str | None = None
+    tensorboard: bool = False
+    log_level: Literal["debug", "info", "warning"] = "info"
     data_dir: str | None = None
     cache_dir: str | None = None
     label: str = "click"
+    fields: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
+    numeric: tuple[str, ...] | None = None
     split_column: str | None = None
     time_column: str | None = None
 
@@ -228,6 +235,11 @@ class RunConfig:
     def run_id(self) -> str:
         """Twelve hexadecimal digits that name the run."""
         return _digest(self.canonical())
+
+    @property
+    def name(self) -> str:
+        """What people call the run."""
+        return run_name(self.data["name"], self.model, self.seed, self.strategy)
 
     @property
     def pretrained_id(self) -> str:

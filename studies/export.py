@@ -96,7 +96,7 @@ def export_run(
 def _test_rows(run: Path, data_dir: Path | None, cache_dir: Path | None) -> Samples:
     config = read_json(run / "config.json")
     given = {"data_dir": data_dir, "cache_dir": cache_dir}
-    loading: dict[str, Any] = {option: given.get(option) or config["loading"][option] for option in LOADING}
+    loading: dict[str, Any] = {option: given.get(option) or config["loading"].get(option) for option in LOADING}
     if ":" in loading["dataset"] and not Path(loading["dataset"]).exists():
         raise AutoDPQError(
             f"{run / 'config.json'}: the data set {loading['dataset']!r} is code, which is not loaded because a file "

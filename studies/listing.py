@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import re
+import textwrap
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from autodpq.errors import AutoDPQError
 from autodpq.options import signature
 from autodpq.plugins import Known
 
+_MARKUP = re.compile(r"(?::[\w:]+:)?`+(?:~[\w.]*\.)?([^`]+)`+")  # a role or a literal of docstrings
+_NARROWEST = 40  # what is narrower than this is no column of text: it goes below its name
 
-def _first_line(thing: object) -> str:
-    return next(iter((inspect.getdoc(thing) or "").splitlines()), "")
+
+def _first_line(entry: Known[Any]) -> str:
+    """What the docstring begins with, as plain text."""
+    docstring = inspect.getdoc(entry.thing) if entry.reference is None else _unloaded_docstring(entry.reference)
+    return _MARKUP.sub(r"\1", next(iter((docstring or "").splitlines()), ""))
+
+
+def _unloaded_docstring(reference: str) -> str | None:
+    """The docstring of the class at ``module:Class``, read from its source: importing it would import torch."""
+    module, _, name = reference.partition(":")
+    spec = find_spec(module)
+    assert spec is not None and spec.origin is not None, f"{module} is part of the project"
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    return next(ast.get_docstring(node) for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
 
 
 def _options(thing: type) -> str:
@@ -27,8 +46,13 @@ def _options(thing: type) -> str:
     return f" Options: {shown}." if shown else ""
 
 
-def list_lines(what: str) -> Iterator[str]:
-    """One line for each strategy, model or data set: name, origin, what it is, its options or threshold."""
+def list_lines(what: str, width: int | None = None) -> Iterator[str]:
+    """One entry for each strategy, model or data set: name, origin, what it is, its options or threshold.
+
+    Args:
+        what: ``strategies``, ``models`` or ``datasets``.
+        width: Columns of the terminal, where long texts go on in lines of their own; None keeps one line per entry.
+    """
     known: list[Known[Any]]
     if what == "datasets":
         from autodpq.data import DATASETS
@@ -43,26 +67,31 @@ def list_lines(what: str) -> Iterator[str]:
         from autodpq.models import MODELS
 
         known = list(MODELS.known())
-        texts = {entry.name: _first_line(entry.thing) for entry in known if entry.thing is not None}
+        texts = {entry.name: _first_line(entry) for entry in known if entry.error is None}
     else:
         from autodpq.strategy import STRATEGIES
-        from studies.config import ALL_STRATEGIES
+        from studies.strategies import ALL_STRATEGIES
 
         known = sorted(
             STRATEGIES.known(),
             key=lambda entry: (entry.name not in ALL_STRATEGIES, entry.origin != "built in", entry.name),
         )
         texts = {
-            entry.name: f"{_first_line(entry.thing)}{_options(entry.thing)}"
-            for entry in known
-            if entry.thing is not None
+            entry.name: f"{_first_line(entry)}{_options(entry.thing)}" for entry in known if entry.thing is not None
         }
-    yield from _lines(known, texts)
+    yield from _lines(known, texts, width)
 
 
-def _lines(known: Iterable[Known[Any]], texts: dict[str, str]) -> Iterator[str]:
+def _lines(known: Iterable[Known[Any]], texts: dict[str, str], width: int | None) -> Iterator[str]:
     entries = list(known)
     names, origins = (max(map(len, column)) + 2 for column in zip(*((e.name, e.origin) for e in entries), strict=True))
     for entry in entries:
         text = texts[entry.name] if entry.error is None else f"cannot be used: {entry.error}"
-        yield f"{entry.name:<{names}}{entry.origin:<{origins}}{text}"
+        head = f"{entry.name:<{names}}{entry.origin:<{origins}}"
+        if width is None or len(head) + len(text) <= width:
+            yield f"{head}{text}"
+        elif width - len(head) >= _NARROWEST:
+            yield from textwrap.wrap(text, width, initial_indent=head, subsequent_indent=" " * len(head))
+        else:
+            yield head.rstrip()
+            yield from textwrap.wrap(text, width, initial_indent="    ", subsequent_indent="    ")

@@ -15,16 +15,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from autodpq.data.columnar import to_series
 from autodpq.data.delimited import open_bytes, unreadable
-from autodpq.data.table import (
-    column_names,
-    is_parquet,
-    parquet_batches,
-    parquet_schema,
-    table_name,
-    text_frames,
-    to_series,
-)
+from autodpq.data.own_files import OwnFiles, known_file
 from autodpq.errors import AutoDPQError
 from autodpq.files import whole_file
 from autodpq.serving import ServedModel, open_model, probabilities
@@ -61,29 +54,29 @@ def predict_file(model: Path, input: Path, out: Path) -> Predicted:
 
     Args:
         model: A packed file of a network, its vocabulary beside it.
-        input: CSV (also .csv.gz) or parquet with a column of raw values per field of the model.
+        input: One file, a folder or a pattern as data sets are, with a column of raw values per field of the model.
         out: CSV or parquet: the columns of ``input`` that are no fields, as they are, and ``probability``.
 
     Raises:
         AutoDPQError: A file cannot be read or written, or ``input`` lacks a field or has a column ``probability``.
     """
-    table_name(input)
     open_output = _output_of(out)
-    if out.resolve() == input.resolve():
-        raise AutoDPQError(f"{out}: this is the input too; give another file to --out")
     served = open_model(model)
     vocabulary = served.vocabulary
-    names = column_names(input)
+    files = known_file(input)
+    if out.resolve() in [part.path.resolve() for part in files.parts]:
+        raise AutoDPQError(f"{out}: this is the input too; give another file to --out")
+    names = files.column_names()
     vocabulary.check_columns(names, str(input))
     kept = [name for name in names if name not in served.field_names]
     if PROBABILITY in kept:
         raise AutoDPQError(f"{input}: column {PROBABILITY!r} is there already, and is no field; rename or remove it")
     score, n_rows = _score_of(served, model), 0
     unseen = np.zeros(len(served.field_names), np.int64)
-    schema = _kept_schema(input, kept).append(pa.field(PROBABILITY, pa.float64()))
+    schema = _kept_schema(files, kept).append(pa.field(PROBABILITY, pa.float64()))
     with open_output(schema) as write:
-        for values, columns in _parts(input, names, served.field_names, kept):
-            ids = vocabulary.look_up(values, str(input))
+        for path, values, columns in _parts(files, served.field_names, kept):
+            ids = vocabulary.look_up(values, str(path))
             unseen += (ids < 0).sum(0)
             found = probabilities(score(vocabulary.with_fallbacks(ids)))
             # Columns of text are larger in memory than in the file: the schema says what they are to be.
@@ -103,25 +96,26 @@ def _score_of(served: ServedModel, path: Path) -> _Score:
     return network.score
 
 
-def _kept_schema(path: Path, kept: Sequence[str]) -> pa.Schema:
+def _kept_schema(files: OwnFiles, kept: Sequence[str]) -> pa.Schema:
     """Names and types of the columns that are kept; without pandas' remarks, which tell of the fields too."""
-    if not is_parquet(path):
+    if files.is_text:
         return pa.schema([pa.field(name, pa.string()) for name in kept])
-    schema = parquet_schema(path)
-    return pa.schema([schema.field(name) for name in kept])
+    types = files.types(kept)
+    return pa.schema([pa.field(name, types[name]) for name in kept])
 
 
 def _parts(
-    path: Path, names: Sequence[str], fields: Sequence[str], kept: Sequence[str]
-) -> Iterator[tuple[pl.DataFrame, list[pa.ChunkedArray]]]:
-    """The fields' raw values, and the columns that are kept, in batches."""
-    if is_parquet(path):
-        for batch in parquet_batches(path, names):
-            table = pa.Table.from_batches([batch])
-            yield _frame(table.select(list(fields)), path), [table[name] for name in kept]
-    elif _has_rows(path):
-        for frame in text_frames(path, names, names):
-            yield frame.select(fields), frame.select(kept).to_arrow().columns
+    files: OwnFiles, fields: Sequence[str], kept: Sequence[str]
+) -> Iterator[tuple[Path, pl.DataFrame, list[pa.Array | pa.ChunkedArray]]]:
+    """The file, the fields' raw values, and the columns that are kept, in batches."""
+    names = [*fields, *kept]
+    if not files.is_text:
+        files.types(fields)
+        for path, batch in files.batches(names):
+            yield path, _frame(batch.select(list(fields)), path), [batch.column(name) for name in kept]
+    elif _has_rows(files.parts[0].path):
+        for path, frame in files.frames(names):
+            yield path, frame.select(fields), frame.select(kept).to_arrow().columns
 
 
 def _has_rows(path: Path) -> bool:
@@ -134,8 +128,8 @@ def _has_rows(path: Path) -> bool:
         raise unreadable(str(path), error) from None
 
 
-def _frame(table: pa.Table, path: Path) -> pl.DataFrame:
-    return pl.DataFrame([to_series(name, table.column(name), path) for name in table.column_names])
+def _frame(table: pa.Table | pa.RecordBatch, path: Path) -> pl.DataFrame:
+    return pl.DataFrame([to_series(name, table.column(name), path) for name in table.schema.names])
 
 
 def _output_of(path: Path) -> Callable[[pa.Schema], AbstractContextManager[_Write]]:

@@ -34,17 +34,21 @@ class Prepared:
     source: EncodedDataset
 
 
+SPLIT_SEED = 2023
 # The options that say where rows come from.
-LOADING = ("dataset", "data_dir", "cache_dir", "label", "split_column", "time_column")
+LOADING = (
+    "dataset", "data_dir", "cache_dir", "label", "fields", "exclude", "numeric", "split_column", "time_column"
+)  # fmt: skip
 
 
 def load_rows(loading: Mapping[str, Any]) -> EncodedDataset:
-    """Loads a data set by the options of :data:`LOADING`.
+    """Loads a data set by the options of :data:`LOADING`; one that is None or not there is not given.
 
     Raises:
         AutoDPQError: It cannot be had.
     """
-    return load_dataset(loading["dataset"], **{option: loading[option] for option in LOADING if option != "dataset"})
+    given = {option: loading[option] for option in LOADING[1:] if loading.get(option) is not None}
+    return load_dataset(loading["dataset"], **given)
 
 
 def prepare_for(dataset: EncodedDataset, data: Mapping[str, Any]) -> Prepared:

@@ -29,7 +29,9 @@ from studies.processes import WorkerPool
 from studies.progress import Progress
 from studies.ray_cluster import RayCluster
 from studies.records import clear_up, write_records
-from studies.run import Context, Run, Shared, Workers, sources
+from studies.scalars import FOLDER, Scalars
+from studies.single_run import Context, Run, Shared, Workers, sources
+from studies.status import write_asked
 
 
 @torch_settings()
@@ -76,12 +78,16 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
     with _cluster(config, progress) if needs_cluster else here as workers, _alone_in(out):
         _claim(out, config)
         clear_up(out)
+        write_asked(out, {run.run_id: run.name for run, _, _ in runs})
         finished = finished_runs()
         context = Context(config, out, workers, mirror, progress)
         trainings = {run.run_id: _trainings(config, run, strategy) for run, _, strategy in runs}
         progress.start_study(dataset, prepared.fields, prepared.truth, trainings, finished)
         if mirror is not None:
             progress.mirrored(mirror.address)
+        if config.tensorboard:
+            progress.scalars = Scalars(out / FOLDER)
+            progress.watched(out / FOLDER)
         data, shared = runs[0][0].data, None
         for run, model, strategy in runs:
             if run.run_id in finished:

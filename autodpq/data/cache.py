@@ -15,7 +15,7 @@ import numpy.typing as npt
 from autodpq.data.dataset import EncodedDataset, Truth
 from autodpq.data.digest import file_digest
 from autodpq.data.encoding import encode_table
-from autodpq.data.source import Source
+from autodpq.data.source import Source, Table
 from autodpq.errors import AutoDPQError
 from autodpq.files import whole_folder
 from autodpq.plan import CompressionPlan
@@ -57,7 +57,7 @@ def load_cached(source: Source, cache: Path) -> EncodedDataset:
     def write(partial: Path) -> None:
         table = source.read()
         encode_table(table, partial, source.where)
-        _write_meta(partial, fingerprint, table.field_names, table.plan)
+        _write_meta(partial, fingerprint, table)
 
     return whole_folder(folder, lambda: open_cached(folder, source.name, fingerprint), write)
 
@@ -110,10 +110,11 @@ def _open(folder: Path, name: str, meta: dict[str, Any]) -> EncodedDataset:
         fingerprint=meta["fingerprint"],
         truth=truth,
         folder=folder,
+        binned={name: int(count) for name, count in meta.get("binned", {}).items()},
     )
 
 
-def _write_meta(folder: Path, fingerprint: str, field_names: tuple[str, ...], plan: CompressionPlan | None) -> None:
+def _write_meta(folder: Path, fingerprint: str, table: Table) -> None:
     """Describes the folder's files."""
     files: dict[str, tuple[int, str | None]] = {}
     for path in sorted(folder.iterdir()):
@@ -123,8 +124,9 @@ def _write_meta(folder: Path, fingerprint: str, field_names: tuple[str, ...], pl
     meta = {
         "version": ENCODING_VERSION,
         "fingerprint": fingerprint,
-        "field_names": field_names,
-        "plan": plan.to_json() if plan is not None else None,
+        "field_names": table.field_names,
+        "plan": table.plan.to_json() if table.plan is not None else None,
         "files": files,
+        "binned": {name: len(bins) for name, bins in table.bins.items()},
     }
     (folder / _META).write_text(json.dumps(meta, indent=1), "utf-8")

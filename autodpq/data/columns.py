@@ -83,6 +83,11 @@ class ColumnReader:
         """Counts a batch as read."""
         self.row += n_rows
 
+    def begin(self, where: str) -> None:
+        """Says which file the next batch is of; in another than before, rows are counted anew."""
+        if where != self.where:
+            self.where, self.row = where, 0
+
     def text(self, column: pl.Series) -> pl.Series:
         """A field's values as :func:`as_text` makes them.
 

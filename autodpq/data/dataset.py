@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from autodpq.plan import CompressionPlan, Field
 IntArray = npt.NDArray[np.integer]
 
 _IDS = "ids.npy"
+_NAMES_ROWS = 0.9  # distinct values per row from which on a field seems to name rows
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class EncodedDataset:
         truth: What is known of generated data.
         folder: The cache folder that holds the encoded files and the vocabulary; None for data built in memory.
         ranks: Per field, int32 [values]: from the id of the vocabulary to the id used here; None where they are equal.
+        binned: Fields of numbers, each with its number of bins.
     """
 
     name: str
@@ -114,6 +116,7 @@ class EncodedDataset:
     truth: Truth | None = None
     folder: Path | None = None
     ranks: tuple[npt.NDArray[np.int32], ...] | None = None
+    binned: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -134,6 +137,23 @@ class EncodedDataset:
             largest = max(int(counts[0]) for counts in self.counts)
             raise AutoDPQError(f"threshold {threshold} is above every count of {self.name!r} (largest: {largest})")
         return fields
+
+    def notes(self) -> tuple[str, ...]:
+        """What was done to the source's values, and what a person should look at, one line each."""
+        lines = []
+        if self.binned:
+            fields = ", ".join(f"{name} ({count} bins)" for name, count in self.binned.items())
+            lines.append(
+                f"Numbers are binned by quantiles of all rows, a missing one being a value of its own: {fields}"
+            )
+        for name in self.row_names():
+            lines.append(f"{name} has a value of its own in nearly every row; if it names rows, exclude it")
+        return tuple(lines)
+
+    def row_names(self) -> tuple[str, ...]:
+        """The fields that seem to name rows: with nearly as many values as there are rows."""
+        least = max(_NAMES_ROWS * len(self), 1000)
+        return tuple(name for name, counts in zip(self.field_names, self.counts, strict=True) if len(counts) > least)
 
     def uncounted(self) -> dict[str, int]:
         """The ids that stand for all values that were not counted, of the fields that have such an id."""
@@ -208,6 +228,7 @@ class EncodedDataset:
     def vocabulary(self) -> pl.DataFrame:
         """What every id stands for: columns field, id and value (the empty value is the missing one).
 
+        Where a field is binned there is a column ``at_least`` too: the least number of a bin, null for other values.
         After :meth:`recounted`, all values that were not counted share the field's fallback id.
 
         Raises:

@@ -199,6 +199,29 @@ def check_names(names: Sequence[str], where: str) -> None:
         known.add(name)
 
 
+def text_frames(path: Path, names: Sequence[str], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Some columns of comma-separated text in batches, all of type String.
+
+    Args:
+        path: The file.
+        names: All its columns.
+        columns: The wanted ones.
+
+    Raises:
+        AutoDPQError: The file cannot be read, is cut short, has no rows or rows of another length, or is not UTF-8.
+    """
+    row = 0
+    for frame in Delimited(str(path), path, names, quoted=True).batches(columns):
+        # A quote that is never closed swallows the lines after it without a parser's error.
+        for column in frame:
+            broken = column.str.contains("\n", literal=True)
+            if broken.any():
+                at = row + int(broken.arg_max() or 0) + 1
+                raise AutoDPQError(f"{path}, row {at}, column {column.name!r}: a line break; is a quote not closed?")
+        yield frame
+        row += len(frame)
+
+
 def unreadable(where: str, error: BaseException) -> AutoDPQError:
     """Says why a file cannot be read."""
     text = str(error)

@@ -119,7 +119,7 @@ def encode_table(table: Table, folder: Path, where: str) -> dict[str, npt.NDArra
     arrays["counts"] = np.concatenate([counts for _, counts, _ in ranked])
     arrays["cardinalities"] = np.array([len(counts) for _, counts, _ in ranked], np.int64)
     _write_ids(codes_path, folder / "ids.npy", n_rows, [rank for rank, _, _ in ranked])
-    _write_vocabulary(folder / "vocabulary.parquet", table.field_names, [values for _, _, values in ranked])
+    _write_vocabulary(folder / "vocabulary.parquet", table, [values for _, _, values in ranked])
     for name, values in arrays.items():
         np.save(folder / f"{name}.npy", values, allow_pickle=False)
     return arrays
@@ -151,12 +151,17 @@ def _write_ids(codes_path: Path, path: Path, n_rows: int, ranks: Sequence[npt.ND
     codes_path.unlink()
 
 
-def _write_vocabulary(path: Path, field_names: Sequence[str], values: Sequence[pl.Series]) -> None:
-    """Writes what every id stands for, in the order of the fields and of the ids."""
-    frames = [
-        pl.select(
+def _write_vocabulary(path: Path, table: Table, values: Sequence[pl.Series]) -> None:
+    """Writes what every id stands for, in the order of the fields and of the ids; of bins the least number too."""
+    frames = []
+    for name, column in zip(table.field_names, values, strict=True):
+        frame = pl.select(
             pl.lit(name).alias("field"), pl.int_range(len(column), dtype=pl.Int32).alias("id"), column.alias("value")
         )
-        for name, column in zip(field_names, values, strict=True)
-    ]
+        if table.bins:
+            bins = table.bins.get(name)
+            edges = {} if bins is None else dict(zip(bins.names, bins.edges.tolist(), strict=True))
+            least = [edges.get(value) for value in column] if edges else None
+            frame = frame.with_columns(pl.Series("at_least", least or [None] * len(column), pl.Float64))
+        frames.append(frame)
     pl.concat(frames).write_parquet(path)

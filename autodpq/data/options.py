@@ -15,6 +15,7 @@ class LoadOptions:
     label: str = "click"
     fields: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
+    numeric: tuple[str, ...] = ()
     split_column: str | None = None
     time_column: str | None = None
     label_above: float = 3

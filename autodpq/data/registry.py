@@ -12,14 +12,15 @@ from autodpq.data.criteo import load_criteo
 from autodpq.data.dataset import EncodedDataset
 from autodpq.data.movielens import load_movielens1m
 from autodpq.data.options import LoadOptions
+from autodpq.data.own_files import SUFFIXES, files_beside, find_files, is_pattern
 from autodpq.data.synthetic import THRESHOLD, load_synthetic
-from autodpq.data.table import load_table, table_name
+from autodpq.data.table import load_table
 from autodpq.errors import AutoDPQError
 from autodpq.nearest import nearest
 from autodpq.plugins import Registry, home_expanded
 
 _PUBLISHED = frozenset({"data_dir", "cache_dir", "fields", "exclude"})
-_OWN = frozenset({"cache_dir", "label", "fields", "exclude", "split_column", "time_column"})
+_OWN = frozenset({"cache_dir", "label", "fields", "exclude", "numeric", "split_column", "time_column"})
 
 
 @dataclass(frozen=True)
@@ -100,31 +101,36 @@ for _spec in (
 
 
 def dataset_spec(name_or_path: str | os.PathLike[str]) -> DatasetSpec:
-    """The data set of a name or plug-in, or the one that a file of one's own is.
+    """The data set of a name or plug-in, or the one that a file, folder or pattern of one's own is.
 
     Raises:
-        AutoDPQError: It is neither a known name, nor a plug-in, nor a file.
+        AutoDPQError: It is neither a known name, nor a plug-in, nor a file that can be read.
     """
     text = os.fspath(name_or_path)
-    path = home_expanded(text)
-    try:
-        exists = path.exists()
-    except OSError as error:
-        raise AutoDPQError(f"{path}: cannot be read: {error.strerror}") from None
-    if text in DATASETS.names() or (":" in text and not exists):
+    if text in DATASETS.names():
         return DATASETS.find(text)
-    if not text or not exists:
-        raise AutoDPQError(f"{text!r} is neither a data set nor a file{nearest(text, DATASETS.names())}")
+    files = find_files(text) if text else None
+    if files is None:
+        if ":" in text:
+            return DATASETS.find(text)
+        if is_pattern(text):
+            raise AutoDPQError(f"{text}: no file matches this pattern")
+        raise AutoDPQError(f"{text!r} is neither a data set nor a file{nearest(text, _nameable(text))}")
     return DatasetSpec(
-        name=table_name(path),
-        description=f"one's own file {path.name}",
+        name=files.name,
+        description=f"one's own data in {files.where}",
         threshold=10,
         K=(8, 16, 32),
         D=(2, 4, 8),
         split_method="auto",
-        load=lambda options: load_table(path, options),
+        load=lambda options: load_table(files, options),
         options=_OWN,
     )
+
+
+def _nameable(text: str) -> list[str]:
+    """What a person may have meant: a data set, or, by the looks of it, a file of the same folder."""
+    return files_beside(home_expanded(text)) if text.lower().endswith(SUFFIXES) else list(DATASETS.names())
 
 
 def load_dataset(
@@ -135,19 +141,25 @@ def load_dataset(
     label: str = "click",
     fields: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
+    numeric: Sequence[str] = (),
     split_column: str | None = None,
     time_column: str | None = None,
     label_above: float = 3,
 ) -> EncodedDataset:
-    """Loads a data set by its name, or a file of one's own (CSV, compressed or not, or parquet).
+    """Loads a data set by its name, or one's own.
+
+    One's own is a CSV (compressed or not), a parquet or an Arrow file (Feather of version 2), a folder of parquet files
+    or a pattern as ``clicks/*.parquet`` (in the order of their names; folders as ``day=2024-05-31`` are columns).
+    Columns of decimal numbers are binned by quantiles, as :mod:`autodpq.data.binning` says.
 
     Args:
-        name_or_path: A name of :data:`DATASETS`, or a path.
+        name_or_path: A name of :data:`DATASETS`, a path, or a pattern.
         data_dir: The folder of the publisher's files; else the environment's ``AUTODPQ_DATA``.
         cache_dir: The folder of encoded data; else the environment's ``AUTODPQ_CACHE``, else ``~/.cache/autodpq``.
         label: The label column of one's own file; its values must be 0 and 1.
-        fields: The fields to use; all by default.
-        exclude: The fields to leave out.
+        fields: The fields to use; all columns but the label, the split and the time by default.
+        exclude: The fields to leave out; not together with ``fields``.
+        numeric: Columns of one's own file that are binned though their numbers are whole, or are text.
         split_column: The column of one's own file that says train, valid or test.
         time_column: The column of one's own file that says when: integers, dates or times.
         label_above: A MovieLens rating above this is a click.
@@ -162,10 +174,13 @@ def load_dataset(
         label=label,
         fields=None if fields is None else _names("fields", fields),
         exclude=_names("exclude", exclude),
+        numeric=_names("numeric", numeric),
         split_column=split_column,
         time_column=time_column,
         label_above=label_above,
     )
+    if options.fields is not None and options.exclude:
+        raise AutoDPQError(f"data set {spec.name!r}: 'fields' and 'exclude' are given; give one of them")
     unused = LoadOptions()
     for option in (field.name for field in dataclasses.fields(options)):
         if option not in spec.options and getattr(options, option) != getattr(unused, option):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from autodpq.data.binning import Bins
 from autodpq.errors import AutoDPQError
 from autodpq.nearest import nearest
 from autodpq.plan import CompressionPlan
@@ -44,11 +46,13 @@ class Table:
         field_names: The fields in order.
         batches: The rows, to be read once.
         plan: The plan that suffices, where the rows are generated.
+        bins: The bins of fields whose values are the names of bins.
     """
 
     field_names: tuple[str, ...]
     batches: Iterable[Batch]
     plan: CompressionPlan | None = None
+    bins: Mapping[str, Bins] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,12 @@ def select_fields(
         where: What error messages call the source.
 
     Raises:
-        AutoDPQError: A name is unknown, or no field is left.
+        AutoDPQError: A name is unknown or given twice, or no field is left.
     """
     known = set(available)
+    twice = next((name for name, count in Counter(fields or ()).items() if count > 1), None)
+    if twice is not None:
+        raise AutoDPQError(f"{where}: field {twice!r} is given twice in 'fields'")
     for name in (*(fields or ()), *exclude):
         if name not in known:
             raise AutoDPQError(f"{where}: no field {name!r}{nearest(name, available)}")

@@ -1,43 +1,27 @@
-"""One's own data: a CSV (compressed or not) or a parquet file with a label column; every other column is a field."""
+"""One's own data: a label column of 0 and 1; every other column is a field, those of decimal numbers in bins."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from autodpq.data.binning import Bins, NumberSurvey
 from autodpq.data.cache import cache_root, load_cached
 from autodpq.data.columns import ColumnReader
 from autodpq.data.dataset import EncodedDataset
-from autodpq.data.delimited import UNPRINTABLE, Delimited, check_names, read_header
-from autodpq.data.digest import file_digest, remembered_digest
+from autodpq.data.digest import remembered_digest
 from autodpq.data.options import LoadOptions
-from autodpq.data.source import BATCH_ROWS, Batch, Source, Table, select_fields
+from autodpq.data.own_files import OwnFiles
+from autodpq.data.source import Batch, Source, Table, select_fields
 from autodpq.errors import AutoDPQError
 from autodpq.nearest import nearest
 
-SUFFIXES = (".csv", ".csv.gz", ".parquet")
-
-_DAMAGED = (pa.ArrowException, OSError, ValueError)
-"""What reading parquet may raise where its bytes are not as they should be; a name of no UTF-8 is a ValueError."""
-
-
-def table_name(path: Path) -> str:
-    """The file's name without its suffix.
-
-    Raises:
-        AutoDPQError: The suffix is none of those that can be read, or a message could not show the path.
-    """
-    if UNPRINTABLE.search(str(path)):
-        raise AutoDPQError(f"{str(path)!r}: the path has a control character, or one that is not UTF-8; rename it")
-    for suffix in SUFFIXES:
-        if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
-            return path.name[: -len(suffix)]
-    raise AutoDPQError(f"{path}: this kind of file cannot be read; expected one of {', '.join(SUFFIXES)}")
+_BINNING = 1
+"""Goes up when the same numbers would be binned otherwise."""
+_PANDAS_INDEX = "__index_level_0__"
 
 
 @dataclass(frozen=True)
@@ -55,58 +39,39 @@ class _Roles:
         return list(dict.fromkeys(name for name in named if name is not None))
 
 
-def load_table(path: Path, options: LoadOptions) -> EncodedDataset:
-    """Loads one's own file. Every distinct value of a field is a category, decimal numbers too.
+def load_table(files: OwnFiles, options: LoadOptions) -> EncodedDataset:
+    """Loads one's own data. Every distinct value of a field is a category, or the bin that its number lies in.
 
     Raises:
-        AutoDPQError: The file cannot be read, or a column is missing or holds what it must not.
+        AutoDPQError: A file cannot be read, or a column is missing or holds what it must not.
     """
-    name = table_name(path)
-    if path.is_dir():
-        raise AutoDPQError(f"{path}: this is a folder; give one file")
     cache = cache_root(options.cache_dir)
+    kind = "file" if len(files.parts) == 1 else "files"
     source = Source(
-        name=name,
-        where=str(path),
-        digest=remembered_digest([path], lambda: file_digest(path), cache, "file"),
+        name=files.name,
+        where=files.where,
+        digest=remembered_digest([part.path for part in files.parts], files.digest, cache, kind),
         settings={
             "loader": "table",
-            # A name decides how the content is read: the same bytes as .csv or .parquet are not the same table.
-            "parquet": is_parquet(path),
+            "kind": files.kind,
+            "binning": _BINNING,
             "label": options.label,
             "fields": options.fields,
             "exclude": options.exclude,
+            "numeric": options.numeric,
             "split_column": options.split_column,
             "time_column": options.time_column,
         },
-        read=lambda: _read(path, options),
+        read=lambda: _read(files, options),
     )
     return load_cached(source, cache)
 
 
-def _read(path: Path, options: LoadOptions) -> Table:
-    names = column_names(path)
-    roles = _roles(names, options, str(path))
-    frames = _parquet_frames(path, roles.columns) if is_parquet(path) else text_frames(path, names, roles.columns)
-    return Table(roles.fields, _batches(frames, roles, str(path)))
-
-
-def is_parquet(path: Path) -> bool:
-    """Whether a file is parquet, by its name."""
-    return path.suffix.lower() == ".parquet"
-
-
-def column_names(path: Path) -> list[str]:
-    """The columns of a file.
-
-    Raises:
-        AutoDPQError: The file cannot be read, or names a column twice or not at all.
-    """
-    if not is_parquet(path):
-        return read_header(path)
-    names = parquet_schema(path).names
-    check_names(names, str(path))
-    return list(names)
+def _read(files: OwnFiles, options: LoadOptions) -> Table:
+    roles = _roles(files.column_names(), options, files.where)
+    types = {} if files.is_text else files.types(roles.columns)
+    bins = _find_bins(files, roles.fields, types, options.numeric)
+    return Table(roles.fields, _batches(files, roles, bins), bins=bins)
 
 
 def _roles(names: Sequence[str], options: LoadOptions, where: str) -> _Roles:
@@ -116,119 +81,79 @@ def _roles(names: Sequence[str], options: LoadOptions, where: str) -> _Roles:
             raise AutoDPQError(f"{where}: no column {name!r}, which '{option}' names{nearest(name, names)}")
     if options.label in (options.split_column, options.time_column):
         raise AutoDPQError(f"{where}: column {options.label!r} is the label; it cannot be the split or the time too")
-    asked = set(options.fields or ())
-    available = [name for name in names if name not in special.values() or name in asked]
-    if options.label in asked:
-        raise AutoDPQError(f"{where}: column {options.label!r} is the label; it cannot be a field too")
+    for option, name in special.items():
+        for asked in ("fields", "numeric"):
+            if name is not None and name in (getattr(options, asked) or ()):
+                what = option.removesuffix("_column")
+                raise AutoDPQError(f"{where}: column {name!r} is the {what}; it cannot be a field too")
+    # The index of a frame that pandas has written says nothing of a click.
+    available = [name for name in names if name not in (*special.values(), _PANDAS_INDEX)]
     # What is no field anyway may be excluded: people list the columns that they do not want.
-    exclude = [name for name in options.exclude if name not in special.values()]
+    exclude = [name for name in options.exclude if name not in (*special.values(), _PANDAS_INDEX)]
     fields = select_fields(available, options.fields, exclude, where)
+    for name in options.numeric:
+        if name not in fields:
+            raise AutoDPQError(f"{where}: no field {name!r}, which 'numeric' names{nearest(name, fields)}")
     return _Roles(options.label, fields, options.split_column, options.time_column)
 
 
-def _batches(frames: Iterator[pl.DataFrame], roles: _Roles, where: str) -> Iterator[Batch]:
-    reader = ColumnReader(where)
-    for frame in frames:
+def _find_bins(
+    files: OwnFiles, fields: Sequence[str], types: Mapping[str, pa.DataType], numeric: Sequence[str]
+) -> dict[str, Bins]:
+    """The bins of the fields that are binned, in a pass over the columns that may be such; see :mod:`.binning`."""
+    if files.is_text:
+        first = _numbers_at_first(files, fields)
+        likely = [name for name in fields if name in numeric or name in first]
+    else:
+        likely = [name for name in fields if name in numeric or _has_decimals(types[name])]
+    surveys = {name: NumberSurvey() for name in likely}
+    if likely:
+        reader = ColumnReader(files.where)
+        for path, frame in files.frames(likely):
+            reader.begin(str(path))
+            for name, survey in surveys.items():
+                wrong = survey.add(frame[name], reader.where, reader.row)
+                if wrong is not None and name in numeric:
+                    raise AutoDPQError(
+                        f"{reader.where}, row {reader.row + wrong + 1}, column {name!r}: "
+                        f"{str(frame[name][wrong])[:40]!r} is no number, which 'numeric' needs"
+                    )
+            reader.advance(len(frame))
+    for name in numeric:
+        if not surveys[name].has_numbers:
+            raise AutoDPQError(f"{files.where}, column {name!r}: there is no number in it, which 'numeric' needs")
+    return {
+        name: survey.bins()
+        for name, survey in surveys.items()
+        if survey.has_numbers and (survey.has_fraction or name in numeric)
+    }
+
+
+def _numbers_at_first(files: OwnFiles, fields: Sequence[str]) -> set[str]:
+    """The columns of text that hold numbers alone in the first batch, lest all be looked through to the end."""
+    for _, frame in files.frames(fields):
+        return {name for name in fields if NumberSurvey().add(frame[name], files.where) is None}
+    return set()
+
+
+def _has_decimals(dtype: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(dtype) or pa.types.is_decimal(dtype))
+
+
+def _batches(files: OwnFiles, roles: _Roles, bins: Mapping[str, Bins]) -> Iterator[Batch]:
+    reader = ColumnReader(files.where)
+
+    def text(column: pl.Series) -> pl.Series:
+        if column.name in bins:
+            return bins[column.name].text(column, reader.where, reader.row)
+        return reader.text(column)
+
+    for path, frame in files.frames(roles.columns):
+        reader.begin(str(path))
         yield Batch(
-            values=pl.DataFrame([reader.text(frame[name]) for name in roles.fields]),
+            values=pl.DataFrame([text(frame[name]) for name in roles.fields]),
             labels=reader.labels(frame[roles.label]),
             time=None if roles.time is None else reader.time(frame[roles.time]),
             split=None if roles.split is None else reader.split(frame[roles.split]),
         )
         reader.advance(len(frame))
-
-
-def text_frames(path: Path, names: Sequence[str], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """Some columns of comma-separated text in batches, all of type String.
-
-    Args:
-        path: The file.
-        names: All its columns.
-        columns: The wanted ones.
-
-    Raises:
-        AutoDPQError: The file cannot be read, is cut short, has no rows or rows of another length, or is not UTF-8.
-    """
-    row = 0
-    for frame in Delimited(str(path), path, names, quoted=True).batches(columns):
-        # A quote that is never closed swallows the lines after it without a parser's error.
-        for column in frame:
-            broken = column.str.contains("\n", literal=True)
-            if broken.any():
-                at = row + int(broken.arg_max() or 0) + 1
-                raise AutoDPQError(f"{path}, row {at}, column {column.name!r}: a line break; is a quote not closed?")
-        yield frame
-        row += len(frame)
-
-
-def parquet_schema(path: Path) -> pa.Schema:
-    """The columns of a parquet file and their types.
-
-    Raises:
-        AutoDPQError: It is no parquet file, or is cut short.
-    """
-    return _parquet(path).schema_arrow
-
-
-def parquet_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Some columns of a parquet file in batches, of the types that they have.
-
-    Raises:
-        AutoDPQError: The file is damaged, or a text is not UTF-8.
-    """
-    row = 0
-    try:
-        for batch in _parquet(path).iter_batches(BATCH_ROWS, columns=list(columns)):
-            _check_values(batch, path, row)
-            yield batch
-            row += batch.num_rows
-    except _DAMAGED:
-        raise AutoDPQError(f"{path}: the parquet file is damaged; write it again") from None
-
-
-def _check_values(batch: pa.RecordBatch, path: Path, row: int) -> None:
-    """Refuses values that others would take for sound: Arrow reads bytes as text without a look at them."""
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if _is_sound(column):
-            continue
-        first = None
-        if not pa.types.is_dictionary(column.type) and not column.type.num_fields:  # parts of such keep all values
-            first = next((n for n in range(len(column)) if not _is_sound(column.slice(n, 1))), None)
-        at = "" if first is None else f", row {row + first + 1}"
-        raise AutoDPQError(f"{path}{at}, column {name!r}: a damaged value, or not UTF-8 text; write the file again")
-
-
-def _is_sound(column: pa.Array) -> bool:
-    try:
-        column.validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def _parquet_frames(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-    for batch in parquet_batches(path, columns):
-        yield pl.DataFrame([to_series(name, batch.column(name), path) for name in columns])
-
-
-def to_series(name: str, column: pa.Array | pa.ChunkedArray, path: Path) -> pl.Series:
-    """A column of a file as polars knows it.
-
-    Raises:
-        AutoDPQError: It is of a type that polars does not know.
-    """
-    try:
-        if not pa.types.is_decimal256(column.type):  # at which polars panics
-            series = pl.from_arrow(column)
-            assert isinstance(series, pl.Series)
-            return series.alias(name)
-    except pl.exceptions.PolarsError:
-        pass
-    raise AutoDPQError(f"{path}, column {name!r}: values of type {column.type} cannot be used; convert or exclude it")
-
-
-def _parquet(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path)
-    except _DAMAGED:
-        raise AutoDPQError(f"{path}: this is no parquet file, or one cut short; write it again") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,30 +10,32 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from autodpq.data.columns import as_text
 from autodpq.data.digest import file_digest
 from autodpq.errors import AutoDPQError, one_line
 from autodpq.files import whole_file
 from autodpq.nearest import nearest
 from autodpq.packed.manifest import Manifest, SideFile
 from autodpq.packed.table import TableSpec
+from autodpq.packed.words import AT_LEAST, Numbers, Words
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _SCHEMA = pl.Schema({"field": pl.String, "id": pl.Int32, "value": pl.String})
-_SEEDS = 4  # that two of ten million values share a 64-bit hash under each of them does not happen
+_WITH_BINS = pl.Schema({"field": pl.String, "id": pl.Int32, "value": pl.String, AT_LEAST: pl.Float64})
 
 
 def write_vocabulary(path: Path, values: pl.DataFrame, tables: Sequence[TableSpec]) -> SideFile:
     """Writes the side file, whole or not at all.
 
-    Values that share their field's id for values never seen are left out: they get it anyway. A file that holds the
+    Values that share their field's id for values never seen are left out: they get it anyway. Bins all stay, for where
+    one ends another one's edge says. A file that holds the
     same already stays as it is, so that others that name its digest stay right.
 
     Args:
         path: Where to.
-        values: Columns field, id and value, as :meth:`EncodedDataset.vocabulary` gives them.
+        values: Columns field, id, value and, where a field is binned, at_least, as
+            :meth:`EncodedDataset.vocabulary` gives them.
         tables: The packed tables, one per field.
 
     Returns:
@@ -53,7 +54,10 @@ def write_vocabulary(path: Path, values: pl.DataFrame, tables: Sequence[TableSpe
         if n_rows is None:
             raise AutoDPQError(f"{path}: field {field!r} has no table{nearest(field, limits['field'])}")
         raise AutoDPQError(f"{path}: field {field!r}, value {value!r}: id {number} is outside 0..{n_rows - 1}")
-    counted = values.filter(~_is_shared(values, tables)).cast(_SCHEMA).select(_SCHEMA.names())
+    schema, kept = _SCHEMA, ~_is_shared(values, tables)
+    if AT_LEAST in values.columns:
+        schema, kept = _WITH_BINS, kept | values[AT_LEAST].is_not_null()
+    counted = values.filter(kept).select(schema.names()).cast(schema)
     if not _holds(path, counted):
         with whole_file(path) as temporary:
             counted.write_parquet(temporary)
@@ -77,52 +81,6 @@ def _holds(path: Path, values: pl.DataFrame) -> bool:
         return False
 
 
-@dataclass(frozen=True)
-class _Words:
-    """One field's values by rising hash, so that a value is found by bisection in the numbers.
-
-    Attributes:
-        hashes: uint64 [values], rising.
-        values: String [values].
-        ids: int32 [values].
-        seed: Of the hashes.
-        fallback: The id of values never seen.
-    """
-
-    hashes: npt.NDArray[np.uint64]
-    values: pl.Series
-    ids: npt.NDArray[np.int32]
-    seed: int
-    fallback: int
-
-    @classmethod
-    def of(cls, words: pl.DataFrame, table: TableSpec) -> _Words:
-        """Sorts columns id and value.
-
-        Raises:
-            AutoDPQError: An id is outside the table, or a value is missing or there twice.
-        """
-        if words["value"].has_nulls() or words["id"].has_nulls():
-            raise AutoDPQError("has missing values")
-        if not words["id"].is_between(0, table.n_rows - 1).all():
-            raise AutoDPQError(f"has ids outside 0..{table.n_rows - 1}")
-        for seed in range(_SEEDS):
-            hashes = words["value"].hash(seed).to_numpy()
-            order = np.argsort(hashes)
-            hashes = hashes[order]
-            if not (hashes[1:] == hashes[:-1]).any():
-                return cls(hashes, words["value"].gather(order), words["id"].to_numpy()[order], seed, table.fallback)
-        raise AutoDPQError("has a value twice")
-
-    def look_up(self, text: pl.Series) -> npt.NDArray[np.int32]:
-        """Ids of String values, int32 [rows]; -1 for values never seen."""
-        if not len(self.ids):
-            return np.full(len(text), -1, np.int32)
-        places = np.searchsorted(self.hashes, text.hash(self.seed).to_numpy()).clip(max=len(self.ids) - 1)
-        known = (self.values.gather(places) == text).to_numpy()
-        return np.where(known, self.ids[places], np.int32(-1))
-
-
 class Vocabulary:
     """Raw values to ids.
 
@@ -130,7 +88,7 @@ class Vocabulary:
         fields: Per field, in the order of the ids' columns, its values.
     """
 
-    def __init__(self, fields: dict[str, _Words]) -> None:
+    def __init__(self, fields: Mapping[str, Words | Numbers]) -> None:
         self._fields = fields
 
     @classmethod
@@ -152,14 +110,16 @@ class Vocabulary:
             raise AutoDPQError(f"{path}: this is not the model's vocabulary, or it is cut off or altered; {advice}")
         try:
             lazy = pl.scan_parquet(path)
-            if lazy.collect_schema() != _SCHEMA:
+            schema = lazy.collect_schema()
+            if schema not in (_SCHEMA, _WITH_BINS):
                 raise AutoDPQError(f"{path}: this is no vocabulary: its columns are not field, id and value; {advice}")
-            fields = {}
+            fields: dict[str, Words | Numbers] = {}
             # Field by field, so that the whole file is never held twice.
             for table in tables:
-                words = lazy.filter(pl.col("field") == table.name).select("id", "value").collect()
+                words = lazy.filter(pl.col("field") == table.name).drop("field").collect()
+                binned = AT_LEAST in words.columns and words[AT_LEAST].count() > 0
                 try:
-                    fields[table.name] = _Words.of(words, table)
+                    fields[table.name] = (Numbers if binned else Words).of(words, table)
                 except AutoDPQError as error:
                     raise AutoDPQError(f"{path}: field {table.name!r} {error}; {advice}") from None
         except (OSError, pl.exceptions.PolarsError):
@@ -211,7 +171,8 @@ class Vocabulary:
 
         Args:
             frame: A column per field; others are left alone. Values of any type count as the text that they had when
-                they were read for training: 7 of a parquet file and 7 of a CSV are one value, 7.0 is another.
+                they were read for training: 7 of a parquet file and 7 of a CSV are one value, 7.0 is another. Those of
+                a binned field count as numbers.
             where: What error messages call the frame.
 
         Returns:
@@ -222,8 +183,8 @@ class Vocabulary:
         """
         self.check_columns(frame.columns, where)
         ids = np.empty((len(frame), len(self._fields)), np.int32)
-        for column, (name, words) in enumerate(self._fields.items()):
-            ids[:, column] = words.look_up(as_text(frame[name], where))
+        for column, (name, known) in enumerate(self._fields.items()):
+            ids[:, column] = known.look_up(frame[name], where)
         return ids
 
 

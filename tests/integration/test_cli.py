@@ -96,7 +96,7 @@ def test_report_is_written(study: tuple[Path, Called]) -> None:
         f"{table}.{kind}" for table in ("table1", "table2", "headroom") for kind in ("md", "tex", "csv")
     } <= names
     assert any(name.startswith("figure3") for name in names)
-    assert "start with README.md there" in done.out
+    assert f"The report: {out / 'report' / 'index.html'}" in done.out
     table = (out / "report" / "table1.md").read_text()
     assert "AutoDPQ" in table and "Grid" in table
 
@@ -156,7 +156,7 @@ def test_status_counts_what_is_done(copy: Path, call_here: Call) -> None:
     done = call_here("status", copy)
     assert done.code == 0
     lines = done.out.splitlines()
-    assert lines[-1] == "11 of 12 runs that were begun are done"
+    assert lines[-1] == "11 of 12 runs are done"
     assert sum(line.startswith("done") for line in lines) == 11 and sum(line.startswith("begun") for line in lines) == 1
 
 
@@ -164,7 +164,7 @@ def test_report_can_be_written_anew(copy: Path, call_here: Call) -> None:
     before = (copy / "report" / "table1.csv").read_bytes()
     shutil.rmtree(copy / "report")
     done = call_here("report", copy)
-    assert done.code == 0 and f"files in {copy / 'report'}" in done.out.replace("\n", " ")
+    assert done.code == 0 and f"The report: {copy / 'report' / 'index.html'}" in done.out
     assert (copy / "report" / "table1.csv").read_bytes() == before
 
 

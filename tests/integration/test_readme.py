@@ -1,35 +1,37 @@
-"""What the README shows runs as it stands there."""
+"""What the README shows runs as it stands there; that its commands exist is tested with the documentation."""
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-import torch
-from packed_models import random_ids, values_of, write_model
-from torch import nn
+from pages import ROOT, Block, blocks_of
 
 from autodpq.options import label
 from autodpq.strategy import STRATEGIES
 from autodpq.testing import make_task
-from studies.config import ALL_STRATEGIES, check_config, make_strategies, read_config
+from studies.config import check_config, make_strategies
 
-README = Path(__file__).parents[2] / "README.md"
+BLOCKS = list(blocks_of(ROOT / "README.md"))
 
 
-def block(language: str, holding: str) -> str:
+def block(language: str, holding: str) -> Block:
     """The README's only block of a language that holds some text."""
-    texts = re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
-    (text,) = [text for text in texts if holding in text]
-    return str(text)
+    (found,) = [block for block in BLOCKS if block.language == language and holding in block.text]
+    return found
 
 
-def test_the_readme_s_strategy_searches() -> None:
+def test_the_strategy_searches() -> None:
     known = set(STRATEGIES)
-    exec(compile(block("python", "@register"), "README.md", "exec"), {"__name__": "readme"})
+    text = block("python", "@register").text
+    assert len(text.splitlines()) < 20
+    exec(compile(text, "README.md", "exec"), {"__name__": "readme"})
     (name,) = set(STRATEGIES) - known
     task = make_task()
     plan = STRATEGIES[name]().search(task)
@@ -37,35 +39,37 @@ def test_the_readme_s_strategy_searches() -> None:
     assert len({trial.plan for trial in task.history}) == len(task.history) == 3
 
 
-def test_the_readme_s_strategy_runs_from_a_file(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(block("python", "@register"))
-    config = check_config({"strategies": ("random", f"{tmp_path / 'mine.py'}:InTurn")})
+def test_the_strategy_is_found_in_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = block("python", "@register")
+    (tmp_path / shown.title).write_text(shown.text)
+    monkeypatch.chdir(tmp_path)
+    (named,) = re.findall(r"--strategies (\S*mine\.py\S*)", block("sh", "mine.py:").text)
+    config = check_config({"strategies": tuple(named.split(","))})
     assert [label(strategy) for strategy in make_strategies(config)] == ["random", "in-turn"]
 
 
-def test_the_readme_s_file_of_options_is_one(tmp_path: Path) -> None:
-    (tmp_path / "study.toml").write_text(block("toml", "strategies"))
-    config = check_config(read_config(tmp_path / "study.toml"))
-    strategies = {label(strategy) for strategy in make_strategies(config)}
-    assert strategies == {*ALL_STRATEGIES, "autodpq(search_epochs=4)", "nsga2(max_bytes=700000)"} - {"autodpq"}
-    assert config.dataset == "movielens1m"
-
-
-def test_the_readme_s_model_is_served_and_another_compressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_model(tmp_path / "model.safetensors")
-    names: dict[str, Any] = {"frame": values_of(random_ids(9))}
-    exec(compile(block("python", "open_model"), "README.md", "exec"), names)
-    assert names["probabilities"].shape == (9,)
-    assert np.allclose(names["probabilities"], names["network"].predict(names["frame"]), atol=1e-6)
-
-    def make_model() -> nn.Module:
-        return nn.Sequential(nn.Embedding(4000, 8), nn.Flatten(), nn.Linear(8, 1))
-
-    trained: list[nn.Module] = []
-    names |= {"model": make_model(), "counts": {"*": np.ones(4000)}, "train": trained.append, "make_model": make_model}
-    exec(compile(block("python", "autodpq.compress"), "README.md", "exec"), names)
-    ids = torch.arange(4000)[:, None]
-    assert trained == [names["compressed"]]
-    assert torch.equal(names["loaded"](ids), names["compressed"](ids))
-    assert (tmp_path / "compressed.safetensors").stat().st_size < 0.1 * 4000 * 8 * 4 + 2000
+@pytest.mark.slow  # it installs the project and runs the whole first study, some ten minutes
+def test_the_readme_runs_from_its_beginning_to_its_end(tmp_path: Path) -> None:
+    """In a copy of the repository, as a person would: the first block installs, and the rest is run by that."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True).stdout
+    present = b"\0".join(name for name in names.split(b"\0") if name and (ROOT / os.fsdecode(name)).exists())
+    subprocess.run(["xargs", "-0", "cp", "--parents", "-t", tmp_path], cwd=ROOT, input=present, check=True)
+    inherited = {name: value for name, value in os.environ.items() if name != "AUTODPQ_DATA"}
+    path = f"{tmp_path / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    environment = {**inherited, "PATH": path, "AUTODPQ_CACHE": str(tmp_path / "cache")}
+    ran = 0
+    for shown in BLOCKS:
+        if shown.title:
+            (tmp_path / shown.title).write_text(shown.text)
+        elif shown.language in ("sh", "python") and not shown.reason:
+            program = ["bash", "-euo", "pipefail", "-c"] if shown.language == "sh" else ["python", "-c"]
+            done = subprocess.run(
+                [*program, shown.text], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=1800
+            )
+            assert done.returncode == 0, f"{shown}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+            ran += 1
+    assert ran >= 6
+    assert (tmp_path / "autodpq-study" / "report" / "index.html").stat().st_size > 10_000
+    scores: Any = pd.read_parquet(tmp_path / "scores.parquet")["probability"].to_numpy()
+    assert np.isfinite(scores).all() and 0 < scores.min() < scores.max() < 1

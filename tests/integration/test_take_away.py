@@ -26,7 +26,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, own_csv: Path, cache: Path) 
     text = f"run --dataset {own_csv} --strategies fe,others,autodpq --seeds 1 --K 5 --D 4 --threshold 8 --out {out}"
     done = call_cli(*text.split(), cache=cache)
     assert done.code == 0, done.err
-    assert f"autodpq-study export {out}/runs/" in done.out, "the way to a model is shown"
+    assert f"autodpq-study export {out} --out model.safetensors" in done.out, "the way to a model is shown"
     return out
 
 
@@ -126,6 +126,16 @@ def test_audit_of_a_run_and_of_a_file_tell_every_byte(study: Path, exported: Pat
     assert done.code == 2 and "leave out the run or the options" in done.err
 
 
+def test_of_a_study_the_best_compressed_model_is_taken_away(study: Path, tmp_path: Path, call_here: Call) -> None:
+    compressed = records_of(study).drop(index="fe")
+    best = compressed.loc[compressed["valid_auc"].idxmax(), "run"]
+    done = call_here("export", study, "--out", tmp_path / "model.safetensors")
+    assert done.code == 0, done.err
+    assert open_packed(tmp_path / "model.safetensors").manifest.about["run"] == best
+    done = call_here("audit", study)
+    assert done.code == 0 and f"{(study / 'models' / f'{best}.safetensors').stat().st_size:,}" in done.out
+
+
 def test_what_cannot_be_taken_away_is_one_line(study: Path, tmp_path: Path, call_here: Call, exported: Path) -> None:
     out = tmp_path / "model.safetensors"
     copy = shutil.copytree(study, tmp_path / "copy")
@@ -135,8 +145,12 @@ def test_what_cannot_be_taken_away_is_one_line(study: Path, tmp_path: Path, call
     own = json.loads((run_of(copy, "fe") / "config.json").read_text())
     own["data"]["fingerprint"] = "0" * 64
     (run_of(copy, "fe") / "config.json").write_text(json.dumps(own))
+    only_fe = shutil.copytree(study, tmp_path / "fe")
+    records = pd.read_parquet(study / "records.parquet")
+    records[records["strategy"] == "fe"].to_parquet(only_fe / "records.parquet")
     for arguments, words in {
-        ("export", study, "--out", out): "this is no folder of a run (STUDY/runs/RUN); its runs are",
+        ("export", study / "runs", "--out", out): "this is no folder of a run (STUDY/runs/RUN)",
+        ("export", only_fe, "--out", out): f"no finished run compresses anything; name a run, {only_fe / 'runs'}/RUN",
         ("export", run, "--out", out): "kept no models",
         ("export", run_of(study, "fe"), "--out", tmp_path / "model.bin"): "ends in .safetensors",
         ("export", run_of(study, "fe"), "--out", tmp_path / "nowhere" / "a.safetensors"): "cannot be written",

@@ -10,8 +10,9 @@ from installed import Site, installing
 
 from autodpq.data import DATASETS, dataset_spec
 from autodpq.errors import AutoDPQError
+from autodpq.loading import load
 from autodpq.models import MODELS
-from autodpq.plugins import Registry, is_class_of, load
+from autodpq.plugins import Registry, is_class_of
 from autodpq.strategy import STRATEGIES, Strategy
 from baselines import FullEmbedding, Grid
 
@@ -476,3 +477,48 @@ def test_models_are_plugged_in_alike(site: Site) -> None:
     site.write("../more.py", MODEL.replace('"sum"', '"deepfm"'))
     message = refused(lambda: MODELS.find("more.py:Sum"))
     assert message == "model 'deepfm' is there twice: autodpq.models.deepfm:DeepFM and more.py:Sum; rename one"
+
+
+LATE = """
+LOADED = []
+
+class Slow:
+    name = "slow"
+
+LOADED.append(Slow)
+"""
+
+
+def late_registry(site: Site) -> Registry[Any]:
+    site.write("slow_thing.py", LATE)
+    made: Registry[Any] = Registry("thing", "tests.things", lambda thing: None)
+    made.add_late("slow", "slow_thing:Slow")
+    return made
+
+
+def test_late_thing_is_named_and_listed_without_being_loaded(site: Site) -> None:
+    made = late_registry(site)
+    assert made.names() == list(made) == ["slow"] and "slow" in made and len(made) == 1
+    (entry,) = made.known()
+    assert (entry.name, entry.origin, entry.thing, entry.error) == ("slow", "built in", None, None)
+    assert entry.reference == "slow_thing:Slow" and "slow_thing" not in sys.modules
+
+
+def test_late_thing_is_loaded_when_it_is_used_and_once(site: Site) -> None:
+    made = late_registry(site)
+    slow = made.find("slow")
+    assert slow is made["slow"] is sys.modules["slow_thing"].Slow and dict(made) == {"slow": slow}
+    assert sys.modules["slow_thing"].LOADED == [slow]
+    (entry,) = made.known()
+    assert entry.thing is slow and entry.reference is None
+    made.add(slow)
+    made.forget("slow")
+    assert not made
+
+
+def test_name_of_a_late_thing_is_taken(site: Site) -> None:
+    made = late_registry(site)
+    file = site.write("other.py", "class Other:\n    name = 'slow'\n")
+    message = refused(lambda: made.find(f"{file}:Other"))
+    assert message == f"thing 'slow' is there twice: slow_thing:Slow and {file}:Other; rename one"
+    assert made.find("slow").__name__ == "Slow"

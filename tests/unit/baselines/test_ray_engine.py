@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib
-import math
 import subprocess
 import sys
 from collections import Counter
@@ -65,14 +64,12 @@ def halving(table: Table, factor: int, grace: int) -> list[int]:
         rung = grace
         while rung < len(curve):
             best = max(curve[:rung])
-            before = sorted(rungs.setdefault(rung, []))
+            before = list(rungs.setdefault(rung, []))
             rungs[rung].append(best)
-            if before:
-                place = (1 - 1 / factor) * (len(before) - 1)
-                low, high = before[math.floor(place)], before[math.ceil(place)]
-                if best < low + (high - low) * (place - math.floor(place)) - 1e-12:
-                    length = rung
-                    break
+            # NumPy's quantile, not one by hand: where an AUC equals it, the last digit of the rounding decides.
+            if before and best < np.percentile(before, (1 - 1 / factor) * 100):
+                length = rung
+                break
             rung *= factor
         lengths.append(length)
     return lengths

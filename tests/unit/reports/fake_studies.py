@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
 from autodpq.ledger import ledger
 from autodpq.plan import DPQ, CompressionPlan, Field, Full, Others, uniform_plan
@@ -40,8 +42,12 @@ def write_study(
     dataset: str = "movielens1m",
     fields: Sequence[Field] = MOVIELENS,
     truth: bool = False,
+    test_rows: int | None = None,
 ) -> Path:
-    """Writes a study with one run per model, strategy and seed; returns its folder."""
+    """Writes a study with one run per model, strategy and seed; returns its folder.
+
+    With ``test_rows``, runs have so many test samples and keep their predictions.
+    """
     rows = []
     for model_index, model in enumerate(models):
         for strategy in strategies:
@@ -50,7 +56,11 @@ def write_study(
                 result = _result(generator, dataset, model, strategy, seed, fields, model_index)
                 if truth:
                     result["truth"] = {"bayes_auc": 0.84, "plan": uniform_plan(fields, DPQ(16, 4)).to_json()}
+                if test_rows is not None:
+                    result["headroom"] |= {"samples": test_rows, "rare_samples": test_rows // 20}
                 write_run(folder, result, fingerprint="5f2c" * 4)
+                if test_rows is not None:
+                    write_predictions(folder, result["run"], *make_predictions(generator, test_rows, seed))
                 rows.append(result["record"])
     write_records(folder, rows)
     return folder
@@ -63,6 +73,31 @@ def write_run(folder: Path, result: Mapping[str, Any], fingerprint: str) -> None
     config = {"data": {"name": result["record"]["dataset"], "fingerprint": fingerprint}}
     (run / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     (run / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+
+def make_predictions(
+    generator: np.random.Generator, rows: int, seed: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+    """The test labels of a seed, and what one of its networks may say of them; in three decimals, so that some tie."""
+    shared = np.random.default_rng([seed, rows])
+    labels = (shared.random(rows) < 0.4).astype(np.uint8)
+    scores = labels + 1.1 * shared.standard_normal(rows) + 0.2 * generator.standard_normal(rows)
+    return labels, (1 / (1 + np.exp(0.5 - scores))).round(3)
+
+
+def write_predictions(
+    folder: Path, run: str, labels: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float64]
+) -> None:
+    """Writes one run's predictions."""
+    frame = pd.DataFrame({"label": labels, "probability": probabilities})
+    frame.to_parquet(folder / "runs" / run / "predictions.parquet", index=False, compression="zstd")
+
+
+def predictions_of(study: Path, strategy: str, seed: int) -> Path:
+    """The file of a run's predictions."""
+    records = pd.read_csv(study / "records.csv", dtype=str)
+    (run,) = records.loc[(records["strategy"] == strategy) & (records["seed"] == str(seed)), "run"]
+    return study / "runs" / run / "predictions.parquet"
 
 
 def write_records(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -159,8 +194,13 @@ def _result(
         "frequency": [
             {"least": least, "most": most, "samples": samples, "auc": round(auc + shift, 6)}
             for least, most, samples, shift in (
-                (1, 2, 104, -0.1), (3, 9, 611, -0.08), (10, 29, 2011, -0.07), (30, 99, 9204, -0.03),
-                (100, 299, 30912, 0.001), (300, 999, 41055, 0.004), (1000, 2999, 16124, 0.01),
+                (1, 2, 104, -0.1),
+                (3, 9, 611, -0.08),
+                (10, 29, 2011, -0.07),
+                (30, 99, 9204, -0.03),
+                (100, 299, 30912, 0.001),
+                (300, 999, 41055, 0.004),
+                (1000, 2999, 16124, 0.01),
             )
         ],
         "fields": share,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from autodpq.ledger import ledger
 from autodpq.plan import DPQ, Field, Full, Others, uniform_plan
 from reports import StudyResults, auc_bytes_figure, figure3, load_study, plan_chart, write_report
-from reports.curves import mean_curve, run_curve
+from reports.curves import MeanCurve, auc_range, mean_curve, run_curve
 from reports.figures import format_bytes
 from reports.plans import rare_bits_per_value
 from reports.results import FieldResult
@@ -50,6 +50,16 @@ def test_mean_curve_by_hand() -> None:
     assert curve.low == pytest.approx([0.6, 0.6, 0.8])
     assert curve.high == pytest.approx([0.7, 0.8, 0.9])
     assert mean_curve([]) is None
+
+
+def test_figure3_shows_where_curves_end_and_what_is_higher() -> None:
+    x, y = np.array([0.0, 1.0, 2.0]), np.array([0.7, 0.82, 0.81])
+    falling = MeanCurve(x, y, y - 0.001, y + 0.001)
+    # From 0.809, where it ends, to 0.821, its peak: half of that below, 15 % above; its first epoch is cut off.
+    assert auc_range([falling], {}) == pytest.approx((0.809 - 0.006, 0.821 + 0.0018))
+    assert auc_range([falling], {"Grid": [(0.5, 0.833)]}) == pytest.approx((0.809 - 0.012, 0.833 + 0.0036))
+    flat = MeanCurve(x[:1], y[1:2], y[1:2], y[1:2])
+    assert auc_range([flat], {}) == pytest.approx((0.819, 0.8203))
 
 
 steps = st.lists(st.tuples(st.floats(-5, 5), st.floats(0.5, 1)), min_size=1, max_size=6, unique_by=lambda p: p[0])
@@ -182,8 +192,9 @@ def test_write_report_writes_all_files(tmp_path: Path) -> None:
     paths = write_report(folder)
     names = {path.name for path in paths}
     figures = {f"{kind}-a-b-c-deepfm.{e}" for kind in ("figure3", "auc-bytes", "plans") for e in ("png", "svg")}
-    tables = {f"{table}.{e}" for table in ("table1", "table2", "headroom") for e in ("md", "tex", "csv")}
-    assert names == figures | tables | {"README.md"}
+    names_of_tables = ("table1", "table2", "statistics", "headroom")
+    tables = {f"{table}.{e}" for table in names_of_tables for e in ("md", "tex", "csv")}
+    assert names == figures | tables | {"README.md", "index.html"}
     assert {path.name for path in (folder / "report").iterdir()} == names
     assert all(path.stat().st_size for path in paths)
     readme = (folder / "report" / "README.md").read_text(encoding="utf-8")

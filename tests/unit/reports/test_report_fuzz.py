@@ -9,6 +9,8 @@ import re
 from contextlib import contextmanager
 from functools import cache
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fake_studies import write_study
 from hypothesis import given, settings
@@ -19,7 +21,7 @@ from autodpq.plan import DPQ, CompressionPlan, Full, Others
 from autodpq.task import SearchTask
 from autodpq.testing import FIELDS, make_task
 from autodpq.trial import Budget, Outcome
-from reports import headroom_table, load_study, table1, table2, write_report
+from reports import bootstrap, headroom_table, load_study, statistics_table, table1, table2, verdicts, write_report
 from reports.curves import mean_curve, run_curve
 from reports.plans import rare_bits_per_value
 from studies.records import RunFolder
@@ -62,10 +64,18 @@ PLANS = [
     CompressionPlan({"user": choice, "item": choice, "device": Full()}) for choice in (DPQ(2, 1), Others(), DPQ(4, 2))
 ]
 UNFINISHED = "runs/bbbbbbbbbbbb"
-READ = "records.csv", "records.csv", "result.json", "result.json", "config.json"
+READ = "records.csv", "records.csv", "result.json", "result.json", "config.json", "predictions.parquet"
 ALSO_THERE = "study.json", "trials.jsonl", "curve.jsonl"
 
 toy_task = cache(make_task)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_resamples():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bootstrap, "MOST_RESAMPLES", 10)
+        patch.setattr(bootstrap, "LEAST_RESAMPLES", 10)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +84,8 @@ def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzzed") / "study"
     folder.mkdir()
     strategies = ("fe", "random", "autodpq")
-    write_study(folder, strategies=strategies, seeds=(0, 1), models=("deepfm",), fields=FIELDS, truth=True)
+    seeds, models = (0, 1), ("deepfm",)
+    write_study(folder, strategies=strategies, seeds=seeds, models=models, fields=FIELDS, truth=True, test_rows=40)
     (folder / "study.json").write_text(json.dumps({"study": "fake", "recipe": "strong", "init": "pretrained"}))
     for path in folder.glob("runs/*/result.json"):
         record = json.loads(path.read_text())["record"]
@@ -130,6 +141,8 @@ def altered(data, suffix, content):
         return content
     if suffix == ".csv":
         return edited_table(data, content)
+    if suffix == ".parquet":
+        return edited_predictions(data, content)
     if suffix == ".jsonl":
         lines = content.splitlines(keepends=True)
         number = data.draw(st.integers(0, len(lines) - 1))
@@ -155,6 +168,26 @@ def edited_table(data, content):
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows(rows)
     return stream.getvalue().encode()
+
+
+def edited_predictions(data, content):
+    columns = pq.read_table(io.BytesIO(content)).to_pydict()
+    way, name = (
+        data.draw(st.sampled_from([*["cell"] * 6, "column", "row"])),
+        data.draw(st.sampled_from(sorted(columns))),
+    )
+    values = columns[name]
+    row = data.draw(st.integers(0, len(values) - 1))
+    if way == "cell":
+        values[row] = data.draw(st.none() | st.floats() if name == "probability" else st.none() | st.integers(0, 255))
+    elif way == "row":
+        columns = {name: [*own[:row], *own[row + 1 :]] for name, own in columns.items()}
+    types = {"label": data.draw(st.sampled_from([*[pa.uint8()] * 5, pa.float64()])), "probability": pa.float64()}
+    if way == "column":
+        del columns[name]
+    stream = io.BytesIO()
+    pq.write_table(pa.table({name: pa.array(own, types[name]) for name, own in columns.items()}), stream)
+    return stream.getvalue()
 
 
 def edited_json(data, content):
@@ -194,7 +227,8 @@ def refused_in_one_line(study):
 def check_report(study, data):
     with one_file_altered(study, data, *READ, *ALSO_THERE), refused_in_one_line(study):
         results = load_study(study)
-        for table in (table1(results), table2(results), headroom_table(results)):
+        assert all(sentence.endswith(".") and len(sentence.splitlines()) == 1 for sentence in verdicts(results))
+        for table in (table1(results), table2(results), statistics_table(results), headroom_table(results)):
             for text in (table.to_markdown(), table.to_latex(), table.to_csv(), table.to_text()):
                 assert text.encode()
         for dataset, model in results.pairs():

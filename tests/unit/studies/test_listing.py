@@ -29,6 +29,32 @@ def test_strategies_are_listed_with_their_options() -> None:
     assert nsga2.endswith(" Options: population_size=5, max_bytes=None.")
 
 
+def test_texts_are_plain() -> None:
+    assert not any(
+        letter in line for what in ("strategies", "models", "datasets") for line in list_lines(what) for letter in "`~"
+    )
+
+
+@pytest.mark.parametrize("what", ["strategies", "models", "datasets"])
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+def test_long_texts_go_on_below_themselves(what: str, width: int) -> None:
+    whole, folded = list(list_lines(what)), list(list_lines(what, width))
+    assert all(len(line) <= width for line in folded) and len(folded) > len(whole)
+    entries: list[list[str]] = []
+    for line in folded:
+        if line[0] != " ":
+            entries.append([])
+        entries[-1].append(line)
+    assert [" ".join(" ".join(entry).split()) for entry in entries] == [" ".join(line.split()) for line in whole]
+    for entry in entries:
+        below = {len(line) - len(line.lstrip()) for line in entry[1:]}
+        assert below <= {4} or below == {len(entry[0]) - len(entry[0].split("built in")[1].lstrip())}
+
+
+def test_wide_terminals_have_one_line_for_each() -> None:
+    assert list(list_lines("strategies", 1000)) == list(list_lines("strategies"))
+
+
 def test_models_and_data_sets_are_listed() -> None:
     assert [line.split()[0] for line in list_lines("models")] == list(MODELS)
     lines = list(list_lines("datasets"))
@@ -42,7 +68,7 @@ from autodpq.models import CTRModel
 from autodpq.strategy import Strategy
 
 class Mine(Strategy):
-    '''Does it all.
+    '''Does all of :class:`~autodpq.strategy.Strategy` in ``ask_it``.
 
     In a way of its own.
     '''
@@ -70,7 +96,7 @@ SHOP = DatasetSpec("shop", "a shop's clicks", 5, (8,), (2,), "random", None, fro
 @pytest.mark.parametrize(
     ("what", "kind", "name", "value", "text", "built_in"),
     [
-        ("strategies", "strategy", "mine", "Mine", "Does it all. Options: size, word='a'.", "fe"),
+        ("strategies", "strategy", "mine", "Mine", "Does all of Strategy in ask_it. Options: size, word='a'.", "fe"),
         ("models", "model", "sum", "Sum", "Adds it all up.", "deepfm"),
         ("datasets", "data set", "shop", "SHOP", "a shop's clicks (threshold 5)", "avazu"),
     ],

@@ -124,7 +124,7 @@ def test_files_are_read_in_batches(
     model: Path, clicks: tuple[pl.DataFrame, Expected], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frame, expected = clicks
-    monkeypatch.setattr("autodpq.data.table.BATCH_ROWS", 4)
+    monkeypatch.setattr("autodpq.data.columnar.BATCH_ROWS", 4)
     frame.write_parquet(tmp_path / "c.parquet")
     sizes: list[int] = []
     score = predict.ServedModel.score
@@ -258,9 +258,9 @@ def test_memory_is_bounded_whatever_the_file(model: Path, tmp_path: Path, name: 
         pytest.skip("the peak of a process is read from /proc")
     # Blocks of a sixteenth, so that what a reader reads ahead (32 of them) is little and a small file shows it.
     program = (
-        "import sys\nfrom pathlib import Path\nfrom autodpq.data import delimited, table\n"
+        "import sys\nfrom pathlib import Path\nfrom autodpq.data import columnar, delimited\n"
         "from studies.predict import predict_file\n"
-        "delimited._BLOCK_BYTES, delimited.BATCH_ROWS, table.BATCH_ROWS = 1 << 20, 30_000, 30_000\n"
+        "delimited._BLOCK_BYTES, delimited.BATCH_ROWS, columnar.BATCH_ROWS = 1 << 20, 30_000, 30_000\n"
         "rows = predict_file(*map(Path, sys.argv[1:])).n_rows\n"
         "print(rows, *[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')])"
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from autodpq.testing import ToyExecutor, make_task
 from autodpq.trial import Outcome, Prune
 from baselines import FullEmbedding, Random
 from studies.records import RECORD_COLUMNS, RunFolder, load_state, save_state, write_records
-from studies.status import status_lines
+from studies.status import status_lines, write_asked
 
 FIXED = (
     "study dataset model strategy seed recipe test_auc test_logloss valid_auc valid_logloss parameters bytes seconds "
@@ -215,15 +216,30 @@ def test_status_tells_what_is_done_and_how_far_the_others_are(tmp_path: Path) ->
     begin(tmp_path, "b", "random", seed=2).joinpath("trials.jsonl").write_text(
         "".join(json.dumps(trial) + "\n" for trial in trials) + '{"valid_auc":0.9'
     )
-    begin(tmp_path, "c", "autodpq", seed=1)
+    points = [("pretrain", 0.7), ("search", 0.71), ("search", 0.7)]
+    begin(tmp_path, "c", "autodpq", seed=1).joinpath("curve.jsonl").write_text(
+        "".join(json.dumps({"seconds": 1.0, "phase": phase, "valid_auc": auc}) + "\n" for phase, auc in points)
+    )
     finish(tmp_path, "d", strategy="nsga2", test_auc=None, error="no trial is complete: too late")
-    assert list(status_lines(tmp_path)) == [
-        "done     own pnn seed 0 fe: test AUC 0.8123, 12 s",
-        "begun    own pnn seed 2 random: 3 trials, best validation AUC 0.7349",
-        "begun    own pnn seed 1 autodpq: 0 trials",
+    begin(tmp_path, "e", "grid")
+    for path, age in ((tmp_path / "runs" / "b", 5), (tmp_path / "runs" / "c", 200), (tmp_path / "runs" / "e", 9000)):
+        for file in path.iterdir():
+            os.utime(file, (1e9 - age, 1e9 - age))
+    write_asked(tmp_path, {"d": "own pnn seed 0 nsga2", "f": "own pnn seed 0 tpe", "a": "own pnn seed 0 fe"})
+    assert list(status_lines(tmp_path, now=1e9)) == [
         "failed   own pnn seed 0 nsga2: no trial is complete: too late",
-        "2 of 4 runs that were begun are done, 1 of them failed",
+        "waiting  own pnn seed 0 tpe",
+        "done     own pnn seed 0 fe: test AUC 0.8123, 12 s",
+        "begun    own pnn seed 2 random: 3 trials, best validation AUC 0.7349, last sign 5 s ago",
+        "begun    own pnn seed 1 autodpq: search, epoch 2, best validation AUC 0.7100, last sign 3 min ago",
+        "begun    own pnn seed 0 grid: 0 trials, last sign 2 h ago",
+        "2 of 6 runs are done, 1 of them failed",
     ]
+
+
+def test_status_of_a_study_that_no_command_was_written_down_for(tmp_path: Path) -> None:
+    finish(tmp_path, "a", strategy="fe", test_auc=0.81234, seconds=12.4)
+    assert list(status_lines(tmp_path)) == ["done     own pnn seed 0 fe: test AUC 0.8123, 12 s", "1 of 1 runs are done"]
 
 
 def test_status_of_what_is_no_study(tmp_path: Path) -> None:

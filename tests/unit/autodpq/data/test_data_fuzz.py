@@ -24,7 +24,16 @@ from autodpq.errors import AutoDPQError
 Fuzzer = Callable[[Path, st.DataObject], None]
 
 TEXT = "click,part,when,a,b\n" + "".join(f"{n % 2},{n // 2 % 3},{n},v{n % 5},{n * n % 7}\n" for n in range(24))
-BEGINNINGS = [b"", b"click,a\n", b"click,a\n0,u\n1,v\n", b"\xef\xbb\xbfclick,a\n", b"PAR1", b"\x1f\x8b\x08", b"click"]
+BEGINNINGS = [
+    b"",
+    b"click,a\n",
+    b"click,a\n0,u\n1,v\n",
+    b"\xef\xbb\xbfclick,a\n",
+    b"PAR1",
+    b"ARROW1\0\0",
+    b"\x1f\x8b\x08",
+    b"click",
+]
 WIDTHS = [
     *(pa.bool_(), pa.int8(), pa.uint16(), pa.int32(), pa.uint64(), pa.float16(), pa.float32(), pa.float64()),
     *(pa.date32(), pa.date64(), pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns"), pa.duration("ms")),
@@ -79,7 +88,7 @@ def roles(data: st.DataObject) -> dict[str, str]:
 
 def check_any_bytes(folder: Path, data: st.DataObject) -> None:
     content = data.draw(st.sampled_from(BEGINNINGS)) + data.draw(st.binary(max_size=300))
-    kind = data.draw(st.sampled_from([".csv", ".csv.gz", ".parquet", "compressed"]))
+    kind = data.draw(st.sampled_from([".csv", ".csv.gz", ".parquet", ".arrow", "compressed"]))
     if kind == "compressed":
         kind, content = ".csv.gz", gzip.compress(content)
     check_loaded(folder / f"own{kind}", content)
@@ -97,6 +106,14 @@ def check_altered_parquet(folder: Path, data: st.DataObject) -> None:
     frame = pl.read_csv(TEXT.encode()).with_columns(pl.col("a").cast(pl.Categorical), day=pl.col("when").cast(pl.Date))
     how = data.draw(st.sampled_from([{"compression": "none"}, {"use_dictionary": False}, {"store_schema": False}, {}]))
     check_loaded(folder / "own.parquet", altered(data, in_parquet(frame.to_arrow(), **how)), **roles(data))
+
+
+def check_altered_arrow(folder: Path, data: st.DataObject) -> None:
+    frame = pl.read_csv(TEXT.encode()).with_columns(pl.col("a").cast(pl.Categorical), half=pl.col("when") / 2)
+    table, file = frame.to_arrow(), io.BytesIO()
+    with data.draw(st.sampled_from([pa.ipc.new_file, pa.ipc.new_stream]))(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=data.draw(st.sampled_from([5, 24])))
+    check_loaded(folder / "own.arrow", altered(data, file.getvalue()), **roles(data))
 
 
 def drawn_column(data: st.DataObject, n_rows: int) -> pa.Array:
@@ -167,7 +184,8 @@ def check_altered_archive(folder: Path, data: st.DataObject) -> None:
 
 
 FUZZERS = [
-    *(check_any_bytes, check_altered_text, check_altered_gzip, check_altered_parquet, check_any_table),
+    *(check_any_bytes, check_altered_text, check_altered_gzip, check_altered_parquet, check_altered_arrow),
+    check_any_table,
     check_altered_archive,
 ]
 

@@ -58,7 +58,7 @@ def test_parquet_columns_of_every_kind(tmp_path: Path) -> None:
     frame.write_parquet(tmp_path / "own.parquet")
     assert decoded(load_dataset(tmp_path / "own.parquet")) == {
         "a.b": ["3", "", "3"],
-        "score": ["0.5", "", "2.0"],
+        "score": ["[-inf, 2)", "", "[2, inf)"],
         "word": ["x", "y", ""],
         "day": ["2024-05-31", "", "2024-06-01"],
     }
@@ -90,7 +90,6 @@ def test_split_and_time_columns_are_no_fields(write_table: Write) -> None:
     assert dataset.time is not None
     assert dataset.time.tolist() == [100 - n for n in range(16)]
     assert split_dataset(dataset, 1).test.tolist() == [2, 5, 10, 13]
-    assert load_dataset(path, time_column="when", fields=["when"]).field_names == ("when",)
     assert load_dataset(path, exclude=["part", "value"]).field_names == ("when",)
 
 
@@ -132,6 +131,9 @@ BAD_TEXT: list[tuple[str | bytes, dict[str, Any], str]] = [
     (TEXT, {"time_column": "when"}, r"no column 'when', which 'time_column' names"),
     (TEXT, {"time_column": "click"}, r"column 'click' is the label; it cannot be the split or the time too"),
     (TEXT, {"fields": ["click"]}, r"column 'click' is the label; it cannot be a field too"),
+    (TEXT, {"time_column": "city", "fields": ["city"]}, r"column 'city' is the time; it cannot be a field too"),
+    (TEXT, {"split_column": "city", "numeric": ["city"]}, r"column 'city' is the split; it cannot be a field too"),
+    (TEXT, {"fields": ["city", "city"]}, r"field 'city' is given twice in 'fields'"),
     (TEXT, {"fields": ["town", "city"]}, r"no field 'town'"),
     (TEXT, {"exclude": ["devices"]}, r"no field 'devices'; did you mean 'device'\?"),
     (TEXT, {"exclude": ["city", "device"]}, r"no field is left"),
@@ -326,7 +328,7 @@ def test_parquet_columns_that_cannot_be_used(
 def test_the_row_of_a_damaged_value_is_counted_over_all_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autodpq.data.table.BATCH_ROWS", 4)
+    monkeypatch.setattr("autodpq.data.columnar.BATCH_ROWS", 4)
     for column, message in (
         (pa.array([b"u"] * 9 + [b"\xff"], pa.binary()).view(pa.string()), "row 10, column 'a': a damaged value"),
         (of_bits(pa.date32(), *range(9), 2**31 - 1), "row 10, column 'a': a date outside"),
@@ -392,7 +394,9 @@ def test_a_path_that_cannot_be(tmp_path: Path) -> None:
 
 def test_folders_and_other_kinds_of_file_are_refused(tmp_path: Path, write_table: Write) -> None:
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(AutoDPQError, match="this is a folder"):
+    with pytest.raises(
+        AutoDPQError, match=r"folder\.csv: there is no parquet file in it; of other kinds give one file"
+    ):
         load_dataset(tmp_path / "folder.csv")
     with pytest.raises(AutoDPQError, match=r"own\.xlsx: this kind of file cannot be read; expected one of \.csv"):
         load_dataset(write_table("x", "own.xlsx"))

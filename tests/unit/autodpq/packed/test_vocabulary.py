@@ -178,3 +178,84 @@ def test_foreign_files_are_one_line_even_where_the_digest_is_right(
     path.write_bytes(b"PAR1 no") if frame is None else frame.write_parquet(path)
     with pytest.raises(AutoDPQError, match=rf"v\.parquet: .*{words}[^\n]*$"):
         Vocabulary.read(path, SideFile(path.name, file_digest(path)), TABLES)
+
+
+WITH_BINS = {**SCHEMA, "at_least": pl.Float64}
+BINNED = pl.DataFrame(
+    {
+        "field": ["a"] * 5 + ["b"],
+        "id": [0, 1, 2, 3, 3, 0],
+        "value": ["[1, 2)", "", "[-inf, 1)", "[3, inf)", "[2, 3)", "1.5"],
+        "at_least": [1.0, None, -float("inf"), 3.0, 2.0, None],
+    },
+    schema=WITH_BINS,
+)
+BINNED_TABLES = tables_of({"a": 4, "b": 1}, (3, 0))
+
+
+def test_numbers_get_the_id_of_their_bin_whatever_their_type(tmp_path: Path) -> None:
+    path = tmp_path / "v.parquet"
+    side = write_vocabulary(path, BINNED, BINNED_TABLES)
+    assert pl.read_parquet(path).equals(BINNED)  # bins that share the fallback are there: others end where they begin
+    read = Vocabulary.read(path, side, BINNED_TABLES)
+    nan, inf = float("nan"), float("inf")
+    columns = [
+        (pl.Series([1.0, 1.999, 0.99, -inf, 2.0, 2.5, 3.0, inf, None, nan]), [0, 0, 2, 2, -1, -1, -1, -1, 1, 1]),
+        (pl.Series([1, -7, 3, None]), [0, 2, -1, 1]),
+        (pl.Series([1.5, 0.5], dtype=pl.Float32), [0, 2]),
+        (pl.Series(["1.5", " 0 ", "", "NA", "one", "1e0"]), [0, 2, 1, 1, -1, 0]),
+        (pl.Series([None, None]), [1, 1]),
+    ]
+    for column, expected in columns:
+        frame = pl.DataFrame({"a": column, "b": ["1.5"] * len(column)})
+        assert read.look_up(frame, "x")[:, 0].tolist() == expected, column
+        assert read.encode(frame, "x").tolist() == [[3 if number < 0 else number, 0] for number in expected]
+    with pytest.raises(AutoDPQError, match=r"^x, column 'a': values of type List"):
+        read.encode(pl.DataFrame({"a": [[1]], "b": ["1.5"]}), "x")
+
+
+def test_a_missing_number_that_training_never_saw_gets_the_fallback(tmp_path: Path) -> None:
+    frame = BINNED.filter(pl.col("value") != "")
+    side = write_vocabulary(tmp_path / "v.parquet", frame, BINNED_TABLES)
+    read = Vocabulary.read(tmp_path / "v.parquet", side, BINNED_TABLES)
+    assert read.encode(pl.DataFrame({"a": [None, 1.0], "b": ["1.5", "1.50"]}), "x").tolist() == [[3, 0], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (pl.col("at_least").replace(-float("inf"), 0.0), "bins that do not rise from minus infinity"),
+        (pl.col("at_least").replace(2.0, 3.0), "bins that do not rise from minus infinity"),
+        (pl.col("at_least").replace(3.0, float("nan")), "bins that do not rise from minus infinity"),
+        (pl.col("at_least").replace(2.0, None), "values that are in none"),
+        (pl.col("id") + 1, r"ids outside 0\.\.3"),
+        (pl.col("id").replace(2, None), "missing values"),
+    ],
+)
+def test_bins_that_cannot_be_are_refused(tmp_path: Path, change: pl.Expr, words: str) -> None:
+    path = tmp_path / "v.parquet"
+    BINNED.with_columns(change).write_parquet(path)
+    with pytest.raises(AutoDPQError, match=rf"v\.parquet: field 'a' has .*{words}[^\n]*$"):
+        Vocabulary.read(path, SideFile(path.name, file_digest(path)), BINNED_TABLES)
+
+
+@pytest.mark.parametrize("rows", [None, 6])
+def test_a_data_set_of_numbers_is_encoded_as_it_was_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int | None
+) -> None:
+    monkeypatch.setenv("AUTODPQ_CACHE", str(tmp_path / "cache"))
+    lines = [f"{n % 2},{'' if n % 9 == 0 else n * 37 % 101 / 8},{n % 7}" for n in range(500)]
+    (tmp_path / "own.csv").write_text("\n".join(["click,price,city", *lines]))
+    dataset = load_dataset(tmp_path / "own.csv")
+    if rows is not None:
+        dataset = dataset.recounted(np.arange(rows))
+    assert dataset.binned == {"price": 8}
+    sizes = {name: len(counts) for name, counts in zip(dataset.field_names, dataset.counts, strict=True)}
+    tables = tables_of(sizes, tuple(dataset.uncounted().get(name, 0) for name in sizes))
+    side = write_vocabulary(tmp_path / "v.parquet", dataset.vocabulary(), tables)
+    read = Vocabulary.read(tmp_path / "v.parquet", side, tables)
+    raw = pl.read_csv(tmp_path / "own.csv")
+    assert raw["price"].dtype == pl.Float64
+    assert np.array_equal(read.encode(raw, "x"), dataset.ids)
+    assert np.array_equal(read.encode(pl.read_csv(tmp_path / "own.csv", infer_schema=False), "x"), dataset.ids)
+    assert ((read.look_up(raw, "x")[:, 0] < 0).sum() > 0) == (rows is not None)

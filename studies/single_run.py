@@ -151,6 +151,13 @@ def sources(model: type, strategy: type) -> dict[str, str | None]:
     return {"model": source_digest(model), "strategy": source_digest(strategy)}
 
 
+def _tell(progress: Progress, copies: TrialCopies | None, line: dict[str, Any]) -> None:
+    """Tells of a line of ``trials.jsonl``."""
+    progress.trial_line(line)
+    if copies is not None:
+        copies(line)
+
+
 class Run:
     """One run, from its search to its record."""
 
@@ -182,7 +189,9 @@ class Run:
         self.copies = context.copies(run, searched)
         if self.copies is not None and strategy.default_trials:
             self.copies.begin()  # a name that is taken shows before hours of work
-        self.folder = RunFolder(path, self.trainer, self.progress.point, self.copies)
+        # It holds no rows, for a strategy can come by it through its task.
+        on_line = partial(_tell, self.progress, self.copies)
+        self.folder = RunFolder(path, self.trainer, self.progress.point, on_line)
 
     def execute(self) -> dict[str, Any]:
         """Searches, trains the plan, evaluates it on test rows and records everything; gives the record's row.

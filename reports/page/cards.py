@@ -1,0 +1,204 @@
+"""A card for every run: what was asked, where it ran, how long each phase took, what came out."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autodpq.errors import AutoDPQError
+from autodpq.packed.manifest import strict_json
+from reports.names import in_order
+from reports.page.trials import Trials, read_trials
+from reports.plans import choice_label
+from reports.render import DASH
+from reports.results import RunResult, StudyResults
+from reports.summary import format_number
+
+_TITLES = {
+    "data": "Data", "recipe": "Recipe", "options": "Options of the strategy", "sources": "Code of plug-ins",
+    "loading": "Loading", "versions": "Versions",
+}  # fmt: skip
+_MACHINE = ("machine", "device", "threads", "compiled", "executor", "jobs", "cpus_per_trial", "gpus_per_trial")
+_DEEPEST = 4  # objects within objects; what is deeper is shown as JSON
+_REST = 0.005  # of the run's time; what the phases leave beyond it is shown
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A part of a run's time.
+
+    Attributes:
+        name: pretrain, search, retrain, or other for what these leave.
+        seconds: How long it took.
+        start: Where it begins in a bar of 100.
+        share: Its length in that bar.
+    """
+
+    name: str
+    seconds: float
+    start: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One finished run.
+
+    Attributes:
+        run: The run itself.
+        facts: Its results, title and value; the first ones stand in the card's head.
+        phases: Its time.
+        settings: What ``config.json`` holds, in groups: a title, names and values.
+        fields: Its plan: name, rows, rare rows, choice, parameters and bytes of each field.
+        trials: Its trials; None where there is none.
+        command: The command line that takes its model away.
+    """
+
+    run: RunResult
+    facts: Pairs
+    phases: tuple[Phase, ...]
+    settings: tuple[tuple[str, Pairs], ...]
+    fields: tuple[tuple[str, ...], ...]
+    trials: Trials | None
+    command: str
+
+
+def cards(study: StudyResults) -> list[Card]:
+    """A card for each finished run, in the order of the tables.
+
+    Raises:
+        AutoDPQError: A run's ``config.json``, ``result.json`` or ``trials.jsonl`` is damaged.
+    """
+    rows: list[dict[str, Any]] = [{str(k): v for k, v in row.items()} for row in study.records.to_dict("records")]
+    pairs, strategies = study.pairs(), in_order(run.strategy for run in study.runs)
+    found = [_card(study, run, row) for run, row in zip(study.runs, rows, strict=True)]
+    return sorted(
+        found,
+        key=lambda card: (
+            pairs.index((card.run.dataset, card.run.model)),
+            strategies.index(card.run.strategy),
+            card.run.seed,
+        ),
+    )
+
+
+def _card(study: StudyResults, run: RunResult, record: Mapping[str, Any]) -> Card:
+    folder = study.folder / "runs" / run.run
+    config, result = (_read_object(folder / name) for name in ("config.json", "result.json"))
+    return Card(
+        run,
+        _facts(run, record, result),
+        phases(record),
+        settings(config),
+        tuple(
+            (entry.field.name, f"{entry.field.cardinality:,}", f"{entry.field.tail:,}", choice_label(entry.choice),
+             f"{entry.parameters:,}", f"{entry.bits / 8:,.0f}")
+            for entry in run.fields
+        ),
+        read_trials(folder / "trials.jsonl"),
+        f"autodpq-study export {shlex.quote(_printable(folder))} --out model.safetensors",
+    )  # fmt: skip
+
+
+def _printable(path: Path) -> str:
+    """A path as text that can be written, even where a folder's name is no UTF-8."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
+
+
+def _read_object(path: Path) -> Mapping[str, Any]:
+    try:
+        value = strict_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise AutoDPQError(f"{path}: damaged ({' '.join(str(error).split())[:300]}); run the study again") from None
+    if not isinstance(value, dict):
+        raise AutoDPQError(f"{path}: damaged (no JSON object); remove it and run the study again")
+    return value
+
+
+def _facts(run: RunResult, record: Mapping[str, Any], result: Mapping[str, Any]) -> Pairs:
+    by_phase = result.get("epochs")
+    spent = ""
+    if isinstance(by_phase, dict):
+        spent = ", ".join(f"{name} {count}" for name, count in by_phase.items() if count)
+    failed, pruned = (_count(record.get(name)) for name in ("failed_trials", "pruned_trials"))
+    lost = [f"{number:,} {word}" for number, word in ((failed, "failed"), (pruned, "pruned")) if number]
+    return (
+        ("Test AUC", _measured(record["test_auc"], 4)),
+        ("Bytes", _measured(record["bytes"], 0)),
+        ("Time", f"{_measured(record['seconds'], 1)} s"),
+        ("Test logloss", _measured(record["test_logloss"], 4)),
+        ("Validation AUC", _measured(record["valid_auc"], 4)),
+        ("Validation logloss", _measured(record["valid_logloss"], 4)),
+        ("Test AUC, rare / other samples", f"{_measured(run.headroom.auc_rare, 4)} / "
+         f"{_measured(run.headroom.auc_other, 4)}"),
+        ("Parameters (the paper's Space)", _measured(record["parameters"], 0)),
+        ("Epochs", _measured(record["epochs"], 0) + (f" ({spent})" if spent else "")),
+        ("Trials", _measured(record["trials"], 0) + (f" ({', '.join(lost)})" if lost else "")),
+        ("Time in units of FE's", f"{_measured(record['time_in_fe'], 2)} x"),
+        ("Run", run.run),
+    )  # fmt: skip
+
+
+def _count(value: object) -> int:
+    """A count of the records; those that the loader does not check are text."""
+    text = str(value).removesuffix(".0")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else 0
+
+
+def _measured(value: float, decimals: int) -> str:
+    return DASH if math.isnan(value) else format_number(value, decimals) if decimals else f"{value:,.0f}"
+
+
+def phases(record: Mapping[str, Any]) -> tuple[Phase, ...]:
+    """The parts of a run's time, one after the other in a bar of 100; those that took no time are left out.
+
+    Args:
+        record: ``seconds`` and ``seconds_<phase>``.
+    """
+    parts = {name: float(record[f"seconds_{name}"]) for name in ("pretrain", "search", "retrain")}
+    parts = {name: seconds for name, seconds in parts.items() if seconds > 0}
+    rest = float(record["seconds"]) - math.fsum(parts.values())
+    if rest > _REST * float(record["seconds"]):
+        parts["other"] = rest
+    whole = math.fsum(parts.values())
+    found: list[Phase] = []
+    for name, seconds in parts.items():
+        start = found[-1].start + found[-1].share if found else 0.0
+        found.append(Phase(name, seconds, start, 100 * seconds / whole))
+    return tuple(found)
+
+
+def settings(config: Mapping[str, Any]) -> tuple[tuple[str, Pairs], ...]:
+    """All that a ``config.json`` says, in groups; nothing is left out, whatever it is."""
+    machine = [(name, config[name]) for name in _MACHINE if name in config]
+    run = [(name, value) for name, value in config.items() if name not in _MACHINE and not isinstance(value, dict)]
+    groups: list[tuple[str, Sequence[tuple[str, object]]]] = [("Run", run)]
+    nested = [(name, value) for name, value in config.items() if isinstance(value, dict) and name not in _MACHINE]
+    groups += [(_TITLES.get(name, name), list(value.items())) for name, value in nested if name != "versions"]
+    groups.append(("Machine", machine))
+    groups += [(_TITLES[name], list(value.items())) for name, value in nested if name == "versions"]
+    found = ((title, tuple(pair for name, value in own for pair in _flat(name, value, 0))) for title, own in groups)
+    return tuple((title, pairs) for title, pairs in found if pairs)
+
+
+def _flat(name: str, value: object, depth: int) -> list[tuple[str, str]]:
+    if isinstance(value, dict) and value and depth < _DEEPEST:
+        return [pair for key, inner in value.items() for pair in _flat(f"{name}.{key}", inner, depth + 1)]
+    return [(name, _said(value))]
+
+
+def _said(value: object) -> str:
+    if value is None or value in ("", [], {}):
+        return DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list) and not any(isinstance(item, list | dict) for item in value):
+        return ", ".join(_said(item) for item in value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

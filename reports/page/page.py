@@ -1,0 +1,181 @@
+"""A study as one page of HTML: no other file, no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from reports.comparisons import ModelComparisons, compare_strategies
+from reports.names import display_name, in_order
+from reports.page.cards import cards
+from reports.page.charts import Chart, auc_bytes_chart, figure3_chart, frequency_chart
+from reports.page.drawing import element, mark, markup
+from reports.page.heat import PlanTable, plan_table
+from reports.page.palette import HEAT_STEPS, colour_rules
+from reports.render import Cell, Grid, Table
+from reports.results import StudyResults
+from reports.style import looks
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+_ORDER = ("table1", "statistics", "table2", "headroom")
+_IMPROVEMENT = "Improvement"  # what the tables call the row that is no strategy
+_CHARTS: tuple[Callable[[StudyResults, str, str], Chart | None], ...] = (
+    auc_bytes_chart,
+    figure3_chart,
+    frequency_chart,
+)
+_FACTS = (("Recipe", "recipe"), ("Device", "device"), ("Machine", "machine"), ("autodpq", "version"))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A table's row.
+
+    Attributes:
+        cells: Its cells; what a reader sees blank because it is as above is filled in, so that rows can be sorted.
+        repeated: How many cells, from the left, are filled in so.
+        kind: ``follows`` for a row that stays with the one above it, ``pinned`` for one that stays at the end.
+    """
+
+    cells: tuple[Cell, ...]
+    repeated: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What belongs to one data set and model."""
+
+    title: str
+    comparisons: ModelComparisons
+    charts: tuple[Chart, ...]
+    plans: PlanTable | None
+
+
+def study_page(study: StudyResults, tables: Mapping[str, Table]) -> str:
+    """The page.
+
+    Args:
+        study: The study.
+        tables: The name of its files beside the page (without ending) to table.
+
+    Returns:
+        HTML, the same text for the same study each time.
+
+    Raises:
+        AutoDPQError: A file of a run is damaged, or predictions do not fit each other.
+    """
+    strategies = in_order(study.records["strategy"])
+    style = colour_rules(strategies) + "\n" + _own("style.css")
+    script = _own("script.js")
+    return _template().render(
+        study=study,
+        facts=_facts(study),
+        warnings=_warnings(tables.values()),
+        groups=[_group(study, dataset, model) for dataset, model in study.pairs()],
+        several=len(study.pairs()) > 1,
+        tables=dict(
+            sorted(tables.items(), key=lambda item: _ORDER.index(item[0]) if item[0] in _ORDER else len(_ORDER))
+        ),
+        rows=bodies,
+        cards=cards(study),
+        keys=_keys(strategies),
+        display_name=display_name,
+        heat_steps=range(HEAT_STEPS),
+        style=style,
+        script=script,
+        policy=f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}; "
+        "base-uri 'none'; form-action 'none'",
+    )
+
+
+def _own(name: str) -> str:
+    return files("reports.page").joinpath(name).read_text(encoding="utf-8")
+
+
+def _template() -> Template:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("reports.page", "")
+    environment = Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+    environment.filters["breakable"] = breakable
+    return environment.get_template("template.html")
+
+
+def breakable(text: str) -> str:
+    """Escaped text that a narrow column may break after a bracket, a comma or the like."""
+    from markupsafe import Markup, escape
+
+    parts = re.split(r"(?<=[_(,=/:])", text)
+    return Markup("<wbr>").join(escape(part) for part in parts if part)
+
+
+def _digest(text: str) -> str:
+    """How a content security policy names the one style or script that it allows."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _facts(study: StudyResults) -> list[tuple[str, str]]:
+    records = study.records
+    pairs = study.pairs()
+    several = {
+        "Dataset": dict.fromkeys(dataset for dataset, _ in pairs),
+        "Model": dict.fromkeys(model for _, model in pairs),
+        "Strategies": [display_name(name) for name in in_order(study.attempted())],
+        "Seeds": sorted(set(records["seed"].tolist())),
+    }
+    facts = [(title, ", ".join(map(str, values))) for title, values in several.items()]
+    facts += [(title, ", ".join(sorted(set(map(str, records[column]))))) for title, column in _FACTS]
+    runs = f"{len(records):,} finished" + (f", {len(study.failures):,} failed" if study.failures else "")
+    return [*facts, ("Runs", runs)]
+
+
+def _warnings(tables: Sequence[Table] | Any) -> list[str]:
+    notes = (note for table in tables for grid in table.grids for note in grid.notes)
+    return list(dict.fromkeys(note for note in notes if "Warning: " in note))
+
+
+def _group(study: StudyResults, dataset: str, model: str) -> Group:
+    (comparisons,) = (own for own in compare_strategies(study) if (own.dataset, own.model) == (dataset, model))
+    drawn = (draw(study, dataset, model) for draw in _CHARTS)
+    charts = tuple(chart for chart in drawn if chart is not None)
+    return Group(f"{dataset}, {model}", comparisons, charts, plan_table(study, dataset, model))
+
+
+def _keys(strategies: Sequence[str]) -> dict[str, str]:
+    """A legend's marker of each strategy."""
+    return {
+        strategy: markup(
+            element(
+                "svg", mark(marker, 0.0, 0.0, 6.0), viewBox="-8 -8 16 16", class_=f"key s{index}", aria_hidden="true"
+            )
+        )
+        for index, (strategy, (_, marker)) in enumerate(looks(strategies).items())
+    }
+
+
+def bodies(grid: Grid) -> list[list[Row]]:
+    """A grid's rows in the groups within which a reader may sort them."""
+    groups: list[list[Row]] = [[]]
+    above: tuple[Cell, ...] = ()
+    for index, cells in enumerate(grid.rows):
+        if index in grid.rules:
+            groups.append([])
+        repeated = 0
+        while repeated < grid.text_columns - 1 and above and not cells[repeated].text.strip():
+            repeated += 1
+        cells = (*above[:repeated], *cells[repeated:])
+        name = cells[grid.text_columns - 1]
+        kind = "follows" if name.faint else "pinned" if name.text == _IMPROVEMENT else ""
+        groups[-1].append(Row(cells, repeated, kind))
+        above = cells
+    return [group for group in groups if group]

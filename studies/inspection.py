@@ -1,0 +1,203 @@
+"""What a data set is like before anything is trained: fields, rare values, a threshold, a split, what plans cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from autodpq.data import EncodedDataset, dataset_spec, split_dataset
+from autodpq.data.registry import DatasetSpec
+from autodpq.data.source import BATCH_ROWS
+from autodpq.errors import AutoDPQError
+from autodpq.ledger import Ledger, ledger
+from autodpq.plan import DPQ, Choice, Full, Others, uniform_plan
+from studies.prepared import SPLIT_SEED, load_rows
+
+RARE_SAMPLES = 0.1
+"""The share of samples with a rare value up to which a threshold is suggested."""
+THRESHOLDS = (2, 3, 5, 7, 10, 15, 20, 30, 40, 50, 70, 100, 150, 200, 300, 500, 700, 1000)
+
+_SHOWN_VALUES = 3
+_MANY = 100  # distinct whole numbers from which on a person should be asked whether they are a quantity
+
+
+@dataclass(frozen=True)
+class FieldInspection:
+    """One field.
+
+    Attributes:
+        name: Its name.
+        kind: ``categorical`` or ``binned``.
+        cardinality: Distinct values.
+        head: Values that are frequent at the threshold.
+        rare_samples: Share of all samples that hold a rare value of it.
+        values: Its most frequent values, the missing one as None.
+        is_whole: Whether its values are many, and whole numbers alone.
+    """
+
+    name: str
+    kind: str
+    cardinality: int
+    head: int
+    rare_samples: float
+    values: tuple[str | None, ...]
+    is_whole: bool
+
+    @property
+    def rare_values(self) -> float:
+        """Share of its values that are rare."""
+        return 1 - self.head / self.cardinality
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One data set.
+
+    Attributes:
+        name: Its name.
+        rows: Samples.
+        clicks: Share of clicks.
+        threshold: What the fields are shown at: what was asked for, else what a run takes.
+        is_asked: Whether the threshold was asked for.
+        rare_samples: Share of samples that hold a rare value of any field at the threshold.
+        rare_samples_least: The same at the least threshold there is, 2, without fields that name rows.
+        suggested: The threshold of :func:`suggest_threshold`; None where there is none.
+        fields: The fields.
+        split: How a run would split it, in words.
+        embedding_dim: X.
+        plans: What uniform plans cost at the threshold, by name.
+        notes: What was done to values, and what a person should look at.
+    """
+
+    name: str
+    rows: int
+    clicks: float
+    threshold: int
+    is_asked: bool
+    rare_samples: float
+    rare_samples_least: float
+    suggested: int | None
+    fields: tuple[FieldInspection, ...]
+    split: str
+    embedding_dim: int
+    plans: Mapping[str, Ledger]
+    notes: tuple[str, ...]
+
+
+def inspect_data(loading: Mapping[str, Any], threshold: int | None = None) -> Inspection:
+    """Looks at a data set.
+
+    Args:
+        loading: Where it comes from: options of :data:`studies.prepared.LOADING`.
+        threshold: From how many samples on a value is frequent; None for what a run takes.
+
+    Raises:
+        AutoDPQError: It cannot be had, or the threshold is above every count.
+    """
+    spec, dataset = dataset_spec(loading["dataset"]), load_rows(loading)
+    taken = spec.threshold if threshold is None else threshold
+    sizes, n_rows = dataset.fields(taken), len(dataset)
+    # A row's identifier would make every sample one of a rare value; it is none that a person leaves in.
+    naming = dataset.row_names()
+    telling = [column for column, size in enumerate(sizes) if size.name not in naming]
+    rarest = _rarest_counts(dataset, telling or range(len(sizes)))
+    words = dataset.vocabulary()
+    fields = tuple(
+        FieldInspection(
+            size.name,
+            "binned" if size.name in dataset.binned else "categorical",
+            size.cardinality,
+            size.head,
+            int(counts[size.head :].sum()) / n_rows,
+            *_values(words.filter(pl.col("field") == size.name)["value"], size.name in dataset.binned),
+        )
+        for size, counts in zip(sizes, dataset.counts, strict=True)
+    )
+    plans = {
+        name: ledger(sizes, uniform_plan(sizes, choice), spec.embedding_dim) for name, choice in _choices(spec).items()
+    }
+    return Inspection(
+        name=dataset.name,
+        rows=n_rows,
+        clicks=float(dataset.labels.mean()),
+        threshold=taken,
+        is_asked=threshold is not None,
+        rare_samples=int(_rarest_counts(dataset, range(len(sizes)))[:taken].sum()) / n_rows,
+        rare_samples_least=int(rarest[: THRESHOLDS[0]].sum()) / n_rows,
+        suggested=suggest_threshold(rarest),
+        fields=fields,
+        split=_split_in_words(dataset, spec.split_method),
+        embedding_dim=spec.embedding_dim,
+        plans=plans,
+        notes=(*dataset.notes(), *_advice([field for field in fields if field.name not in naming], spec)),
+    )
+
+
+def suggest_threshold(rarest: np.ndarray[Any, np.dtype[np.int64]]) -> int | None:
+    """The largest of :data:`THRESHOLDS` at which at most a tenth of the samples holds a rare value of any field.
+
+    Compression of rare values cannot do harm beyond the samples that hold one, and saves the more the more values are
+    rare. MovieLens-1M's 40, the paper's, leaves about 5 % of its samples with one.
+
+    Args:
+        rarest: int64 [counts]: how many samples there are by the count of their rarest value.
+
+    Returns:
+        The threshold; None where the least of them leaves more.
+    """
+    shares = np.cumsum(rarest) / rarest.sum()
+    fitting = [t for t in THRESHOLDS if (shares[t - 1] if t <= len(shares) else 1.0) <= RARE_SAMPLES]
+    return max(fitting, default=None)
+
+
+def _rarest_counts(dataset: EncodedDataset, columns: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """How many samples there are by the count of their rarest value; some rows at a time, for there may be many."""
+    largest = max(int(dataset.counts[column][0]) for column in columns)
+    total = np.zeros(largest + 1, np.int64)
+    for start in range(0, len(dataset), BATCH_ROWS):
+        ids = dataset.ids[start : start + BATCH_ROWS]
+        rarest = np.min([dataset.counts[column][ids[:, column]] for column in columns], axis=0)
+        total += np.bincount(rarest, minlength=len(total))
+    return total
+
+
+def _values(values: pl.Series, is_binned: bool) -> tuple[tuple[str | None, ...], bool]:
+    """The first values, and whether all are whole numbers and many."""
+    shown = tuple(value or None for value in values.head(_SHOWN_VALUES))
+    if is_binned or len(values) <= _MANY:
+        return shown, False
+    return shown, values.replace("", None).drop_nulls().str.contains(r"^-?\d+$").all()
+
+
+def _choices(spec: DatasetSpec) -> dict[str, Choice]:
+    """FE, Others, and the first, the middle and the last of the pairs that a run would try."""
+    pairs = [DPQ(k, d) for k in spec.K for d in spec.D]
+    chosen = dict.fromkeys((pairs[0], pairs[len(pairs) // 2], pairs[-1]))
+    return {"FE": Full(), "Others": Others(), **{f"({pair.K}, {pair.D})": pair for pair in chosen}}
+
+
+def _split_in_words(dataset: EncodedDataset, method: str) -> str:
+    if method == "auto":
+        method = "column" if dataset.split_column is not None else "time" if dataset.time is not None else "random"
+    how = {
+        "random": "at random, 8:1:1",
+        "time": "by time, 8:1:1, the newest rows for the test",
+        "column": "as the split column says",
+    }[method]
+    try:
+        parts = split_dataset(dataset, SPLIT_SEED, method).parts()
+    except AutoDPQError as error:
+        return f"{how}, but that cannot be: {error}"
+    return f"{how} ({', '.join(f'{name} {len(rows):,}' for name, rows in parts.items())} rows)"
+
+
+def _advice(fields: Sequence[FieldInspection], spec: DatasetSpec) -> list[str]:
+    """What a person should look at in data of their own."""
+    whole = [field.name for field in fields if field.is_whole]
+    if "numeric" not in spec.options or not whole:
+        return []
+    return [f"Whole numbers count as names of things: {', '.join(whole)}; a quantity among them is binned by --numeric"]

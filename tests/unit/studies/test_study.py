@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import studies
+from autodpq.errors import AutoDPQError
+from autodpq.plan import CompressionPlan
+from studies.config import StudyConfig
+from studies.frames import keep_frame
+from studies.study import Options
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    rng = np.random.default_rng(5)
+    user, item = (rng.zipf(1.6, 700) % 60 for _ in range(2))
+    click = (rng.random(700) < 1 / (1 + np.exp(-np.sin(user) - np.cos(item)))).astype(int)
+    return pd.DataFrame({"click": click, "user": user, "item": [f"item {value}" for value in item]})
+
+
+@pytest.fixture(scope="module")
+def folder(frame: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study") / "mine"
+    run(frame, folder, strategies=["fe", "random", "others"], tensorboard=True)
+    return folder
+
+
+def run(frame: Any, folder: Path, **options: Any) -> studies.Study:
+    kept = {"seeds": 1, "trials": 2, "threshold": 10, "cache_dir": str(folder.parent / "cache"), **options}
+    return studies.run(frame, out=folder, show_progress=False, **kept)
+
+
+@pytest.fixture
+def study(folder: Path) -> studies.Study:
+    return studies.open_study(folder)
+
+
+def test_options_are_those_of_a_study() -> None:
+    assert set(get_type_hints(Options)) == set(StudyConfig.model_fields) - {"dataset"}
+
+
+def test_a_frame_goes_from_rows_to_records(study: studies.Study) -> None:
+    assert list(study.records["strategy"]) == ["fe", "others", "random"]
+    assert set(study.records["dataset"]) == {"frame"}
+    assert study.records["test_auc"].between(0.4, 1).all()
+    assert study.failed == 0
+    assert study.report.is_file()
+
+
+def test_the_same_call_again_measures_nothing_anew(frame: pd.DataFrame, folder: Path, study: studies.Study) -> None:
+    results = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/result.json")}
+    assert len(results) == 3
+    again = run(pl.from_pandas(frame), folder, strategies=["fe", "others", "random"], tensorboard=True)
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/result.json")} == results
+    pd.testing.assert_frame_equal(again.records, study.records)
+
+
+def test_tables_are_text_in_a_terminal_and_markdown_in_a_notebook(study: studies.Study) -> None:
+    auc = f"{study.records.set_index('strategy')['test_auc']['fe']:.4f}"
+    assert auc in str(study.table1())
+    assert auc in study.table1()._repr_markdown_()
+    assert "Others" in str(study.table2())
+    assert "FE" in str(study.headroom())
+    assert "Random" in str(study.statistics())
+    assert all("AUC" in verdict for verdict in study.verdicts()[:1])
+    assert study._repr_markdown_() == study.table1().to_markdown()
+    assert repr(study) == f"Study({str(study.folder)!r})"
+
+
+def test_figures_are_drawn(study: studies.Study) -> None:
+    for figure in (study.figure3(), study.auc_bytes(), study.plans("frame", "deepfm")):
+        assert figure.axes
+
+
+def test_the_best_plan_is_the_compressed_one_of_the_best_validation_auc(study: studies.Study) -> None:
+    compressed = study.records[study.records["strategy"] != "fe"].set_index("run")
+    best = str(compressed["valid_auc"].idxmax())
+    assert study.best_run() == best
+    assert study.best_plan(model="deepfm") == CompressionPlan.from_json(compressed["plan"][best])
+
+
+def test_a_model_is_taken_away(study: studies.Study, tmp_path: Path, frame: pd.DataFrame) -> None:
+    from autodpq.serving import open_model
+
+    file = study.export(tmp_path / "model.safetensors")
+    probabilities = open_model(file).predict(frame)
+    assert probabilities.shape == (len(frame),)
+    assert len(np.unique(probabilities)) > 10
+
+
+def test_scalars_of_every_run_are_written(study: studies.Study) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    records = study.records.set_index("run")
+    folders = sorted((study.folder / "tensorboard").iterdir())
+    assert len(folders) == 3
+    for folder in folders:
+        record = records.loc[folder.name[-12:]]
+        events = EventAccumulator(str(folder)).Reload()
+        (test_auc,) = events.Scalars("result/test_auc")
+        assert test_auc.value == pytest.approx(record["test_auc"])
+        if record["trials"]:
+            assert [event.step for event in events.Scalars("trial/bytes")] == list(range(record["trials"]))
+            best = [event.value for event in events.Scalars("trial/best_valid_auc")]
+            assert best == sorted(best) and best[-1] == pytest.approx(record["valid_auc"])
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda study: study.figure3(model="pnm"), "model: .* has no run of 'pnm'"),
+        (lambda study: study.best_plan(dataset="fram"), "dataset: .* has no run of 'fram'; did you mean 'frame'"),
+        (lambda study: study.export("model.bin"), "model.bin"),
+    ],
+)
+def test_what_a_study_has_not(study: studies.Study, ask: Any, message: str) -> None:
+    with pytest.raises(AutoDPQError, match=message):
+        ask(study)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sedes": 2}, "unknown option 'sedes'; did you mean 'seeds'"),
+        ({"seeds": 0}, "--seeds: 0 given"),
+        ({"strategies": ["randm"]}, "unknown strategy 'randm'"),
+        ({"dataset": 3}, "dataset: int given"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(AutoDPQError, match=message):
+        studies.run(**{"out": tmp_path / "study", "show_progress": False, **options})
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_folder_without_a_study(tmp_path: Path) -> None:
+    with pytest.raises(AutoDPQError, match="no study folder"):
+        studies.open_study(tmp_path)
+
+
+def test_frames_of_all_kinds_are_the_same_rows(frame: pd.DataFrame, tmp_path: Path) -> None:
+    path = keep_frame(frame, tmp_path)
+    written = path.stat().st_mtime_ns
+    for other in (pl.from_pandas(frame), pa.Table.from_pandas(frame, preserve_index=False)):
+        assert keep_frame(other, tmp_path) == path
+    assert path.stat().st_mtime_ns == written
+    assert pl.read_parquet(path).equals(pl.from_pandas(frame))
+
+
+def test_another_frame_needs_another_folder(frame: pd.DataFrame, tmp_path: Path) -> None:
+    kept = keep_frame(frame, tmp_path).read_bytes()
+    with pytest.raises(AutoDPQError, match="holds other rows"):
+        keep_frame(frame.head(10), tmp_path)
+    assert (tmp_path / "frame.parquet").read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (pd.DataFrame({"a": [1, "x"]}, dtype=object), "dataset: a column of the frame cannot be kept"),
+        ([[1, 2]], "dataset: list given"),
+    ],
+)
+def test_a_frame_that_cannot_be_kept(bad: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(AutoDPQError, match=message):
+        keep_frame(bad, tmp_path / "study")
+    assert not (tmp_path / "study").exists()
+
+
+def test_importing_studies_is_light() -> None:
+    code = "import sys, studies; print(sorted({'torch', 'pandas', 'rich'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
