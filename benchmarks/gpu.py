@@ -4,7 +4,7 @@
 
 DeepFM by the paper's recipe, from nothing: FE, a plan of (K, D) = (32, 8) and AutoDPQ's first-order search over 9
 candidates, at the recipe's batch size and at a large one; then FE on generated rows with tables of up to ten million
-rows. GPU and CPU, compiled and not, take turns, round after round. Timed is an epoch, its evaluation on two batches
+rows. GPU and CPU take turns, round after round; nothing is compiled. Timed is an epoch, its evaluation on two batches
 included, over its steps; the CPU has one thread, as in a study. Writes docs/benchmarks/cuda.csv.
 """
 
@@ -35,7 +35,7 @@ PATH = Path(__file__).parents[1] / "docs" / "benchmarks" / "cuda.csv"
 BATCHES = (2048, 32_768)
 VOCABULARIES = (100_000, 10_000_000)
 GENERATED_ROWS = 400_000
-VARIANTS = (("cuda", False), ("cpu", False), ("cpu", True))
+DEVICES = ("cuda", "cpu")
 
 Rows = tuple[tuple[Field, ...], Samples, Samples]
 
@@ -56,13 +56,12 @@ def generated_rows(vocabulary: int) -> Rows:
     return fields, samples, samples
 
 
-def measure(rows: Rows, device: str, compiled: bool, batch: int, kinds: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def measure(rows: Rows, device: str, batch: int, kinds: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     """One epoch of each kind."""
     fields, train, valid = rows
     few = Samples(valid.ids[: 2 * batch], valid.labels[: 2 * batch])
     recipe = replace(find_recipe("paper"), batch_size=batch)
-    trainer = Trainer(fields, DeepFM, recipe, 0, torch.device(device), train, few, compiled=compiled)
-    assert trainer.compiled == compiled, trainer.compilation
+    trainer = Trainer(fields, DeepFM, recipe, 0, torch.device(device), train, few)
     for kind in kinds:
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
@@ -73,7 +72,6 @@ def measure(rows: Rows, device: str, compiled: bool, batch: int, kinds: tuple[st
             "optimizer": trainer.optimizer,
             "batch": batch,
             "device": device_name(trainer.device),
-            "compiled": compiled,
             "ms_per_step": round(1000 * batch / speed, 3),
             "samples_per_second": round(speed),
             "peak_mib": round(torch.cuda.max_memory_allocated() / 2**20, 1) if device == "cuda" else None,
@@ -96,15 +94,15 @@ def main() -> None:
     with torch_settings():
         for number in range(-1, options.rounds):
             for data, samples, batch, kinds in parts:
-                for device, compiled in VARIANTS if batch == BATCHES[0] else VARIANTS[:2]:
-                    for row in measure(samples, device, compiled, batch, kinds):
+                for device in DEVICES:
+                    for row in measure(samples, device, batch, kinds):
                         if number >= 0:  # the first round warms up
                             rows.append({"round": number, "data": data, **row, **where})
                             print(rows[-1], flush=True)
+            pd.DataFrame(rows).to_csv(options.out, index=False)
     frame = pd.DataFrame(rows)
-    frame.to_csv(options.out, index=False)
     index = ["data", "table_rows", "batch", "kind"]
-    print(frame.pivot_table("ms_per_step", index, ["device", "compiled"], "median", sort=False).to_string())
+    print(frame.pivot_table("ms_per_step", index, "device", "median", sort=False).to_string())
     print(frame.pivot_table("peak_mib", index, "device", "max", sort=False).to_string())
 
 

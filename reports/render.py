@@ -68,7 +68,7 @@ class Grid:
     text_columns: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Table:
     """Grids to read and the tidy rows behind them.
 
@@ -84,8 +84,8 @@ class Table:
     records: tuple[Mapping[str, object], ...]
     empty: str = "Nothing to show."
 
-    def __str__(self) -> str:
-        return self.to_text()
+    def __repr__(self) -> str:
+        return self.to_text()  # what a terminal shows
 
     def _repr_markdown_(self) -> str:
         return self.to_markdown()  # what a notebook shows
@@ -117,9 +117,11 @@ class Table:
         from rich.console import Console
 
         stream = io.StringIO()
-        Console(file=stream, width=TEXT_WIDTH, color_system=None, force_terminal=False, emoji=False).print(
-            self.to_rich()
+        # In a notebook, rich would show it there and leave the stream empty.
+        console = Console(
+            file=stream, width=TEXT_WIDTH, color_system=None, force_terminal=False, force_jupyter=False, emoji=False
         )
+        console.print(self.to_rich())
         return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()).rstrip() + "\n"
 
 

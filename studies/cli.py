@@ -110,7 +110,7 @@ def run(
     split_column: SplitColumn = None,
     time_column: TimeColumn = None,
     config: Annotated[
-        Path | None, typer.Option(help="TOML file of these options and of [options.STRATEGY]; the command line wins.")
+        Path | None, typer.Option(help="TOML file of these options and of \\[options.STRATEGY]; the command line wins.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the study; the same command again does what is missing.")] = (
         DEFAULT_OUT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -251,7 +252,10 @@ def run(
     if unknown is not None:
         raise AutoDPQError(f"unknown option {unknown!r}{nearest(unknown, Options.__annotations__)}")
     source = str(dataset) if isinstance(dataset, str | Path) else str(keep_frame(dataset, folder))
-    return run_and_report({"dataset": source, **options}, folder, Console(emoji=False, quiet=not show_progress))
+    # In a notebook: plain lines. Its output says that it is a terminal, and would show every frame of the bar.
+    own = None if sys.stdout is sys.__stdout__ else False
+    console = Console(emoji=False, quiet=not show_progress, force_jupyter=False, force_terminal=own)
+    return run_and_report({"dataset": source, **options}, folder, console)
 
 
 def run_and_report(values: Mapping[str, Any], out: Path, console: Console) -> Study:

@@ -112,7 +112,10 @@ def _arrow(path: Path, **options: object) -> tuple[pa.Schema, Iterator[pa.Record
 
 def _arrow_schema(path: Path) -> pa.Schema:
     try:
-        return _arrow(path)[0]
+        schema, _ = _arrow(path)
+        # Decoded when they are asked for, and perhaps no UTF-8.
+        _ = schema.names, [getattr(column.type, "tz", None) for column in schema]
+        return schema
     except _DAMAGED as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise AutoDPQError(f"{path}: cannot be read: {error.strerror or error}") from None
