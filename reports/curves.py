@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from reports.names import in_order
 from reports.results import RunResult
 
 Floats = NDArray[np.float64]
@@ -71,6 +72,16 @@ def mean_curve(curves: Sequence[tuple[Floats, Floats]]) -> MeanCurve | None:
     grid = grid[grid >= start]
     values = np.stack([y[np.searchsorted(x, grid, side="right") - 1] for x, y in curves])
     return MeanCurve(grid, values.mean(axis=0), values.min(axis=0), values.max(axis=0))
+
+
+def strategy_curves(runs: Sequence[RunResult]) -> dict[str, MeanCurve]:
+    """The mean curve of each strategy that has one, in the order in which strategies are shown."""
+    curves = {}
+    for strategy in in_order(run.strategy for run in runs):
+        curve = mean_curve([run_curve(run) for run in runs if run.strategy == strategy])
+        if curve is not None:
+            curves[strategy] = curve
+    return curves
 
 
 def auc_range(curves: Iterable[MeanCurve], printed: Mapping[str, Sequence[tuple[float, float]]]) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reports import paper
-from reports.curves import SMALLEST_SPAN, MeanCurve, auc_range, mean_curve, run_curve
+from reports.curves import SMALLEST_SPAN, MeanCurve, auc_range, strategy_curves
 from reports.names import OURS, display_name, in_order
 from reports.results import StudyResults
 from reports.stats import deviation, mean
@@ -34,11 +34,7 @@ def figure3(study: StudyResults, dataset: str, model: str) -> Figure | None:
     from matplotlib.figure import Figure
 
     runs = study.runs_of(dataset, model)
-    curves = {}
-    for strategy in in_order(run.strategy for run in runs):
-        curve = mean_curve([run_curve(run) for run in runs if run.strategy == strategy])
-        if curve is not None:
-            curves[strategy] = curve
+    curves = strategy_curves(runs)
     if not curves:
         return None
     printed = paper.figure3_curves(dataset, model)

@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.utils.deterministic
@@ -52,13 +53,14 @@ def torch_settings() -> Iterator[None]:
 def _deterministic() -> Iterator[None]:
     """Torch's deterministic mode; what a model of one's own calls that has none is told of, and goes on."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS promises nothing
-    mode, fills = torch.get_deterministic_debug_mode(), torch.utils.deterministic.fill_uninitialized_memory
+    filling: Any = torch.utils.deterministic  # whose one attribute torch sets at run time, unknown to checkers
+    mode, fills = torch.get_deterministic_debug_mode(), filling.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # it finds mistakes, at the cost of a kernel per tensor
+    filling.fill_uninitialized_memory = False  # it finds mistakes, at the cost of a kernel per tensor
     try:
         yield
     finally:
-        torch.utils.deterministic.fill_uninitialized_memory = fills
+        filling.fill_uninitialized_memory = fills
         torch.set_deterministic_debug_mode(mode)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 from reports import paper
-from reports.curves import SMALLEST_SPAN, MeanCurve, auc_range, mean_curve, run_curve
+from reports.curves import SMALLEST_SPAN, MeanCurve, auc_range, strategy_curves
 from reports.figures import format_bytes
 from reports.names import display_name, in_order
 from reports.page.drawing import (
@@ -122,11 +122,7 @@ def _mean_mark(frame: Frame, shape: str, color: str, values: Mapping[str, Sequen
 def figure3_chart(study: StudyResults, dataset: str, model: str) -> Chart | None:
     """Test AUC of the incumbent by time in units of FE's training time; None where no run has a curve."""
     runs = study.runs_of(dataset, model)
-    curves: dict[str, MeanCurve] = {}
-    for strategy in in_order(run.strategy for run in runs):
-        curve = mean_curve([run_curve(run) for run in runs if run.strategy == strategy])
-        if curve is not None:
-            curves[strategy] = curve
+    curves = strategy_curves(runs)
     if not curves:
         return None
     printed = paper.figure3_curves(dataset, model)
