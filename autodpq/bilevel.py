@@ -93,11 +93,11 @@ def alpha_gradient(
     embedding = supernet_of(network)
     ids, labels = valid
     # Running statistics move once per batch, in the step that is really taken.
-    sparse, embedding.tracking = embedding.sparse_gradients, False
+    sparse, mixture, embedding.tracking = embedding.sparse_gradients, embedding.mixture, False
     try:
         if xi:
-            # A gradient that is differentiated once more is dense.
-            embedding.sparse_gradients = False
+            # A gradient that is differentiated once more is dense, and made of operations that have a second one.
+            embedding.sparse_gradients, embedding.mixture = False, None
             return _unrolled_gradient(network, train, valid, xi)
         # The way back to tables and centroids is not gone.
         _differentiate(network, alpha=True, weights=False)
@@ -112,7 +112,7 @@ def alpha_gradient(
         loss = nn.functional.binary_cross_entropy_with_logits(logits, labels[rare], reduction="sum") / len(labels)
         return torch.autograd.grad(loss, embedding.alpha)[0]
     finally:
-        embedding.sparse_gradients, embedding.tracking = sparse, True
+        embedding.sparse_gradients, embedding.mixture, embedding.tracking = sparse, mixture, True
 
 
 def _unrolled_gradient(

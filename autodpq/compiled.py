@@ -86,8 +86,13 @@ def why_not(device: torch.device) -> str | None:
     """Why nothing can be compiled for a device; None if it can."""
     if device.type != "cpu":
         return f"steps on {device.type} are not compiled"
-    compilers = (os.environ.get("CXX"), "g++", "clang++", "c++")
-    return None if any(map(shutil.which, filter(None, compilers))) else "there is no C++ compiler (g++ or clang++)"
+    return None if compiler() else "there is no C++ compiler (g++ or clang++)"
+
+
+def compiler() -> str | None:
+    """The path of the C++ compiler; None where there is none."""
+    names = filter(None, (os.environ.get("CXX"), "g++", "clang++", "c++"))
+    return next(filter(None, map(shutil.which, names)), None)
 
 
 def compile_step(

@@ -211,6 +211,10 @@ class Quantizers(nn.Module):
         assert isinstance(group, QuantizerGroup)
         return group, place, column
 
+    def keys(self) -> list[Tensor]:
+        """The centroids that encode, by group, float [fields, candidates, K, X] each."""
+        return [group.keys for group in self.groups if isinstance(group, QuantizerGroup)]
+
     def centroids(self, field: int, candidate: int = 0) -> Tensor:
         """The centroids that decode, float [K, X], a view."""
         group, place, column = self.group(field, candidate)

@@ -118,20 +118,30 @@ class Embedding(nn.Module, ABC):
         if not len(positions):
             none = self.raw if merge is None else self.raw.detach()
             return gather(self.table, direct, positions, none[:0], merge)
-        columns = self.quantized_index[columns]
+        rare = flat.flatten()[positions] - self.n_direct
+        rows = self.embed_rare(rare, self.quantized_index[columns], merge)
+        return gather(self.table, direct, positions, rows, merge)
+
+    def embed_rare(self, rare: Tensor, columns: Tensor, merge: Merge | None) -> Tensor:
+        """Embeddings of a batch's rare values, float [n, X].
+
+        Args:
+            rare: integer [n], their numbers among the raw rows.
+            columns: int64 [n], the quantized field of each, rising.
+            merge: What :meth:`merge` makes of the batch.
+        """
+        assert self.raw is not None
         counts = torch.bincount(columns, minlength=len(self.quantized))
         tiles = (counts + (TILE - 1)) // TILE
         fields = torch.repeat_interleave(tiles)
         shift = (tiles.cumsum(0) - tiles) * TILE - (counts.cumsum(0) - counts)
-        slots = torch.arange(len(columns), device=flat.device) + shift[columns]
+        slots = torch.arange(len(columns), device=columns.device) + shift[columns]
         # What fills a tile up is a row of the batch; its output is dropped, so that nothing is added to its gradient.
-        rare = flat.flatten()[positions] - self.n_direct
         filled = rare[:1].repeat(len(fields) * TILE)
         filled[slots] = rare
         filled = filled.view(-1, TILE)
         raw_rows = gather(self.raw, filled, merge=None if merge is None else Merge.of(filled))
-        rows = self.quantize(raw_rows, fields, counts)
-        return gather(self.table, direct, positions, rows.flatten(0, 1)[slots], merge)
+        return self.quantize(raw_rows, fields, counts).flatten(0, 1)[slots]
 
     @contextmanager
     def settled(self) -> Iterator[None]:

@@ -115,9 +115,14 @@ class Trainer:
             AutoDPQError: A candidate is not ``DPQ``, or its D does not divide X.
         """
         recipe, first_order = self.recipe, self.model.first_order
-        return self._network(
-            lambda: SupernetEmbedding(self.fields, space, recipe.embedding_dim, first_order, recipe.quantizer, scale)
-        )
+
+        def make_embedding() -> SupernetEmbedding:
+            made = SupernetEmbedding(self.fields, space, recipe.embedding_dim, first_order, recipe.quantizer, scale)
+            if self.compiled:
+                made.compile_mixture()
+            return made
+
+        return self._network(make_embedding)
 
     def start(self, network: Network, pretrained: Mapping[str, Tensor] | None) -> None:
         """Starts a network from the pretrained one's weights, or leaves it as drawn; centroids by k-means on its rows.
