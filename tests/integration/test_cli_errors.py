@@ -292,7 +292,7 @@ def test_failed_runs_are_told_and_the_others_go_on(call_here: Call, tmp_path: Pa
     assert done.code == 1 and done.err == ""
     assert "random: failed: no trial is complete: TrainingError: the trial took longer than its 1e-09 s" in done.out
     assert "1 of 2 runs failed; the notes below the table say why" in done.out
-    for command, told in (("status", "2 of 2 runs that were begun are done, 1 of them failed"), ("report", "failed")):
+    for command, told in (("status", "2 of 2 runs are done, 1 of them failed"), ("report", "failed")):
         done = call_here(command, tmp_path / "study")
         assert done.code == 0 and told in done.out, done
 
