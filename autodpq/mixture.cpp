@@ -26,6 +26,108 @@ inline float exp_of_negative(float x) {
     return x < -87.0f ? 0.0f : p * power;
 }
 
+// One candidate's quantization (Eq. 1). Loops over centroids are short: a number of them that is known beforehand keeps
+// what they compute in registers.
+struct Candidate {
+    int64_t n, X, D, K;
+    float scale;              // of the inner products in the scores
+    const float* rows;        // [n, X]
+    const float* transposed;  // [X, K]
+    const float* bias;        // [D, K], of the scores
+};
+
+// Weights of the centroids, [n, D, K], and quantized rows, [n, X].
+template <int64_t FIXED>
+void quantize_rows(const Candidate& c, float* softmax, float* quantized) {
+    const int64_t K = FIXED ? FIXED : c.K, S = c.X / c.D;
+    for (int64_t part = 0; part < c.n * c.D; ++part) {
+        const int64_t d = part % c.D;
+        const float* row = c.rows + part * S;
+        const float* q = c.transposed + d * S * K;
+        float* w = softmax + part * K;
+        std::memcpy(w, c.bias + d * K, K * sizeof(float));
+        for (int64_t s = 0; s < S; ++s) {
+            const float r = row[s] * c.scale;
+#pragma omp simd
+            for (int64_t k = 0; k < K; ++k) w[k] += r * q[s * K + k];
+        }
+        float best = w[0], sum = 0.0f;
+#pragma omp simd reduction(max : best)
+        for (int64_t k = 0; k < K; ++k) best = w[k] > best ? w[k] : best;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t k = 0; k < K; ++k) {
+            w[k] = exp_of_negative(w[k] - best);
+            sum += w[k];
+        }
+        const float share = 1.0f / sum;
+#pragma omp simd
+        for (int64_t k = 0; k < K; ++k) w[k] *= share;
+        for (int64_t s = 0; s < S; ++s) {
+            float value = 0.0f;
+#pragma omp simd reduction(+ : value)
+            for (int64_t k = 0; k < K; ++k) value += w[k] * q[s * K + k];
+            quantized[part * S + s] = value;
+        }
+    }
+}
+
+// Gradients by the centroids, [X, K], and the rows, [n, X], from that of the quantized rows, [n, X]. Both are added to.
+template <int64_t FIXED>
+void quantize_gradients(const Candidate& c, const float* softmax, const float* inward, bool euclidean, float* scratch,
+                        float* by_keys, float* by_rows) {
+    const int64_t K = FIXED ? FIXED : c.K, S = c.X / c.D;
+    for (int64_t part = 0; part < c.n * c.D; ++part) {
+        const int64_t d = part % c.D;
+        const float* row = c.rows + part * S;
+        const float* in = inward + part * S;
+        const float* w = softmax + part * K;
+        const float* q = c.transposed + d * S * K;
+        float* dq = by_keys + d * S * K;
+        float* dw = scratch;
+        std::memset(dw, 0, K * sizeof(float));
+        for (int64_t s = 0; s < S; ++s) {
+            const float value = in[s];
+#pragma omp simd
+            for (int64_t k = 0; k < K; ++k) dw[k] += value * q[s * K + k];
+        }
+        float average = 0.0f;
+#pragma omp simd reduction(+ : average)
+        for (int64_t k = 0; k < K; ++k) average += w[k] * dw[k];
+#pragma omp simd
+        for (int64_t k = 0; k < K; ++k) dw[k] = w[k] * (dw[k] - average) * c.scale;
+        for (int64_t s = 0; s < S; ++s) {
+            const float value = in[s], r = row[s], own = euclidean ? 1.0f : 0.0f;
+            float back = 0.0f;
+#pragma omp simd reduction(+ : back)
+            for (int64_t k = 0; k < K; ++k) {
+                dq[s * K + k] += w[k] * value + dw[k] * (r - own * q[s * K + k]);
+                back += dw[k] * q[s * K + k];
+            }
+            by_rows[part * S + s] += back;
+        }
+    }
+}
+
+template <typename... Arguments>
+void quantize(const Candidate& c, Arguments... arguments) {
+    switch (c.K) {
+        case 8: return quantize_rows<8>(c, arguments...);
+        case 16: return quantize_rows<16>(c, arguments...);
+        case 32: return quantize_rows<32>(c, arguments...);
+        default: return quantize_rows<0>(c, arguments...);
+    }
+}
+
+template <typename... Arguments>
+void differentiate(const Candidate& c, Arguments... arguments) {
+    switch (c.K) {
+        case 8: return quantize_gradients<8>(c, arguments...);
+        case 16: return quantize_gradients<16>(c, arguments...);
+        case 32: return quantize_gradients<32>(c, arguments...);
+        default: return quantize_gradients<0>(c, arguments...);
+    }
+}
+
 }  // namespace
 
 extern "C" {
@@ -77,36 +179,8 @@ void mix(const Shape* shape, float* mixed) {
                 for (int64_t x = 0; x < X; ++x)
                     for (int64_t k = 0; k < K; ++k)
                         bias[x / S * K + k] -= shape->inverse_temperature * transposed[x * K + k] * transposed[x * K + k];
-            for (int64_t i = 0; i < n; ++i) {
-                for (int64_t d = 0; d < D; ++d) {
-                    float* w = softmax + (i * D + d) * K;
-                    const float* row = rows + i * X + d * S;
-                    const float* q = transposed.data() + d * S * K;
-                    std::memcpy(w, bias.data() + d * K, K * sizeof(float));
-                    for (int64_t s = 0; s < S; ++s) {
-                        const float r = row[s] * scale;
-#pragma omp simd
-                        for (int64_t k = 0; k < K; ++k) w[k] += r * q[s * K + k];
-                    }
-                    float best = w[0], sum = 0.0f;
-#pragma omp simd reduction(max : best)
-                    for (int64_t k = 0; k < K; ++k) best = w[k] > best ? w[k] : best;
-#pragma omp simd reduction(+ : sum)
-                    for (int64_t k = 0; k < K; ++k) {
-                        w[k] = exp_of_negative(w[k] - best);
-                        sum += w[k];
-                    }
-                    const float share = 1.0f / sum;
-#pragma omp simd
-                    for (int64_t k = 0; k < K; ++k) w[k] *= share;
-                    for (int64_t s = 0; s < S; ++s) {
-                        float value = 0.0f;
-#pragma omp simd reduction(+ : value)
-                        for (int64_t k = 0; k < K; ++k) value += w[k] * q[s * K + k];
-                        normalised[i * X + d * S + s] = value;
-                    }
-                }
-            }
+            const Candidate one = {n, X, D, K, scale, rows, transposed.data(), bias.data()};
+            quantize(one, softmax, normalised);
             float* mean = shape->mean + place * X;
             float* variance = shape->variance + place * X;
             std::memset(mean, 0, X * sizeof(float));
@@ -161,7 +235,7 @@ void mix_gradients(const Shape* shape, const float* gradient, float* weight_grad
                 arrived[i * X + x] = gradient[i * X + x] * (shape->deviation ? shape->deviation[field * X + x] : 1.0f);
         for (int64_t candidate = 0; candidate < shape->candidates[field]; ++candidate) {
             const int64_t place = field * shape->most + candidate;
-            const int64_t K = shape->centroids[place], D = shape->subspaces[place], S = X / D;
+            const int64_t K = shape->centroids[place], D = shape->subspaces[place];
             float total = 0.0f;
 #pragma omp simd reduction(+ : total)
             for (int64_t j = 0; j < n * X; ++j) total += arrived[j] * normalised[j];
@@ -189,38 +263,9 @@ void mix_gradients(const Shape* shape, const float* gradient, float* weight_grad
                         inward[i * X + x] = factor * (arrived[i * X + x] - sum - normalised[i * X + x] * product);
                 }
                 outward.resize(K);
-                for (int64_t i = 0; i < n; ++i) {
-                    for (int64_t d = 0; d < D; ++d) {  // through the softmax over centroids
-                        const float* w = softmax + (i * D + d) * K;
-                        const float* row = rows + i * X + d * S;
-                        const float* in = inward.data() + i * X + d * S;
-                        const float* q = transposed.data() + d * S * K;
-                        float* dq = key_gradient.data() + d * S * K;
-                        float* dw = outward.data();
-                        std::memset(dw, 0, K * sizeof(float));
-                        for (int64_t s = 0; s < S; ++s) {
-                            const float value = in[s];
-#pragma omp simd
-                            for (int64_t k = 0; k < K; ++k) dw[k] += value * q[s * K + k];
-                        }
-                        float average = 0.0f;
-#pragma omp simd reduction(+ : average)
-                        for (int64_t k = 0; k < K; ++k) average += w[k] * dw[k];
-#pragma omp simd
-                        for (int64_t k = 0; k < K; ++k) dw[k] = w[k] * (dw[k] - average) * scale;
-                        for (int64_t s = 0; s < S; ++s) {
-                            const float value = in[s], r = row[s];
-                            float back = 0.0f;
-#pragma omp simd reduction(+ : back)
-                            for (int64_t k = 0; k < K; ++k) {
-                                const float own = shape->euclidean ? r - q[s * K + k] : r;
-                                dq[s * K + k] += w[k] * value + dw[k] * own;
-                                back += dw[k] * q[s * K + k];
-                            }
-                            row_gradient[i * X + d * S + s] += back;
-                        }
-                    }
-                }
+                const Candidate one = {n, X, D, K, scale, rows, transposed.data(), nullptr};
+                differentiate(one, softmax, inward.data(), shape->euclidean != 0, outward.data(), key_gradient.data(),
+                              row_gradient);
                 float* keys = key_gradients[place];
                 for (int64_t k = 0; k < K; ++k)
                     for (int64_t x = 0; x < X; ++x) keys[k * X + x] += key_gradient[x * K + k];

@@ -113,10 +113,14 @@ class Browser:
         )
         return box[0] + box[2] / 2, box[1] + box[3] / 2
 
+    def settle(self) -> None:
+        """Waits until the page has been drawn, when what listens to a change of media has been told."""
+        self.value("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(0))))")
+
     def hover(self, selector: str) -> None:
         """Moves the mouse onto an element."""
         x, y = self.middle(selector)
-        self.value("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(0))))")
+        self.settle()
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x - 60, y=y - 40)
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
