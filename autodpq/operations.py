@@ -16,8 +16,7 @@ import torch
 from scipy.sparse import csc_array
 from torch import Tensor, nn
 
-
-_FEW = 1024
+_FEW = 1024  # rows of a gradient
 
 
 def zeros(*shape: int) -> Tensor:
