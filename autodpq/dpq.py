@@ -170,6 +170,7 @@ class Quantizers(nn.Module):
     def __init__(self, candidates: Sequence[Sequence[DPQ]], embedding_dim: int, options: QuantizerOptions) -> None:
         super().__init__()
         self.candidates = tuple(tuple(row) for row in candidates)
+        self.options = options
         self.groups = nn.ModuleList()
         self._members: list[list[int]] = []
         self._widths: list[int] = []

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from autodpq.dpq import QuantizerOptions, Quantizers
 from autodpq.errors import AutoDPQError
 from autodpq.kmeans import kmeans_centroids
+from autodpq.mixture import Mixture
 from autodpq.operations import Merge, gather, sum_of_weights, sum_rows, zeros
 from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full, Others
 
@@ -28,6 +29,9 @@ class Embedding(nn.Module, ABC):
     rows and, where a field is quantized, a last row of zeros that stands for every quantized row.
 
     Attributes:
+        quantizers: Of the quantized fields; None where there are none.
+        mixture: The compiled form of :meth:`quantize`, for training in float32 on a CPU; None where tensor operations
+            compute it. It can be differentiated once.
         sparse_gradients: Whether :meth:`merge` merges, so that rows and first-order weights get gradients of the
             batch's rows alone.
 
@@ -51,6 +55,8 @@ class Embedding(nn.Module, ABC):
         self.quantized = tuple(
             column for column, field in enumerate(fields) if isinstance(self.choices[field.name], DPQ)
         )
+        self.quantizers: Quantizers | None = None
+        self.mixture: Mixture | None = None
         self.sparse_gradients = False
         numbering, self.n_direct, self.n_raw = _number_rows(self.fields, self.choices)
         quantized_index = torch.full((len(fields),), -1)
@@ -92,6 +98,18 @@ class Embedding(nn.Module, ABC):
         """
 
     @abstractmethod
+    def mix(self, rows: Tensor, counts: Tensor) -> Tensor:
+        """What :meth:`quantize` gives while training, by :attr:`mixture`.
+
+        Args:
+            rows: float [n, X], raw rows, field by field.
+            counts: int64 [quantized fields], how many each field has.
+
+        Returns:
+            float [n, X].
+        """
+
+    @abstractmethod
     def start_quantizers(self, seed: int) -> None:
         """Starts the centroids by k-means on the raw rows; ``seed`` seeds it."""
 
@@ -122,6 +140,15 @@ class Embedding(nn.Module, ABC):
         rows = self.embed_rare(rare, self.quantized_index[columns], merge)
         return gather(self.table, direct, positions, rows, merge)
 
+    def compile_mixture(self) -> None:
+        """Has rare values quantized by compiled code while training, where that computes what is asked for.
+
+        Raises:
+            AutoDPQError: It cannot be compiled.
+        """
+        if self.quantizers is not None and Mixture.fits(self.quantizers.options):
+            self.mixture = Mixture(self.quantizers)
+
     def embed_rare(self, rare: Tensor, columns: Tensor, merge: Merge | None) -> Tensor:
         """Embeddings of a batch's rare values, float [n, X].
 
@@ -132,6 +159,8 @@ class Embedding(nn.Module, ABC):
         """
         assert self.raw is not None
         counts = torch.bincount(columns, minlength=len(self.quantized))
+        if self.mixture is not None and self.training and _is_compiled_for(self.raw):
+            return self.mix(gather(self.raw, rare, merge=None if merge is None else Merge.of(rare)), counts)
         tiles = (counts + (TILE - 1)) // TILE
         fields = torch.repeat_interleave(tiles)
         shift = (tiles.cumsum(0) - tiles) * TILE - (counts.cumsum(0) - counts)
@@ -212,7 +241,6 @@ class PlanEmbedding(Embedding):
                 raise AutoDPQError(f"field {field.name!r}: the plan has no choice for it")
         super().__init__(fields, plan, embedding_dim, first_order)
         chosen = [self.choices[fields[column].name] for column in self.quantized]
-        self.quantizers: Quantizers | None = None
         if self.quantized:
             dpq = [[choice] for choice in chosen if isinstance(choice, DPQ)]
             self.quantizers = Quantizers(dpq, embedding_dim, options)
@@ -251,6 +279,11 @@ class PlanEmbedding(Embedding):
         quantized: Tensor = self.quantizers(rows, fields)
         return quantized[:, 0]
 
+    def mix(self, rows: Tensor, counts: Tensor) -> Tensor:
+        assert self.mixture is not None and self.quantizers is not None
+        mixed, _, _ = self.mixture(rows, counts, rows.new_ones(len(counts), 1), self.quantizers.keys(), None, None)
+        return mixed
+
     def centroid_norms(self) -> Tensor:
         """Squared norms of the centroids, each as often as it serves a rare value on average: n / K times.
 
@@ -267,6 +300,11 @@ class PlanEmbedding(Embedding):
             rows = self.raw[self.raw_rows(column)]
             centroids = kmeans_centroids(rows, self.quantizers.candidates[number][0], seed)
             self.quantizers.set_centroids(centroids, number)
+
+
+def _is_compiled_for(rows: Tensor) -> bool:
+    """Whether compiled code knows the numbers of a table."""
+    return rows.dtype == torch.float32 and rows.device.type == "cpu"
 
 
 def _number_rows(fields: Sequence[Field], choices: Mapping[str, Choice]) -> tuple[Tensor, int, int]:

@@ -1,8 +1,8 @@
 // The weighted sum of a field's candidates (Eq. 1 to 3) and its gradients, for the few rare rows that a batch holds.
 //
 // Rows lie one after another, field by field. Of every field come its candidates in turn: quantization by a softmax over
-// centroids, BatchNorm over the field's rows, the candidate's weight. Centroids are transposed first, so that the
-// innermost loops run over centroids.
+// centroids, BatchNorm over the field's rows (not for a plan, which has one candidate), the candidate's weight. Centroids
+// are transposed first, so that the innermost loops run over centroids.
 
 #include <cmath>
 #include <cstdint>
@@ -141,6 +141,7 @@ struct Shape {
     const float* const* keys;     // [fields, most] to [K, X]
     float inverse_temperature;
     int64_t euclidean;            // 1: minus squared distances; 0: inner products
+    int64_t normalises;           // 1: BatchNorm
     const float* rows;            // [n, X]
     const float* running_mean;    // [fields, most, X]
     const float* running_variance;
@@ -181,6 +182,13 @@ void mix(const Shape* shape, float* mixed) {
                         bias[x / S * K + k] -= shape->inverse_temperature * transposed[x * K + k] * transposed[x * K + k];
             const Candidate one = {n, X, D, K, scale, rows, transposed.data(), bias.data()};
             quantize(one, softmax, normalised);
+            const float weight = shape->weights[place];
+            if (!shape->normalises) {
+                for (int64_t j = 0; j < n * X; ++j) mixed[j] += weight * normalised[j];
+                softmax += n * D * K;
+                normalised += n * X;
+                continue;
+            }
             float* mean = shape->mean + place * X;
             float* variance = shape->variance + place * X;
             std::memset(mean, 0, X * sizeof(float));
@@ -197,7 +205,6 @@ void mix(const Shape* shape, float* mixed) {
             // One row alone has no variance: its field keeps to the running statistics.
             const float* centre = n < 2 ? shape->running_mean + place * X : mean;
             const float* spread = n < 2 ? shape->running_variance + place * X : variance;
-            const float weight = shape->weights[place];
             for (int64_t x = 0; x < X; ++x) {
                 const float factor = 1.0f / std::sqrt(spread[x] + EPSILON);
                 for (int64_t i = 0; i < n; ++i) {
@@ -247,7 +254,9 @@ void mix_gradients(const Shape* shape, const float* gradient, float* weight_grad
                 transpose(shape->keys[place], transposed.data(), K, X);
                 key_gradient.assign(X * K, 0.0f);
                 inward.resize(n * X);
-                for (int64_t x = 0; x < X; ++x) {  // through BatchNorm
+                if (!shape->normalises)
+                    for (int64_t j = 0; j < n * X; ++j) inward[j] = weight * arrived[j];
+                for (int64_t x = 0; x < (shape->normalises ? X : 0); ++x) {  // through BatchNorm
                     const float* spread = (n < 2 ? shape->running_variance : shape->variance) + place * X;
                     const float factor = weight / std::sqrt(spread[x] + EPSILON);
                     float sum = 0.0f, product = 0.0f;

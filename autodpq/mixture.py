@@ -1,4 +1,4 @@
-"""The weighted sum of candidates as one compiled operation, for searches where there is a compiler.
+"""Quantized rows, and the weighted sum of candidates, as one compiled operation where there is a compiler.
 
 A batch holds some hundred rare rows, each of them quantized by every candidate of its field. As tensor operations
 these are hundreds of small ones, which take longer to call than to compute.
@@ -35,6 +35,7 @@ class _Shape(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("counts", "candidates", "centroids", "subspaces", "keys")),
         ("inverse_temperature", ctypes.c_float),
         ("euclidean", ctypes.c_int64),
+        ("normalises", ctypes.c_int64),
         *(
             (name, ctypes.c_void_p)
             for name in (
@@ -68,14 +69,13 @@ class Mixture:
     """Mixes rare rows by candidates, weights and BatchNorm, with gradients by rows, weights and centroids.
 
     Args:
-        quantizers: All candidates.
-        options: How codes are chosen; :meth:`fits`.
+        quantizers: All candidates; their options are such that :meth:`fits`.
 
     Raises:
         AutoDPQError: It cannot be compiled.
     """
 
-    def __init__(self, quantizers: Quantizers, options: QuantizerOptions) -> None:
+    def __init__(self, quantizers: Quantizers) -> None:
         _library()
         candidates = quantizers.candidates
         groups = list(quantizers.groups)
@@ -92,6 +92,7 @@ class Mixture:
         # How many numbers of weights of centroids a row of each field leaves behind.
         self._real = np.arange(shape[1]) < self.candidates[:, None]
         self.softmax_size = (self.centroids * self.subspaces * self._real).sum(1)
+        options = quantizers.options
         self.inverse_temperature, self.euclidean = 1 / options.temperature, int(options.scores == "euclidean")
 
     @staticmethod
@@ -114,7 +115,7 @@ class Mixture:
         counts: Tensor,
         weights: Tensor,
         keys: Sequence[Tensor],
-        running: tuple[Tensor, Tensor],
+        running: tuple[Tensor, Tensor] | None,
         scaling: tuple[Tensor, Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Mixes rows.
@@ -124,14 +125,20 @@ class Mixture:
             counts: int64 [fields], rows of each.
             weights: float [fields, candidates].
             keys: The centroids of the quantizers' groups.
-            running: Mean and variance for fields of fewer than two rows, float [fields, candidates, X] each.
+            running: Mean and variance for fields of fewer than two rows, float [fields, candidates, X] each; None for
+                candidates that are not normalised.
             scaling: Deviation and mean that results are brought to, float [fields, X] each; None for none.
 
         Returns:
-            float [n, X]; mean and variance of the batch, float [fields, candidates, X] each.
+            float [n, X]; mean and variance of the batch, float [fields, candidates, X] each, zeros where nothing is
+            normalised.
         """
         mixed: tuple[Tensor, Tensor, Tensor] = _Mix.apply(self, rows, counts, weights, running, scaling, *keys)  # type: ignore[no-untyped-call]
         return mixed
+
+
+def _address(pair: tuple[Tensor, Tensor] | None, which: int) -> int | None:
+    return None if pair is None else pair[which].data_ptr()
 
 
 class _Mix(torch.autograd.Function):
@@ -142,7 +149,7 @@ class _Mix(torch.autograd.Function):
         rows: Tensor,
         counts: Tensor,
         weights: Tensor,
-        running: tuple[Tensor, Tensor],
+        running: tuple[Tensor, Tensor] | None,
         scaling: tuple[Tensor, Tensor] | None,
         *groups: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -151,20 +158,19 @@ class _Mix(torch.autograd.Function):
         of_fields = counts.numpy()
         softmax = rows.new_empty(int(of_fields @ mixture.softmax_size))
         normalised = rows.new_empty(int(of_fields @ mixture.candidates), dim)
-        mixed, mean, variance = torch.empty_like(rows), torch.zeros_like(running[0]), torch.zeros_like(running[1])
+        mixed, (mean, variance) = torch.empty_like(rows), rows.new_zeros((2, *weights.shape, dim))
         addresses = mixture.addresses(groups)
-        deviation, shift = scaling if scaling is not None else (None, None)
         ctx.shape = _Shape(
             *weights.shape, dim, counts.data_ptr(), mixture.candidates.ctypes.data, mixture.centroids.ctypes.data,
             mixture.subspaces.ctypes.data, addresses.ctypes.data, mixture.inverse_temperature, mixture.euclidean,
-            rows.data_ptr(), running[0].data_ptr(), running[1].data_ptr(), weights.data_ptr(),
-            None if deviation is None else deviation.data_ptr(), None if shift is None else shift.data_ptr(),
+            int(running is not None), rows.data_ptr(), *(_address(running, which) for which in (0, 1)),
+            weights.data_ptr(), *(_address(scaling, which) for which in (0, 1)),
             softmax.data_ptr(), normalised.data_ptr(), mean.data_ptr(), variance.data_ptr(),
         )  # fmt: skip
         _library().mix(ctypes.byref(ctx.shape), mixed.data_ptr())
         # What the shape points to must live as long as it does; of inputs, autograd sees to their not being changed.
         ctx.save_for_backward(rows, weights, *groups)
-        ctx.kept = counts, softmax, normalised, mean, variance, addresses, deviation, shift, running
+        ctx.kept = counts, softmax, normalised, mean, variance, addresses, scaling, running
         ctx.mixture = mixture
         ctx.mark_non_differentiable(mean, variance)
         return mixed, mean, variance

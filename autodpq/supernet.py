@@ -11,8 +11,6 @@ from autodpq.dpq import QuantizerOptions, Quantizers
 from autodpq.embedding import Embedding
 from autodpq.errors import AutoDPQError
 from autodpq.kmeans import kmeans_centroids
-from autodpq.mixture import Mixture
-from autodpq.operations import Merge, gather
 from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full
 
 BATCH_NORM_MOMENTUM = 0.1
@@ -32,8 +30,6 @@ class SupernetEmbedding(Embedding):
     Attributes:
         temperature: Of the Gumbel-softmax.
         tracking: Whether running statistics move while training.
-        mixture: The compiled form of the weighted sum, for training in float32 on a CPU; None where tensor operations
-            compute it. It can be differentiated once.
 
     Args:
         fields: All fields, in the order of the ids' columns.
@@ -76,13 +72,11 @@ class SupernetEmbedding(Embedding):
         self.scale = scale
         self.temperature = 1.0
         self.tracking = True
-        self.mixture: Mixture | None = None
         self.candidates = tuple(
             tuple(choice for choice in space[fields[column].name] if isinstance(choice, DPQ))
             for column in self.quantized
         )
-        self.options = options
-        self.quantizers = Quantizers(self.candidates, embedding_dim, options)
+        self.quantizers: Quantizers = Quantizers(self.candidates, embedding_dim, options)
         n_fields, most = len(self.candidates), max(map(len, self.candidates))
         no_candidate = torch.zeros(n_fields, most)
         for number, row in enumerate(self.candidates):
@@ -103,25 +97,11 @@ class SupernetEmbedding(Embedding):
             logits = logits - torch.empty_like(logits).exponential_().log()
         return torch.softmax(logits / self.temperature + self.no_candidate, dim=1)
 
-    def compile_mixture(self) -> None:
-        """Has the weighted sum computed by compiled code while training, where that computes what is asked for.
-
-        Raises:
-            AutoDPQError: It cannot be compiled.
-        """
-        if Mixture.fits(self.options):
-            self.mixture = Mixture(self.quantizers, self.options)
-
-    def embed_rare(self, rare: Tensor, columns: Tensor, merge: Merge | None) -> Tensor:
-        assert self.raw is not None
-        compiled = self.raw.dtype == torch.float32 and self.raw.device.type == "cpu"
-        if self.mixture is None or not self.training or not compiled:
-            return super().embed_rare(rare, columns, merge)
-        counts = torch.bincount(columns, minlength=len(self.quantized))
-        rows = gather(self.raw, rare, merge=None if merge is None else Merge.of(rare))
-        keys = self.quantizers.keys()
+    def mix(self, rows: Tensor, counts: Tensor) -> Tensor:
+        assert self.mixture is not None
         scaling = (self.row_deviation, self.row_mean) if self.scale else None
-        mixed, mean, variance = self.mixture(rows, counts, self.weights(), keys, (self.mean, self.variance), scaling)
+        running = self.mean, self.variance
+        mixed, mean, variance = self.mixture(rows, counts, self.weights(), self.quantizers.keys(), running, scaling)
         if self.tracking:
             self._track(mean, variance, counts)
         return mixed

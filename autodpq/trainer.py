@@ -94,7 +94,9 @@ class Trainer:
         embedding.start_rows(recipe.initial_deviation)
         embedding.sparse_gradients = self.optimizer == "lazy-adam"
         network = Network(embedding, model, recipe.embedding_dropout).to(self.device)
-        network.compiled_batch = recipe.batch_size if self.compiled else 0
+        if self.compiled:
+            network.compiled_batch = recipe.batch_size
+            embedding.compile_mixture()
         return network
 
     def build(self, plan: CompressionPlan) -> Network:
@@ -115,14 +117,9 @@ class Trainer:
             AutoDPQError: A candidate is not ``DPQ``, or its D does not divide X.
         """
         recipe, first_order = self.recipe, self.model.first_order
-
-        def make_embedding() -> SupernetEmbedding:
-            made = SupernetEmbedding(self.fields, space, recipe.embedding_dim, first_order, recipe.quantizer, scale)
-            if self.compiled:
-                made.compile_mixture()
-            return made
-
-        return self._network(make_embedding)
+        return self._network(
+            lambda: SupernetEmbedding(self.fields, space, recipe.embedding_dim, first_order, recipe.quantizer, scale)
+        )
 
     def start(self, network: Network, pretrained: Mapping[str, Tensor] | None) -> None:
         """Starts a network from the pretrained one's weights, or leaves it as drawn; centroids by k-means on its rows.

@@ -13,10 +13,11 @@ from autodpq import mixture
 from autodpq.bilevel import alpha_gradient
 from autodpq.compiled import compiler
 from autodpq.dpq import QuantizerOptions
+from autodpq.embedding import PlanEmbedding
 from autodpq.errors import AutoDPQError
 from autodpq.models.deepfm import DeepFM
 from autodpq.network import Network
-from autodpq.plan import DPQ, Field, Full
+from autodpq.plan import DPQ, CompressionPlan, Field, Full
 from autodpq.supernet import SupernetEmbedding
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
@@ -99,6 +100,33 @@ def test_fields_with_few_rows_keep_to_running_statistics(rows: int, seed: int, o
 def test_at_the_papers_temperature_it_picks_the_same_centroids() -> None:
     exact, compiled = both(OPTIONS[0])
     check_same(exact, compiled, ids_of(200, 2), 1e-2)
+
+
+@pytest.mark.parametrize("options", OPTIONS[1:], ids=["inner", "euclidean"])
+@pytest.mark.parametrize("rows", [1, 2, 200])
+def test_a_plan_is_what_tensor_operations_compute(options: QuantizerOptions, rows: int) -> None:
+    torch.manual_seed(0)
+    plan = CompressionPlan({"a": DPQ(32, 8), "b": Full(), "c": DPQ(5, 2), "d": DPQ(2, 8)})
+    exact = PlanEmbedding(FIELDS, plan, X, True, options)
+    with torch.no_grad():
+        for parameter in exact.parameters():
+            parameter.copy_(0.3 * torch.randn(parameter.shape))
+    compiled = copy.deepcopy(exact)
+    compiled.compile_mixture()
+    assert compiled.mixture is not None
+    exact.double()
+    ids = ids_of(rows, rows)
+    direction = torch.randn(rows, len(FIELDS), X)
+    outputs = []
+    for embedding in (exact, compiled):
+        output = embedding.train()(embedding.flatten(ids))
+        (output * direction.to(output.dtype)).sum().backward()
+        outputs.append(output.detach().double())
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-4, atol=1e-5)
+    for (name, weight), other in zip(exact.named_parameters(), compiled.parameters(), strict=True):
+        assert (weight.grad is None) == (other.grad is None), name
+        if weight.grad is not None and other.grad is not None:
+            torch.testing.assert_close(other.grad.double(), weight.grad, rtol=1e-4, atol=1e-5, msg=name)
 
 
 def test_noise_of_the_choice_comes_from_the_same_draws() -> None:

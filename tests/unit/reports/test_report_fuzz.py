@@ -242,7 +242,7 @@ def check_status(study, data):
         one_file_altered(study, data, "study.json", "config.json", "result.json", "trials.jsonl"),
         refused_in_one_line(study),
     ):
-        assert list(status_lines(study))[-1].endswith("runs that were begun are done")
+        assert list(status_lines(study))[-1].endswith("runs are done")
 
 
 def check_resumed(study, data):
