@@ -290,5 +290,6 @@ def open_study(folder: str | Path) -> Study:
         AutoDPQError: The folder is no study, or no run of it has finished.
     """
     study = Study(folder)
-    assert study.records is not None, "it is read"
+    if study.records.empty:
+        raise AutoDPQError(f"{folder}: no run has finished yet")
     return study
