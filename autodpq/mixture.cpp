@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 namespace {
@@ -108,23 +109,14 @@ void quantize_gradients(const Candidate& c, const float* softmax, const float* i
     }
 }
 
-template <typename... Arguments>
-void quantize(const Candidate& c, Arguments... arguments) {
-    switch (c.K) {
-        case 8: return quantize_rows<8>(c, arguments...);
-        case 16: return quantize_rows<16>(c, arguments...);
-        case 32: return quantize_rows<32>(c, arguments...);
-        default: return quantize_rows<0>(c, arguments...);
-    }
-}
-
-template <typename... Arguments>
-void differentiate(const Candidate& c, Arguments... arguments) {
-    switch (c.K) {
-        case 8: return quantize_gradients<8>(c, arguments...);
-        case 16: return quantize_gradients<16>(c, arguments...);
-        case 32: return quantize_gradients<32>(c, arguments...);
-        default: return quantize_gradients<0>(c, arguments...);
+// Calls a function with a number of centroids that is known beforehand, 0 where it is not.
+template <typename Function>
+void with_known(int64_t K, Function function) {
+    switch (K) {
+        case 8: return function(std::integral_constant<int64_t, 8>());
+        case 16: return function(std::integral_constant<int64_t, 16>());
+        case 32: return function(std::integral_constant<int64_t, 32>());
+        default: return function(std::integral_constant<int64_t, 0>());
     }
 }
 
@@ -181,7 +173,7 @@ void mix(const Shape* shape, float* mixed) {
                     for (int64_t k = 0; k < K; ++k)
                         bias[x / S * K + k] -= shape->inverse_temperature * transposed[x * K + k] * transposed[x * K + k];
             const Candidate one = {n, X, D, K, scale, rows, transposed.data(), bias.data()};
-            quantize(one, softmax, normalised);
+            with_known(K, [&](auto known) { quantize_rows<decltype(known)::value>(one, softmax, normalised); });
             const float weight = shape->weights[place];
             if (!shape->normalises) {
                 for (int64_t j = 0; j < n * X; ++j) mixed[j] += weight * normalised[j];
@@ -273,8 +265,10 @@ void mix_gradients(const Shape* shape, const float* gradient, float* weight_grad
                 }
                 outward.resize(K);
                 const Candidate one = {n, X, D, K, scale, rows, transposed.data(), nullptr};
-                differentiate(one, softmax, inward.data(), shape->euclidean != 0, outward.data(), key_gradient.data(),
-                              row_gradient);
+                with_known(K, [&](auto known) {
+                    quantize_gradients<decltype(known)::value>(one, softmax, inward.data(), shape->euclidean != 0,
+                                                               outward.data(), key_gradient.data(), row_gradient);
+                });
                 float* keys = key_gradients[place];
                 for (int64_t k = 0; k < K; ++k)
                     for (int64_t x = 0; x < X; ++x) keys[k * X + x] += key_gradient[x * K + k];

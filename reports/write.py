@@ -31,11 +31,11 @@ _FIGURES: tuple[tuple[str, str, Callable[[StudyResults, str, str], Figure | None
 )
 
 
-def write_report(study: Path) -> list[Path]:
+def write_report(study: Path | StudyResults) -> list[Path]:
     """Writes tables, figures, index.html and a README.md that shows them into ``<study>/report/``.
 
     Args:
-        study: A study folder with at least one finished run.
+        study: A study folder with at least one finished run, or its results.
 
     Returns:
         The files, in the order in which they were written.
@@ -44,8 +44,8 @@ def write_report(study: Path) -> list[Path]:
         AutoDPQError: The study cannot be read (see :func:`reports.load.load_study`), a file of predictions is damaged,
             or a file cannot be written.
     """
-    results = load_study(study)
-    folder = Path(study) / "report"
+    results = study if isinstance(study, StudyResults) else load_study(study)
+    folder = results.folder / "report"
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:

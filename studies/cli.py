@@ -30,8 +30,8 @@ from studies.cli_options import (
     Subspaces,
     Threshold,
     TimeColumn,
-    columns,
     is_given,
+    loading,
     names,
     numbers,
 )
@@ -121,7 +121,7 @@ def run(
     from studies.study import run_and_report
 
     values: dict[str, Any] = {
-        "dataset": dataset,
+        **loading(context),
         "strategies": names(strategies),
         "models": names(models),
         "seeds": seeds,
@@ -146,14 +146,6 @@ def run(
         "mirror": mirror,
         "tensorboard": tensorboard,
         "log_level": log_level,
-        "data_dir": None if data_dir is None else str(data_dir),
-        "cache_dir": None if cache_dir is None else str(cache_dir),
-        "label": label,
-        "fields": columns("--fields", fields),
-        "exclude": columns("--exclude", exclude),
-        "numeric": columns("--numeric", numeric),
-        "split_column": split_column,
-        "time_column": time_column,
     }
     if config is not None:
         given = {name for name in values if is_given(context, name)}
@@ -169,11 +161,9 @@ def run(
 @app.command()
 def report(study: Annotated[Path, typer.Argument(help="Folder of a study.")]) -> None:
     """Write the report of a study anew from its records."""
-    from reports import write_report
-    from studies.study import Study
+    from studies.study import write_report
 
-    write_report(study)
-    _print_report(Console(emoji=False), Study(study))
+    _print_report(Console(emoji=False), write_report(study))
 
 
 def _print_report(console: Console, study: Study) -> None:

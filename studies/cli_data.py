@@ -16,7 +16,7 @@ from studies.cli_options import (
     SplitColumn,
     Threshold,
     TimeColumn,
-    columns,
+    loading,
 )
 
 data_app = typer.Typer(no_args_is_help=True, help="Look at data before anything is trained.")
@@ -24,6 +24,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Look at data before anything 
 
 @data_app.command()
 def inspect(
+    context: typer.Context,
     dataset: Annotated[
         str, typer.Argument(help="A file, a folder of parquet files, a pattern, or a name (list datasets).")
     ],
@@ -41,18 +42,7 @@ def inspect(
     from studies.inspection import inspect_data
     from studies.inspection_table import inspection_table
 
-    loading = {
-        "dataset": dataset,
-        "data_dir": data_dir,
-        "cache_dir": cache_dir,
-        "label": label,
-        "fields": columns("--fields", fields),
-        "exclude": columns("--exclude", exclude),
-        "numeric": columns("--numeric", numeric),
-        "split_column": split_column,
-        "time_column": time_column,
-    }
-    print(inspection_table(inspect_data(loading, threshold)).to_text(), end="")
+    print(inspection_table(inspect_data(loading(context), threshold)).to_text(), end="")
 
 
 @data_app.callback()

@@ -22,8 +22,8 @@ from studies.cli_options import (
     Subspaces,
     Threshold,
     TimeColumn,
-    columns,
     is_given,
+    loading,
     numbers,
 )
 
@@ -67,21 +67,11 @@ def audit(
 
         print(file_audit_text(run if run.is_file() else model_of(run_of(run))))
         return
-    from autodpq.data import dataset_spec, load_dataset
+    from autodpq.data import dataset_spec
     from reports import audit_text
+    from studies.prepared import load_rows
 
-    spec = dataset_spec(dataset)
-    loaded = load_dataset(
-        dataset,
-        data_dir=data_dir,
-        cache_dir=cache_dir,
-        label=label,
-        fields=columns("--fields", fields),
-        exclude=columns("--exclude", exclude) or (),
-        numeric=columns("--numeric", numeric) or (),
-        split_column=split_column,
-        time_column=time_column,
-    )
+    spec, loaded = dataset_spec(dataset), load_rows(loading(context))
     sizes = loaded.fields(spec.threshold if threshold is None else threshold)
     centroids, subspaces = numbers("--K", k) or spec.K, numbers("--D", d) or spec.D
     print(audit_text(loaded.name, sizes, centroids, subspaces, spec.embedding_dim))

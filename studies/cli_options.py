@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -59,6 +59,20 @@ def columns(option: str, text: str | None) -> tuple[str, ...] | None:
     if not all(found) or not found:
         raise AutoDPQError(f"{option}: {text!r} given, names of columns as user,item are needed")
     return found
+
+
+def loading(context: typer.Context) -> dict[str, Any]:
+    """The options of a command that say where rows come from, as :data:`studies.prepared.LOADING` names them.
+
+    Raises:
+        AutoDPQError: Names of columns are not such.
+    """
+    given = context.params
+    return {
+        **{option: given[option] for option in ("dataset", "label", "split_column", "time_column")},
+        **{option: given[option] and str(given[option]) for option in ("data_dir", "cache_dir")},
+        **{option: columns(f"--{option}", given[option]) for option in ("fields", "exclude", "numeric")},
+    }
 
 
 def is_given(context: typer.Context, option: str) -> bool:

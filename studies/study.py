@@ -279,8 +279,18 @@ def run_and_report(values: Mapping[str, Any], out: Path, console: Console) -> St
     config = check_config(values)
     with Progress(console, config.log_level) as progress:
         run_study(config, out, progress)
-    reports.write_report(out)
-    return Study(out)
+    return write_report(out)
+
+
+def write_report(folder: Path) -> Study:
+    """Writes the report of a study from its records; what is computed for it is there for the caller too.
+
+    Raises:
+        AutoDPQError: The folder is no study, a file is damaged, or one cannot be written.
+    """
+    study = Study(folder)
+    reports.write_report(study.results)
+    return study
 
 
 def open_study(folder: str | Path) -> Study:

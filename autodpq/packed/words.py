@@ -18,6 +18,13 @@ AT_LEAST = "at_least"
 _SEEDS = 4  # that two of ten million values share a 64-bit hash under each of them does not happen
 
 
+def _check_ids(words: pl.DataFrame, table: TableSpec) -> None:
+    if words["id"].has_nulls():
+        raise AutoDPQError("has missing values")
+    if not words["id"].is_between(0, table.n_rows - 1).all():
+        raise AutoDPQError(f"has ids outside 0..{table.n_rows - 1}")
+
+
 @dataclass(frozen=True)
 class Words:
     """One field's values by rising hash, so that a value is found by bisection in the numbers.
@@ -43,10 +50,9 @@ class Words:
         Raises:
             AutoDPQError: An id is outside the table, or a value is missing or there twice.
         """
-        if words["value"].has_nulls() or words["id"].has_nulls():
+        if words["value"].has_nulls():
             raise AutoDPQError("has missing values")
-        if not words["id"].is_between(0, table.n_rows - 1).all():
-            raise AutoDPQError(f"has ids outside 0..{table.n_rows - 1}")
+        _check_ids(words, table)
         for seed in range(_SEEDS):
             hashes = words["value"].hash(seed).to_numpy()
             order = np.argsort(hashes)
@@ -92,10 +98,7 @@ class Numbers:
         Raises:
             AutoDPQError: An id is outside the table or missing, or the bins are none.
         """
-        if words["id"].has_nulls():
-            raise AutoDPQError("has missing values")
-        if not words["id"].is_between(0, table.n_rows - 1).all():
-            raise AutoDPQError(f"has ids outside 0..{table.n_rows - 1}")
+        _check_ids(words, table)
         ordered = words.drop_nulls(AT_LEAST).sort(AT_LEAST)
         edges, ids = ordered[AT_LEAST].to_numpy(), ordered["id"].to_numpy().copy()
         rest = words.filter(pl.col(AT_LEAST).is_null())
