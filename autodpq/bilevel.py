@@ -14,6 +14,7 @@ from torch.func import functional_call
 from autodpq.embedding import PlanEmbedding
 from autodpq.errors import AutoDPQError
 from autodpq.network import Network
+from autodpq.operations import Merge
 from autodpq.optimizer import Adam
 from autodpq.recipes import Recipe
 from autodpq.supernet import SupernetEmbedding
@@ -118,22 +119,29 @@ def alpha_gradient(
 def _unrolled_gradient(
     network: Network, train: tuple[Tensor, Tensor], valid: tuple[Tensor, Tensor], xi: float
 ) -> Tensor:
-    """The gradient through one unrolled step of W; alpha then acts on every sample, through the weights."""
+    """The gradient through one unrolled step of W; alpha then acts on every sample, through the weights.
+
+    Of the tables, only the rows of the two batches are there a second time.
+    """
     embedding = supernet_of(network)
     _differentiate(network, alpha=True, weights=True)
-    network.train()
-    trained = {name: value for name, value in network.named_parameters() if name != ALPHA}
-    # BatchNorm's statistics of the model must not move either.
-    moved = {name: value.clone() for name, value in network.named_buffers()}
-    loss = _loss(network, *train, {**trained, **moved}) / len(train[1])
-    gradients = torch.autograd.grad(loss, list(trained.values()), create_graph=True, allow_unused=True)
-    weights = dict(network.named_buffers())
-    for (name, value), gradient in zip(trained.items(), gradients, strict=True):
-        weights[name] = value if gradient is None else value - xi * gradient
-    network.eval()
-    embedding.train()
-    loss = _loss(network, *valid, weights) / len(valid[1])
-    return torch.autograd.grad(loss, embedding.alpha)[0]
+    batches = Merge.of(torch.cat([train[0], valid[0]]))
+    train_places, valid_places = torch.split(batches.places, [len(train[1]), len(valid[1])])
+    with embedding.restricted(batches.rows) as tables:
+        network.train()
+        trained: dict[str, Tensor] = {name: value for name, value in network.named_parameters() if name != ALPHA}
+        trained |= {f"embedding.{name}": table for name, table in tables.items()}
+        # BatchNorm's statistics of the model must not move either.
+        moved = {name: value.clone() for name, value in network.named_buffers()}
+        loss = _loss(network, train_places, train[1], {**trained, **moved}) / len(train[1])
+        gradients = torch.autograd.grad(loss, list(trained.values()), create_graph=True, allow_unused=True)
+        weights = dict(network.named_buffers())
+        for (name, value), gradient in zip(trained.items(), gradients, strict=True):
+            weights[name] = value if gradient is None else value - xi * gradient
+        network.eval()
+        embedding.train()
+        loss = _loss(network, valid_places, valid[1], weights) / len(valid[1])
+        return torch.autograd.grad(loss, embedding.alpha)[0]
 
 
 def _endless(rows: DeviceRows, network: Network, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:

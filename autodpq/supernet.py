@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -155,6 +156,30 @@ class SupernetEmbedding(Embedding):
         step = BATCH_NORM_MOMENTUM * (counts > 1)[:, None, None]
         self.mean.addcmul_(step, batch_mean - self.mean)
         self.variance.addcmul_(step, unbiased - self.variance)
+
+    @contextmanager
+    def restricted(self, rows: Tensor) -> Iterator[dict[str, Tensor]]:
+        """Inside, row numbers are places in ``rows``, for batches that hold no other rows.
+
+        Args:
+            rows: int64 [n], distinct row numbers, rising.
+
+        Yields:
+            By name, what then has to stand in for the weights of that name: a copy of those of ``rows``, which
+            gradients can be computed by.
+        """
+        assert self.raw is not None
+        n_direct = self.n_direct
+        direct, quantized = rows[rows < n_direct], rows[rows >= n_direct]
+        placeholder = rows.new_tensor([n_direct])
+        tables = {"table": self.table[torch.cat([direct, placeholder])], "raw": self.raw[quantized - n_direct]}
+        if self.first_order is not None:
+            tables["first_order"] = self.first_order[rows]
+        self.n_direct = len(direct)
+        try:
+            yield {name: table.detach().requires_grad_() for name, table in tables.items()}
+        finally:
+            self.n_direct = n_direct
 
     @torch.no_grad()
     def start_quantizers(self, seed: int) -> None:

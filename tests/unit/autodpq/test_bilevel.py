@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from autodpq.bilevel import (
     ALPHA,
@@ -214,10 +216,42 @@ def test_alpha_gradient_is_the_same_with_sparse_gradients(xi):
     assert torch.equal(*gradients) and (gradients[0][0].abs() > 1e-6).all()
 
 
+class Largest(TorchDispatchMode):
+    """Notes the most numbers that an operation makes."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        given = {leaf.untyped_storage().data_ptr() for leaf in tree_leaves(args) if isinstance(leaf, torch.Tensor)}
+        for leaf in tree_leaves(made):
+            if isinstance(leaf, torch.Tensor) and leaf.untyped_storage().data_ptr() not in given:
+                self.numbers = max(self.numbers, leaf.numel())
+        return made
+
+
+@pytest.mark.parametrize("xi", [0.0, 0.1])
+@pytest.mark.parametrize("model", [DeepFM, PNN])
+def test_alpha_gradient_makes_nothing_of_the_tables_size(model, xi):
+    fields = (Field("a", 10_000, 5_000), Field("b", 10_000, 5_000))
+    torch.manual_seed(0)
+    space = {field.name: SPACE["a"] for field in fields}
+    embedding = SupernetEmbedding(fields, space, X, model.first_order, QuantizerOptions())
+    embedding.start_rows(1.0)
+    embedding.start_quantizers(0)
+    network = Network(embedding, model(len(fields), X, (5,), 0.1), 0.1)
+    batches = [(embedding.flatten(torch.randint(10_000, (20, 2))), torch.randint(2, (20,)).float()) for _ in range(2)]
+    with Largest() as largest:
+        assert alpha_gradient(network, *batches, xi).abs().sum() > 0
+    # Forty samples of two fields, in tiles of 32 rows, by three candidates.
+    assert 0 < largest.numbers < 10_000
+
+
 @pytest.mark.parametrize("xi", [0.0, 0.1])
 def test_switches_are_set_back_where_the_gradient_fails(monkeypatch, xi):
     network = network_of()
     network.embedding.sparse_gradients = True
+    n_direct = network.embedding.n_direct
 
     def fails(embeddings):
         raise RuntimeError("made to fail")
@@ -226,6 +260,7 @@ def test_switches_are_set_back_where_the_gradient_fails(monkeypatch, xi):
     with pytest.raises(RuntimeError, match="made to fail"):
         alpha_gradient(network, rows_of(network, 24, 1), rows_of(network, 16, 2), xi)
     assert network.embedding.sparse_gradients and network.embedding.tracking
+    assert network.embedding.n_direct == n_direct
 
 
 def test_the_temperature_of_the_choice():
