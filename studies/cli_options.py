@@ -10,34 +10,60 @@ import typer
 
 from autodpq.errors import AutoDPQError
 
+CANDIDATES, DATA, TRAINING, MACHINE, OUTPUT = "Rare values and candidates", "Data", "Training", "Machine", "Output"
+"""The groups of options in the help; what a command is about stands before them."""
+
 Dataset = Annotated[
     str,
     typer.Option(
         help="A name (list datasets); a CSV, CSV.gz, parquet or Arrow file, a folder of parquet files or a pattern as "
-        "'clicks/*.parquet'; module:NAME or file.py:NAME."
+        "'clicks/*.parquet'; module:NAME or file.py:NAME.",
+        rich_help_panel=DATA,
     ),
 ]
-DataDir = Annotated[Path | None, typer.Option(help="Folder of the publisher's files; else $AUTODPQ_DATA.")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder of the publisher's files; else $AUTODPQ_DATA.", rich_help_panel=DATA)
+]
 CacheDir = Annotated[
-    Path | None, typer.Option(help="Folder of encoded data; else $AUTODPQ_CACHE, else ~/.cache/autodpq.")
+    Path | None,
+    typer.Option(help="Folder of encoded data; else $AUTODPQ_CACHE, else ~/.cache/autodpq.", rich_help_panel=DATA),
 ]
-Threshold = Annotated[int | None, typer.Option(help="Values that occur at least so often are frequent.")]
-Label = Annotated[str, typer.Option(help="Label column of one's own data, 0 or 1.")]
+Threshold = Annotated[
+    int | None, typer.Option(help="Values that occur at least so often are frequent.", rich_help_panel=CANDIDATES)
+]
+Label = Annotated[str, typer.Option(help="Label column of one's own data, 0 or 1.", rich_help_panel=DATA)]
 Fields = Annotated[
-    str | None, typer.Option(help="Fields to use, with commas; else all but the label, the split and the time.")
+    str | None,
+    typer.Option(
+        help="Fields to use, with commas; else all but the label, the split and the time.", rich_help_panel=DATA
+    ),
 ]
-Exclude = Annotated[str | None, typer.Option(help="Fields to leave out, with commas; instead of --fields.")]
+Exclude = Annotated[
+    str | None, typer.Option(help="Fields to leave out, with commas; instead of --fields.", rich_help_panel=DATA)
+]
 Numeric = Annotated[
     str | None,
     typer.Option(
         help="Columns of one's own data to be binned by quantiles though their numbers are whole, with commas; decimal "
-        "numbers always are."
+        "numbers always are.",
+        rich_help_panel=DATA,
     ),
 ]
-SplitColumn = Annotated[str | None, typer.Option(help="Column of one's own data: train, valid, test.")]
-TimeColumn = Annotated[str | None, typer.Option(help="Column of one's own data that says when: the newest rows test.")]
-Centroids = Annotated[str | None, typer.Option("--K", help="Numbers of centroids of the candidates, as 8,16,32.")]
-Subspaces = Annotated[str | None, typer.Option("--D", help="Numbers of subspaces of the candidates, as 2,4,8.")]
+SplitColumn = Annotated[
+    str | None, typer.Option(help="Column of one's own data: train, valid, test.", rich_help_panel=DATA)
+]
+TimeColumn = Annotated[
+    str | None,
+    typer.Option(help="Column of one's own data that says when: the newest rows test.", rich_help_panel=DATA),
+]
+Centroids = Annotated[
+    str | None,
+    typer.Option("--K", help="Numbers of centroids of the candidates, as 8,16,32.", rich_help_panel=CANDIDATES),
+]
+Subspaces = Annotated[
+    str | None,
+    typer.Option("--D", help="Numbers of subspaces of the candidates, as 2,4,8.", rich_help_panel=CANDIDATES),
+]
 
 
 def names(text: str) -> tuple[str, ...]:

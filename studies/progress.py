@@ -89,6 +89,7 @@ class Progress:
         self,
         dataset: EncodedDataset,
         fields: Sequence[Field],
+        threshold: int,
         truth: dict[str, str | float] | None,
         trainings: Mapping[str, int],
         finished: Collection[str],
@@ -98,7 +99,8 @@ class Progress:
         head = sum(field.head for field in fields)
         self._say(
             "info",
-            f"{dataset.name}: {len(dataset):,} rows, {len(fields)} fields, {rows:,} values of which {head:,} frequent",
+            f"{dataset.name}: {len(dataset):,} rows, {len(fields)} fields, {rows:,} values, {head:,} of them frequent "
+            f"(in {threshold:,} rows or more)",
         )
         for note in dataset.notes():
             self._say("info", note)

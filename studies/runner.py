@@ -82,7 +82,8 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
         finished = finished_runs()
         context = Context(config, out, workers, mirror, progress)
         trainings = {run.run_id: _trainings(config, run, strategy) for run, _, strategy in runs}
-        progress.start_study(dataset, prepared.fields, prepared.truth, trainings, finished)
+        threshold = runs[0][0].data["threshold"]
+        progress.start_study(dataset, prepared.fields, threshold, prepared.truth, trainings, finished)
         if mirror is not None:
             progress.mirrored(mirror.address)
         if config.tensorboard:

@@ -247,15 +247,19 @@ def run(
     Raises:
         AutoDPQError: An option, the data or the folder cannot be used. A run that fails is none: it is in the records.
     """
+    from studies.config import check_config
+
     folder = Path(out)
     unknown = next((name for name in options if name not in Options.__annotations__), None)
     if unknown is not None:
         raise AutoDPQError(f"unknown option {unknown!r}{nearest(unknown, Options.__annotations__)}")
-    source = str(dataset) if isinstance(dataset, str | Path) else str(keep_frame(dataset, folder))
+    if not isinstance(dataset, str | Path):
+        check_config(options)  # before anything is written
+        dataset = keep_frame(dataset, folder)
     # In a notebook: plain lines. Its output says that it is a terminal, and would show every frame of the bar.
     own = None if sys.stdout is sys.__stdout__ else False
     console = Console(emoji=False, quiet=not show_progress, force_jupyter=False, force_terminal=own)
-    return run_and_report({"dataset": source, **options}, folder, console)
+    return run_and_report({"dataset": str(dataset), **options}, folder, console)
 
 
 def run_and_report(values: Mapping[str, Any], out: Path, console: Console) -> Study:

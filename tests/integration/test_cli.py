@@ -369,6 +369,7 @@ def test_options_of_ray_and_flags_in_both(config_of: Config) -> None:
     config = config_of(text, "--ray-address", "auto", "--cpus-per-trial", "1", "--gpus-per-trial", "0")
     assert (config.executor, config.ray_address, config.cpus_per_trial, config.gpus_per_trial) == ("ray", "auto", 1, 0)
     assert config_of("", "--resplit").resplit
+    assert not config_of(text, "--no-resplit").resplit
 
 
 def test_options_of_strategies_in_the_file_apply_to_those_that_the_command_line_names(config_of: Config) -> None:

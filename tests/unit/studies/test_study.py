@@ -164,6 +164,15 @@ def test_another_frame_needs_another_folder(frame: pd.DataFrame, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    "options", [{"strategies": ["randm"]}, {"seeds": 0}, {"K": [8, 8]}, {"models": ["deepfm", "deepfm"]}]
+)
+def test_a_bad_option_is_refused_before_the_frame_is_written(frame: pd.DataFrame, tmp_path: Path, options: Any) -> None:
+    with pytest.raises(AutoDPQError, match=f"--{next(iter(options))}|randm"):
+        run(frame, tmp_path / "study", **options)
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize(
     ("bad", "message"),
     [
         (pd.DataFrame({"a": [1, "x"]}, dtype=object), "dataset: a column of the frame cannot be kept"),
