@@ -1,14 +1,11 @@
 """What torch's compiler makes faster of a training step, where there is one.
 
-Everything above the embeddings, from dropout to the loss, is one graph with its backward pass, for full batches;
-lazy Adam's update of rows is another. A process compiles each once per model, not once per plan: the embeddings of all
-plans have one shape.
+Everything above the embeddings, from dropout to the loss, is one graph with its backward pass, for full batches. A
+process compiles it once per model, not once per plan: the embeddings of all plans have one shape.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,23 +18,19 @@ from torch import Tensor, nn
 from autodpq.errors import one_line
 from autodpq.head import head_loss
 from autodpq.models.base import CTRModel
+from autodpq.native import compiler
 from autodpq.operations import Dropout
-from autodpq.optimizer import update_rows
+from autodpq.rows import compiled_rows
 
 MIN_ROWS = 250_000
 """With fewer training rows, compiling takes longer than it saves in a search of some dozen trials."""
 
 
 @cache
-def _compiled(function: Callable[..., Any], *, dynamic: bool) -> Callable[..., Any]:
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function's compiled form; made when it is needed, for torch's compiler takes a second to import."""
     # Kernels are called from C++: from Python, calling takes as long as some of them.
-    return torch.compile(function, fullgraph=True, dynamic=dynamic, options={"cpp_wrapper": True})
-
-
-def compiled_update_rows() -> Callable[..., None]:
-    """The compiled form of lazy Adam's update."""
-    return _compiled(update_rows, dynamic=True)
+    return torch.compile(function, fullgraph=True, dynamic=False, options={"cpp_wrapper": True})
 
 
 def _head_gradients(
@@ -61,7 +54,7 @@ def compiled_backward(
             module.draw(len(labels))
     embedded = [embeddings] if first_order is None else [embeddings, first_order]
     parameters = list(model.parameters())
-    gradients = _compiled(_head_gradients, dynamic=False)(
+    gradients = _compiled(_head_gradients)(
         dropout, model, [leaf.detach().requires_grad_() for leaf in embedded], labels, parameters
     )
     for parameter, gradient in zip(parameters, gradients[len(embedded) :], strict=True):
@@ -89,12 +82,6 @@ def why_not(device: torch.device) -> str | None:
     return None if compiler() else "there is no C++ compiler (g++ or clang++)"
 
 
-def compiler() -> str | None:
-    """The path of the C++ compiler; None where there is none."""
-    names = filter(None, (os.environ.get("CXX"), "g++", "clang++", "c++"))
-    return next(filter(None, map(shutil.which, names)), None)
-
-
 def compile_step(
     model: CTRModel, n_fields: int, embedding_dim: int, embedding_dropout: float, batch_size: int, *, lazy: bool
 ) -> Compilation:
@@ -120,11 +107,8 @@ def compile_step(
         torch._dynamo.config.trace_autograd_ops = True
         torch._dynamo.config.recompile_limit = 64  # a process may train many models, recipes and data sets
         compiled_backward(dropout, model.train(), embeddings, first_order, torch.ones(batch_size))
-        for width in ((embedding_dim,), ()) if lazy else ():
-            # Nothing here may be twice the same, or as long as something else by chance: code would count on it.
-            tables, numbers = (torch.ones(5, *width) for _ in range(3)), (torch.ones(()) for _ in range(3))
-            with torch.no_grad():
-                compiled_update_rows()(*tables, torch.arange(2), torch.ones(2, *width), *numbers)
+        if lazy:
+            compiled_rows()
     except Exception as error:  # a compiler may fail in any way; training goes on without it
         return Compilation(time.perf_counter() - begin, one_line(error))
     return Compilation(time.perf_counter() - begin, None)

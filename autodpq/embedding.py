@@ -34,6 +34,7 @@ class Embedding(nn.Module, ABC):
             compute it. It can be differentiated once.
         sparse_gradients: Whether :meth:`merge` merges, so that rows and first-order weights get gradients of the
             batch's rows alone.
+        merging: What merges: tensor operations, or compiled code.
 
     Args:
         fields: All fields, in the order of the ids' columns.
@@ -58,6 +59,7 @@ class Embedding(nn.Module, ABC):
         self.quantizers: Quantizers | None = None
         self.mixture: Mixture | None = None
         self.sparse_gradients = False
+        self.merging: type[Merge] = Merge
         numbering, self.n_direct, self.n_raw = _number_rows(self.fields, self.choices)
         quantized_index = torch.full((len(fields),), -1)
         quantized_index[list(self.quantized)] = torch.arange(len(self.quantized))
@@ -118,7 +120,7 @@ class Embedding(nn.Module, ABC):
         if not (self.sparse_gradients and torch.is_grad_enabled()):
             return None
         tables = (self.table, self.raw, self.first_order)
-        return Merge.of(flat) if any(table is not None and table.requires_grad for table in tables) else None
+        return self.merging.of(flat) if any(table is not None and table.requires_grad for table in tables) else None
 
     def forward(self, flat: Tensor, merge: Merge | None = None) -> Tensor:
         """Embeds row numbers [batch, fields]; gives float [batch, fields, X].
@@ -160,7 +162,7 @@ class Embedding(nn.Module, ABC):
         assert self.raw is not None
         counts = torch.bincount(columns, minlength=len(self.quantized))
         if self.mixture is not None and self.training and _is_compiled_for(self.raw):
-            return self.mix(gather(self.raw, rare, merge=None if merge is None else Merge.of(rare)), counts)
+            return self.mix(gather(self.raw, rare, merge=None if merge is None else self.merging.of(rare)), counts)
         tiles = (counts + (TILE - 1)) // TILE
         fields = torch.repeat_interleave(tiles)
         shift = (tiles.cumsum(0) - tiles) * TILE - (counts.cumsum(0) - counts)
@@ -169,7 +171,7 @@ class Embedding(nn.Module, ABC):
         filled = rare[:1].repeat(len(fields) * TILE)
         filled[slots] = rare
         filled = filled.view(-1, TILE)
-        raw_rows = gather(self.raw, filled, merge=None if merge is None else Merge.of(filled))
+        raw_rows = gather(self.raw, filled, merge=None if merge is None else self.merging.of(filled))
         return self.quantize(raw_rows, fields, counts).flatten(0, 1)[slots]
 
     @contextmanager

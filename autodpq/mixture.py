@@ -7,24 +7,16 @@ these are hundreds of small ones, which take longer to call than to compute.
 from __future__ import annotations
 
 import ctypes
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from autodpq.compiled import compiler
 from autodpq.dpq import QuantizerOptions, Quantizers
-from autodpq.errors import AutoDPQError
-
-_SOURCE = Path(__file__).with_suffix(".cpp")
-# Loops over centroids are told to be vectorised; nothing else is computed in another order than it is written.
-_FLAGS = "-x c++ -std=c++17 -O3 -march=native -fopenmp-simd -fno-math-errno -fno-trapping-math -fPIC -shared".split()
+from autodpq.native import library
 
 
 class _Shape(ctypes.Structure):
@@ -47,22 +39,12 @@ class _Shape(ctypes.Structure):
 
 
 @cache
-def _library() -> ctypes.CDLL:
-    """The compiled source; once per process, for it is made for this very processor."""
-    program = compiler()
-    if program is None:
-        raise AutoDPQError("--compile: there is no C++ compiler (g++ or clang++); choose --compile off")
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "mixture.so"
-        done = subprocess.run([program, *_FLAGS, str(_SOURCE), "-o", str(file)], capture_output=True, text=True)
-        if done.returncode:
-            reason = " ".join(done.stderr.split())[:300]
-            raise AutoDPQError(f"--compile: {program} does not compile {_SOURCE}: {reason}; choose --compile off")
-        library = ctypes.CDLL(str(file))
-    library.mix.argtypes = [ctypes.c_void_p] * 2
-    library.mix_gradients.argtypes = [ctypes.c_void_p] * 5
-    library.mix.restype = library.mix_gradients.restype = None
-    return library
+def _compiled() -> ctypes.CDLL:
+    compiled = library("mixture")
+    compiled.mix.argtypes = [ctypes.c_void_p] * 2
+    compiled.mix_gradients.argtypes = [ctypes.c_void_p] * 5
+    compiled.mix.restype = compiled.mix_gradients.restype = None
+    return compiled
 
 
 class Mixture:
@@ -76,7 +58,7 @@ class Mixture:
     """
 
     def __init__(self, quantizers: Quantizers) -> None:
-        _library()
+        _compiled()
         candidates = quantizers.candidates
         groups = list(quantizers.groups)
         shape = len(candidates), max(map(len, candidates))
@@ -167,7 +149,7 @@ class _Mix(torch.autograd.Function):
             weights.data_ptr(), *(_address(scaling, which) for which in (0, 1)),
             softmax.data_ptr(), normalised.data_ptr(), mean.data_ptr(), variance.data_ptr(),
         )  # fmt: skip
-        _library().mix(ctypes.byref(ctx.shape), mixed.data_ptr())
+        _compiled().mix(ctypes.byref(ctx.shape), mixed.data_ptr())
         # What the shape points to must live as long as it does; of inputs, autograd sees to their not being changed.
         ctx.save_for_backward(rows, weights, *groups)
         ctx.kept = counts, softmax, normalised, mean, variance, addresses, scaling, running
@@ -188,7 +170,7 @@ class _Mix(torch.autograd.Function):
             used = ctx.mixture.used_groups(ctx.kept[0].numpy())
             by_groups = [tensor if number in used else None for number, tensor in enumerate(made)]
             addresses = ctx.mixture.addresses(made)
-        _library().mix_gradients(
+        _compiled().mix_gradients(
             ctypes.byref(ctx.shape),
             gradient.data_ptr(),
             by_weights.data_ptr(),

@@ -60,6 +60,25 @@ class Merge:
         places[keys & 0xFFFFFFFF] = np.cumsum(is_new, dtype=np.int32) - 1
         return cls(torch.from_numpy(numbers[is_new]), torch.from_numpy(places).view(ids.shape))
 
+    def read(self, table: Tensor, ids: Tensor) -> Tensor:
+        """Rows of a table, float [*ids.shape, X]; of a table float [n_rows], float of the ids' shape.
+
+        Args:
+            table: float [n_rows, X], or float [n_rows].
+            ids: integer, the numbers that were merged, or others in their place.
+        """
+        return table.index_select(0, ids.flatten()).view(*ids.shape, *table.shape[1:])
+
+    def add(self, gradient: Tensor, places: Tensor, n_rows: int) -> Tensor:
+        """Sums what arrives at the distinct rows, float [n_rows, X] or [n_rows].
+
+        Args:
+            gradient: float [n, X], or float [n].
+            places: integer [n]; also [n, fields] for a gradient [n], each entry of which is then added for all fields.
+            n_rows: How many rows there are.
+        """
+        return _add_rows(gradient, places, n_rows)
+
     def table_gradient(self, gradient: Tensor, n_rows: int, *, placeholder: bool) -> Tensor:
         """The gradient of a table, sparse, each row once.
 
@@ -72,7 +91,7 @@ class Merge:
         if placeholder:
             rows = rows[: torch.searchsorted(rows, n_rows - 1)]
             places = places.clamp(max=len(rows))
-        values = _add_rows(gradient.reshape(-1, gradient.shape[-1]), places, len(rows) + placeholder)
+        values = self.add(gradient.reshape(-1, gradient.shape[-1]), places, len(rows) + placeholder)
         return _rows_gradient(rows, values[: len(rows)], n_rows)
 
     def weights_gradient(self, gradient: Tensor, n_rows: int) -> Tensor:
@@ -82,7 +101,7 @@ class Merge:
             gradient: float [batch], of the samples' sums.
             n_rows: How many weights there are.
         """
-        return _rows_gradient(self.rows, _add_rows(gradient, self.places, len(self.rows)), n_rows)
+        return _rows_gradient(self.rows, self.add(gradient, self.places, len(self.rows)), n_rows)
 
 
 def _rows_gradient(rows: Tensor, values: Tensor, n_rows: int) -> Tensor:
@@ -143,7 +162,7 @@ class _Gather(torch.autograd.Function):
         ctx.save_for_backward(ids, positions)
         ctx.n_rows = len(table)
         ctx.merge = merge
-        gathered = nn.functional.embedding(ids, table)
+        gathered = nn.functional.embedding(ids, table) if merge is None else merge.read(table, ids)
         if positions is not None:
             assert rows is not None
             gathered.view(-1, table.shape[1])[positions] = rows
@@ -209,7 +228,8 @@ class _SumOfWeights(torch.autograd.Function):
         ctx.save_for_backward(ids)
         ctx.n_rows = len(weights)
         ctx.merge = merge
-        return weights.index_select(0, ids.flatten()).view(ids.shape).sum(1)
+        of_ids = weights.index_select(0, ids.flatten()).view(ids.shape) if merge is None else merge.read(weights, ids)
+        return of_ids.sum(1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:

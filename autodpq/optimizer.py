@@ -124,9 +124,7 @@ class Adam:
 
     def _step_rows(self, state: _State, gradient: Tensor, l2: float) -> None:
         state.step += 1
-        # A copy, and weights that are no parameter: compiled code would know the sizes of a view or parameter, and
-        # be compiled anew for every plan. Numbers that change from step to step are tensors for the same reason.
-        rows, values = gradient._indices()[0].clone(), gradient._values()
+        rows, values = gradient._indices()[0], gradient._values()
         rate, scale = self._rate / (1 - BETA1**state.step), (1 - BETA2**state.step).rsqrt()
         penalty = torch.tensor(l2, device=values.device)
         self._update(state.weights.detach(), state.mean, state.square, rows, values, rate, scale, penalty)

@@ -18,6 +18,7 @@ from autodpq.models.base import CTRModel
 from autodpq.network import Network
 from autodpq.plan import Choice, CompressionPlan, Field, Full, uniform_plan
 from autodpq.recipes import Recipe
+from autodpq.rows import CompiledMerge
 from autodpq.supernet import SupernetEmbedding
 from autodpq.training import DeviceRows, Epoch, FitResult, fit
 from autodpq.trial import Outcome, Prune
@@ -97,6 +98,7 @@ class Trainer:
         if self.compiled:
             network.compiled_batch = recipe.batch_size
             embedding.compile_mixture()
+            embedding.merging = CompiledMerge
         return network
 
     def build(self, plan: CompressionPlan) -> Network:

@@ -12,7 +12,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from autodpq.compiled import compiled_update_rows
 from autodpq.data.dataset import Samples
 from autodpq.embedding import PlanEmbedding
 from autodpq.errors import AutoDPQError
@@ -20,6 +19,7 @@ from autodpq.metrics import Metrics, evaluate_predictions
 from autodpq.network import Network
 from autodpq.optimizer import Adam, update_rows
 from autodpq.recipes import Recipe
+from autodpq.rows import compiled_update_rows
 
 EVALUATION_BATCH = 8192
 CHUNK_BATCHES = 32
@@ -109,7 +109,7 @@ def make_optimizer(network: Network, recipe: Recipe) -> Adam:
     penalised = [weights for weights in (embedding.table, embedding.first_order) if weights is not None]
     known = {id(weights) for weights in penalised}
     rest = [weights for weights in network.parameters() if weights.requires_grad and id(weights) not in known]
-    update = compiled_update_rows() if network.compiled_batch else update_rows
+    update = compiled_update_rows if network.compiled_batch else update_rows
     return Adam(penalised, rest, recipe.learning_rate, recipe.l2, update)
 
 

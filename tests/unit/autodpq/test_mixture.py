@@ -1,21 +1,17 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autodpq import mixture
 from autodpq.bilevel import alpha_gradient
-from autodpq.compiled import compiler
 from autodpq.dpq import QuantizerOptions
 from autodpq.embedding import PlanEmbedding
-from autodpq.errors import AutoDPQError
 from autodpq.models.deepfm import DeepFM
+from autodpq.native import compiler
 from autodpq.network import Network
 from autodpq.plan import DPQ, CompressionPlan, Field, Full
 from autodpq.supernet import SupernetEmbedding
@@ -193,23 +189,3 @@ def test_other_options_are_left_to_tensor_operations(options: QuantizerOptions) 
     embedding = SupernetEmbedding(FIELDS, MIXED, X, False, options)
     embedding.compile_mixture()
     assert embedding.mixture is None
-
-
-def test_a_compiler_that_fails_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    source = tmp_path / "mixture.cpp"
-    source.write_text("not C++")
-    monkeypatch.setattr(mixture, "_SOURCE", source)
-    mixture._library.cache_clear()
-    with pytest.raises(AutoDPQError, match=r"--compile: .* does not compile .*mixture\.cpp: .*; choose --compile off"):
-        mixture._library()
-    monkeypatch.setattr(mixture, "compiler", lambda: None)
-    with pytest.raises(AutoDPQError, match="there is no C"):
-        mixture._library()
-
-
-def test_the_source_compiles_without_a_warning(tmp_path: Path) -> None:
-    program = compiler()
-    assert program is not None
-    command = [program, *mixture._FLAGS, "-Wall", "-Wextra", str(mixture._SOURCE), "-o", str(tmp_path / "made.so")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,43 @@
+"""This package's C++, compiled when it is first needed, for the processor at hand."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from autodpq.errors import AutoDPQError
+
+FOLDER = Path(__file__).parent
+# Loops are told to be vectorised; nothing else is computed in another order than it is written.
+FLAGS = "-x c++ -std=c++17 -O3 -march=native -fopenmp-simd -fno-math-errno -fno-trapping-math -fPIC -shared".split()
+
+
+def compiler() -> str | None:
+    """The path of the C++ compiler; None where there is none."""
+    names = filter(None, (os.environ.get("CXX"), "g++", "clang++", "c++"))
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+@cache
+def library(name: str) -> ctypes.CDLL:
+    """``NAME.cpp`` compiled; once per process.
+
+    Raises:
+        AutoDPQError: There is no compiler, or it fails.
+    """
+    program = compiler()
+    if program is None:
+        raise AutoDPQError("--compile: there is no C++ compiler (g++ or clang++); choose --compile off")
+    source = FOLDER / f"{name}.cpp"
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"{name}.so"
+        done = subprocess.run([program, *FLAGS, str(source), "-o", str(file)], capture_output=True, text=True)
+        if done.returncode:
+            reason = " ".join(done.stderr.split())[:300]
+            raise AutoDPQError(f"--compile: {program} does not compile {source}: {reason}; choose --compile off")
+        return ctypes.CDLL(str(file))
