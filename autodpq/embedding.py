@@ -13,6 +13,7 @@ from autodpq.dpq import QuantizerOptions, Quantizers
 from autodpq.errors import AutoDPQError
 from autodpq.kmeans import kmeans_centroids
 from autodpq.mixture import Mixture
+from autodpq.native import is_known
 from autodpq.operations import Merge, gather, sum_of_weights, sum_rows, zeros
 from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full, Others
 
@@ -161,7 +162,7 @@ class Embedding(nn.Module, ABC):
         """
         assert self.raw is not None
         counts = torch.bincount(columns, minlength=len(self.quantized))
-        if self.mixture is not None and self.training and _is_compiled_for(self.raw):
+        if self.mixture is not None and self.training and is_known(self.raw):
             return self.mix(gather(self.raw, rare, merge=None if merge is None else self.merging.of(rare)), counts)
         tiles = (counts + (TILE - 1)) // TILE
         fields = torch.repeat_interleave(tiles)
@@ -302,11 +303,6 @@ class PlanEmbedding(Embedding):
             rows = self.raw[self.raw_rows(column)]
             centroids = kmeans_centroids(rows, self.quantizers.candidates[number][0], seed)
             self.quantizers.set_centroids(centroids, number)
-
-
-def _is_compiled_for(rows: Tensor) -> bool:
-    """Whether compiled code knows the numbers of a table."""
-    return rows.dtype == torch.float32 and rows.device.type == "cpu"
 
 
 def _number_rows(fields: Sequence[Field], choices: Mapping[str, Choice]) -> tuple[Tensor, int, int]:

@@ -10,6 +10,9 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from autodpq.errors import AutoDPQError
 
 FOLDER = Path(__file__).parent
@@ -21,6 +24,11 @@ def compiler() -> str | None:
     """The path of the C++ compiler; None where there is none."""
     names = filter(None, (os.environ.get("CXX"), "g++", "clang++", "c++"))
     return next(filter(None, map(shutil.which, names)), None)
+
+
+def is_known(tensor: Tensor) -> bool:
+    """Whether compiled code knows a tensor's numbers; it does not those of a network that was turned to double."""
+    return tensor.dtype == torch.float32 and tensor.device.type == "cpu" and tensor.is_contiguous()
 
 
 @cache

@@ -11,7 +11,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from autodpq.native import library
+from autodpq.native import is_known, library
 from autodpq.operations import Merge
 from autodpq.optimizer import BETA1, BETA2, EPSILON, update_rows
 
@@ -34,11 +34,6 @@ def compiled_rows() -> ctypes.CDLL:
     return compiled
 
 
-def _is_known(table: Tensor) -> bool:
-    """Whether a table's numbers are what is compiled; those of a network that was turned to double are not."""
-    return table.dtype == torch.float32 and table.device.type == "cpu" and table.is_contiguous()
-
-
 class CompiledMerge(Merge):
     """The merged row numbers of a batch, and what is read by them, by compiled code."""
 
@@ -46,17 +41,14 @@ class CompiledMerge(Merge):
     def of(cls, ids: Tensor) -> CompiledMerge:
         """Merges the row numbers of a batch, int32 of any shape, on the CPU."""
         ids, n = ids.contiguous(), ids.numel()
-        scratch, rows, places = (
-            torch.empty(2 * n, dtype=torch.int64),
-            torch.empty(n, dtype=torch.int64),
-            ids.new_empty(ids.shape),
-        )
+        scratch, rows = torch.empty(2 * n, dtype=torch.int64), torch.empty(n, dtype=torch.int64)
+        places = ids.new_empty(ids.shape)
         found = compiled_rows().merge(ids.data_ptr(), n, scratch.data_ptr(), rows.data_ptr(), places.data_ptr())
         return cls(rows[:found], places)
 
     def read(self, table: Tensor, ids: Tensor) -> Tensor:
         """Rows of a table; see :meth:`Merge.read`."""
-        if not _is_known(table):
+        if not is_known(table):
             return super().read(table, ids)
         ids = ids.int().contiguous()
         gathered = table.new_empty((*ids.shape, *table.shape[1:]))
@@ -66,14 +58,12 @@ class CompiledMerge(Merge):
 
     def add(self, gradient: Tensor, places: Tensor, n_rows: int) -> Tensor:
         """Sums rows of a gradient at their places; see :meth:`Merge.add`."""
-        if not _is_known(gradient := gradient.contiguous()):
+        if not is_known(gradient := gradient.contiguous()):
             return super().add(gradient, places, n_rows)
         sums = gradient.new_zeros((n_rows, *gradient.shape[1:]))
         n, width = places.numel(), gradient[0].numel()
         places = places.contiguous()
-        compiled_rows().add(
-            gradient.data_ptr(), width, places.data_ptr(), n, n // len(gradient), sums.data_ptr()
-        )  # fmt: skip
+        compiled_rows().add(gradient.data_ptr(), width, places.data_ptr(), n, n // len(gradient), sums.data_ptr())
         return sums
 
 
@@ -81,7 +71,7 @@ def compiled_update_rows(
     table: Tensor, mean: Tensor, square: Tensor, rows: Tensor, gradient: Tensor, rate: Tensor, scale: Tensor, l2: Tensor
 ) -> None:
     """What :func:`autodpq.optimizer.update_rows` does, but for rounding; with its arguments."""
-    if not _is_known(table):
+    if not is_known(table):
         update_rows(table, mean, square, rows, gradient, rate, scale, l2)
         return
     rows, gradient = rows.contiguous(), gradient.contiguous()

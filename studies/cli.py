@@ -18,11 +18,6 @@ from autodpq.errors import AutoDPQError
 from studies.cli_data import data_app
 from studies.cli_models import audit, export, predict
 from studies.cli_options import (
-    CANDIDATES,
-    DATA,
-    MACHINE,
-    OUTPUT,
-    TRAINING,
     CacheDir,
     Centroids,
     DataDir,
@@ -35,10 +30,15 @@ from studies.cli_options import (
     Subspaces,
     Threshold,
     TimeColumn,
+    candidates,
+    data,
     is_given,
     loading,
+    machine,
     names,
     numbers,
+    output,
+    training,
 )
 
 if TYPE_CHECKING:
@@ -73,69 +73,34 @@ def run(
         str, typer.Option(help="Names (list models), module:Class or file.py:Class, with commas.")
     ] = "deepfm",
     seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
-    recipe: Annotated[str, typer.Option(help="Training recipe: paper or strong.", rich_help_panel=TRAINING)] = "paper",
+    recipe: Annotated[str, training(help="Training recipe: paper or strong.")] = "paper",
     trials: Annotated[int | None, typer.Option(help="Trials of each search; else 20, and grid tries all.")] = None,
     trial_timeout: Annotated[
-        float | None,
-        typer.Option(help="Seconds of training after which a trial counts as failed; else no limit."),
+        float | None, typer.Option(help="Seconds of training after which a trial counts as failed; else no limit.")
     ] = None,
     threshold: Threshold = None,
     k: Centroids = None,
     d: Subspaces = None,
-    init: Annotated[
-        str, typer.Option(help="Train plans from the pretrained table, or from scratch.", rich_help_panel=TRAINING)
-    ] = "pretrained",
-    split: Annotated[
-        str | None,
-        typer.Option(help="random, time, column or auto; else the data set's way.", rich_help_panel=DATA),
-    ] = None,
-    resplit: Annotated[bool, typer.Option(help="A split of its own for every seed.", rich_help_panel=DATA)] = False,
-    frequency_scope: Annotated[
-        str, typer.Option(help="Count values over all rows, or over train rows.", rich_help_panel=CANDIDATES)
-    ] = "all",
+    init: Annotated[str, training(help="Train plans from the pretrained table, or from scratch.")] = "pretrained",
+    split: Annotated[str | None, data(help="random, time, column or auto; else the data set's way.")] = None,
+    resplit: Annotated[bool, data(help="A split of its own for every seed.")] = False,
+    frequency_scope: Annotated[str, candidates(help="Count values over all rows, or over train rows.")] = "all",
     optimizer: Annotated[
-        str,
-        typer.Option(
-            help="adam, lazy-adam (the batch's rows of the tables alone), or auto: by the tables' size.",
-            rich_help_panel=TRAINING,
-        ),
+        str, training(help="adam, lazy-adam (the batch's rows of the tables alone), or auto: by the tables' size.")
     ] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=MACHINE)] = "auto",
-    compile: Annotated[
-        str, typer.Option(help="Compile training steps: on, off, or auto, where it pays.", rich_help_panel=MACHINE)
-    ] = "auto",
-    executor: Annotated[
-        str,
-        typer.Option(help="Train trials on this machine (local) or on a Ray cluster (ray).", rich_help_panel=MACHINE),
-    ] = "local",
-    jobs: Annotated[
-        int, typer.Option(help="Processes of this machine that train trials side by side.", rich_help_panel=MACHINE)
-    ] = 1,
-    ray_address: Annotated[
-        str, typer.Option(help="The Ray cluster, as host:port; auto finds one here.", rich_help_panel=MACHINE)
-    ] = "auto",
-    cpus_per_trial: Annotated[
-        float, typer.Option(help="Cores that a trial takes on the Ray cluster.", rich_help_panel=MACHINE)
-    ] = 1,
-    gpus_per_trial: Annotated[
-        float, typer.Option(help="GPUs that a trial takes on the Ray cluster.", rich_help_panel=MACHINE)
-    ] = 0,
+    device: Annotated[str, machine(help="auto, cpu or cuda.")] = "auto",
+    compile: Annotated[str, machine(help="Compile training steps: on, off, or auto, where it pays.")] = "auto",
+    executor: Annotated[str, machine(help="Train trials on this machine (local) or on a Ray cluster (ray).")] = "local",
+    jobs: Annotated[int, machine(help="Processes of this machine that train trials side by side.")] = 1,
+    ray_address: Annotated[str, machine(help="The Ray cluster, as host:port; auto finds one here.")] = "auto",
+    cpus_per_trial: Annotated[float, machine(help="Cores that a trial takes on the Ray cluster.")] = 1,
+    gpus_per_trial: Annotated[float, machine(help="GPUs that a trial takes on the Ray cluster.")] = 0,
     mirror: Annotated[
-        str | None,
-        typer.Option(
-            help="Optuna storage (sqlite:///FILE, postgresql://..., FILE.log) to copy trials to.",
-            rich_help_panel=OUTPUT,
-        ),
+        str | None, output(help="Optuna storage (sqlite:///FILE, postgresql://..., FILE.log) to copy trials to.")
     ] = None,
-    tensorboard: Annotated[
-        bool,
-        typer.Option(help="Write scalars for TensorBoard into OUT/tensorboard.", rich_help_panel=OUTPUT),
-    ] = False,
+    tensorboard: Annotated[bool, output(help="Write scalars for TensorBoard into OUT/tensorboard.")] = False,
     log_level: Annotated[
-        str,
-        typer.Option(
-            help="debug tells every epoch and trial, info every run, warning what goes wrong.", rich_help_panel=OUTPUT
-        ),
+        str, output(help="debug tells every epoch and trial, info every run, warning what goes wrong.")
     ] = "info",
     data_dir: DataDir = None,
     cache_dir: CacheDir = None,
@@ -149,8 +114,7 @@ def run(
         Path | None, typer.Option(help="TOML file of these options and of \\[options.STRATEGY]; the command line wins.")
     ] = None,
     out: Annotated[
-        Path,
-        typer.Option(help="Folder of the study; the same command again does what is missing."),
+        Path, typer.Option(help="Folder of the study; the same command again does what is missing.")
     ] = DEFAULT_OUT,
 ) -> None:
     """Run a study and write its report: every strategy, model and seed that is not done yet."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,60 +11,37 @@ import typer
 
 from autodpq.errors import AutoDPQError
 
-CANDIDATES, DATA, TRAINING, MACHINE, OUTPUT = "Rare values and candidates", "Data", "Training", "Machine", "Output"
-"""The groups of options in the help; what a command is about stands before them."""
+# The groups of options in the help; what a command is about stands before them.
+candidates = partial(typer.Option, rich_help_panel="Rare values and candidates")
+data = partial(typer.Option, rich_help_panel="Data")
+training = partial(typer.Option, rich_help_panel="Training")
+machine = partial(typer.Option, rich_help_panel="Machine")
+output = partial(typer.Option, rich_help_panel="Output")
 
 Dataset = Annotated[
     str,
-    typer.Option(
+    data(
         help="A name (list datasets); a CSV, CSV.gz, parquet or Arrow file, a folder of parquet files or a pattern as "
-        "'clicks/*.parquet'; module:NAME or file.py:NAME.",
-        rich_help_panel=DATA,
+        "'clicks/*.parquet'; module:NAME or file.py:NAME."
     ),
 ]
-DataDir = Annotated[
-    Path | None, typer.Option(help="Folder of the publisher's files; else $AUTODPQ_DATA.", rich_help_panel=DATA)
-]
-CacheDir = Annotated[
-    Path | None,
-    typer.Option(help="Folder of encoded data; else $AUTODPQ_CACHE, else ~/.cache/autodpq.", rich_help_panel=DATA),
-]
-Threshold = Annotated[
-    int | None, typer.Option(help="Values that occur at least so often are frequent.", rich_help_panel=CANDIDATES)
-]
-Label = Annotated[str, typer.Option(help="Label column of one's own data, 0 or 1.", rich_help_panel=DATA)]
-Fields = Annotated[
-    str | None,
-    typer.Option(
-        help="Fields to use, with commas; else all but the label, the split and the time.", rich_help_panel=DATA
-    ),
-]
-Exclude = Annotated[
-    str | None, typer.Option(help="Fields to leave out, with commas; instead of --fields.", rich_help_panel=DATA)
-]
+DataDir = Annotated[Path | None, data(help="Folder of the publisher's files; else $AUTODPQ_DATA.")]
+CacheDir = Annotated[Path | None, data(help="Folder of encoded data; else $AUTODPQ_CACHE, else ~/.cache/autodpq.")]
+Threshold = Annotated[int | None, candidates(help="Values that occur at least so often are frequent.")]
+Label = Annotated[str, data(help="Label column of one's own data, 0 or 1.")]
+Fields = Annotated[str | None, data(help="Fields to use, with commas; else all but the label, the split and the time.")]
+Exclude = Annotated[str | None, data(help="Fields to leave out, with commas; instead of --fields.")]
 Numeric = Annotated[
     str | None,
-    typer.Option(
+    data(
         help="Columns of one's own data to be binned by quantiles though their numbers are whole, with commas; decimal "
-        "numbers always are.",
-        rich_help_panel=DATA,
+        "numbers always are."
     ),
 ]
-SplitColumn = Annotated[
-    str | None, typer.Option(help="Column of one's own data: train, valid, test.", rich_help_panel=DATA)
-]
-TimeColumn = Annotated[
-    str | None,
-    typer.Option(help="Column of one's own data that says when: the newest rows test.", rich_help_panel=DATA),
-]
-Centroids = Annotated[
-    str | None,
-    typer.Option("--K", help="Numbers of centroids of the candidates, as 8,16,32.", rich_help_panel=CANDIDATES),
-]
-Subspaces = Annotated[
-    str | None,
-    typer.Option("--D", help="Numbers of subspaces of the candidates, as 2,4,8.", rich_help_panel=CANDIDATES),
-]
+SplitColumn = Annotated[str | None, data(help="Column of one's own data: train, valid, test.")]
+TimeColumn = Annotated[str | None, data(help="Column of one's own data that says when: the newest rows test.")]
+Centroids = Annotated[str | None, candidates("--K", help="Numbers of centroids of the candidates, as 8,16,32.")]
+Subspaces = Annotated[str | None, candidates("--D", help="Numbers of subspaces of the candidates, as 2,4,8.")]
 
 
 def names(text: str) -> tuple[str, ...]:
