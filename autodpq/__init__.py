@@ -15,21 +15,21 @@ from autodpq.ledger import Ledger, ledger
 from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full, Others, uniform_plan
 
 if TYPE_CHECKING:
-    from autodpq.compression import compress
+    from autodpq.packed.compress import compress
     from autodpq.packed.export import export
     from autodpq.packed.load import load
-    from autodpq.search import AutoDPQ
-    from autodpq.strategy import AskTellStrategy, Strategy, register
-    from autodpq.task import SearchTask
+    from autodpq.search.autodpq import AutoDPQ
+    from autodpq.search.strategy import AskTellStrategy, Strategy, register
+    from autodpq.search.task import SearchTask
     from autodpq.trial import Budget, Space, Trial, best_trial
 
 _LATE = {
-    "AutoDPQ": "autodpq.search",
-    "compress": "autodpq.compression",
+    "AutoDPQ": "autodpq.search.autodpq",
+    "compress": "autodpq.packed.compress",
     "export": "autodpq.packed.export",
     "load": "autodpq.packed.load",
-    "SearchTask": "autodpq.task",
-    **dict.fromkeys(("AskTellStrategy", "Strategy", "register"), "autodpq.strategy"),
+    "SearchTask": "autodpq.search.task",
+    **dict.fromkeys(("AskTellStrategy", "Strategy", "register"), "autodpq.search.strategy"),
     **dict.fromkeys(("Budget", "Space", "Trial", "best_trial"), "autodpq.trial"),
 }
 

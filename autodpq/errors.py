@@ -1,4 +1,12 @@
-"""The project's error class."""
+"""The project's error class, and help for mistyped names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+Thing = TypeVar("Thing")
 
 
 class AutoDPQError(Exception):
@@ -15,3 +23,25 @@ class TrainingError(AutoDPQError):
 def one_line(error: BaseException) -> str:
     """An error's class and message, whatever lines and blanks it has, in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of an error message: the known name that is nearest, or all of them where none is near."""
+    names = list(known)
+    folded = {candidate.casefold(): candidate for candidate in names}
+    matches = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    if matches:
+        return f"; did you mean {folded[matches[0]]!r}?"
+    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    return f"; known: {shown}" if names else ""
+
+
+def look_up(kind: str, name: str, known: Mapping[str, Thing]) -> Thing:
+    """What a name stands for; ``kind`` says in the error what was looked for.
+
+    Raises:
+        AutoDPQError: Nothing has the name; names the nearest.
+    """
+    if name not in known:
+        raise AutoDPQError(f"unknown {kind} {name!r}{nearest(name, known)}")
+    return known[name]

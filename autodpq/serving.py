@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from autodpq.errors import AutoDPQError
-from autodpq.nearest import look_up
+from autodpq.errors import AutoDPQError, look_up
 from autodpq.packed.file import PackedFile, open_packed
 from autodpq.packed.manifest import Manifest
-from autodpq.packed.scoring import MODELS, Floats, Function, Weights
+from autodpq.packed.scoring import MODELS, Floats, Function, Weights, probabilities
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,12 +35,6 @@ def open_model(path: str | Path) -> ServedModel:
         AutoDPQError: It is no such file, is cut off or altered, or its weights are not those of its model.
     """
     return ServedModel(open_packed(Path(path)))
-
-
-def probabilities(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """The logistic function, in 64 bits."""
-    result: npt.NDArray[np.float64] = np.exp(-np.logaddexp(0, -logits.astype(np.float64)))
-    return result
 
 
 class ServedModel:

@@ -24,13 +24,14 @@ from torch import Tensor, nn
 
 from autodpq.data.dataset import Samples
 from autodpq.models.deepfm import DeepFM
-from autodpq.network import Network
-from autodpq.options import label, options_of, parse_call
 from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full
-from autodpq.recipes import Recipe
-from autodpq.strategy import Strategy
-from autodpq.task import SearchTask
-from autodpq.trainer import Trainer, pruned_by, train_one
+from autodpq.plugins.options import label, options_of, parse_call
+from autodpq.search.strategy import Strategy
+from autodpq.search.task import SearchTask
+from autodpq.training.attempt import pruned_by, train_one
+from autodpq.training.network import Network
+from autodpq.training.recipes import Recipe
+from autodpq.training.trainer import Trainer
 from autodpq.trial import Budget, Outcome, Phase, Pretrained, Prune, Trial, check_plan
 
 FIELDS = (Field("user", 40, 12), Field("item", 24, 8), Field("device", 3, 3))
@@ -48,7 +49,7 @@ def make_samples(rows: int, seed: int) -> Samples:
 
 
 class MemoryJournal:
-    """A :class:`autodpq.task.Journal` in memory; it outlives a search, as a run's folder does."""
+    """A :class:`autodpq.search.task.Journal` in memory; it outlives a search, as a run's folder does."""
 
     def __init__(self) -> None:
         self.trials: list[Trial] = []
@@ -68,7 +69,7 @@ class MemoryJournal:
 
 
 class ToyExecutor:
-    """An :class:`autodpq.task.Executor` that counts, and fails or stops where it is told to.
+    """An :class:`autodpq.search.task.Executor` that counts, and fails or stops where it is told to.
 
     Args:
         fails_at: Which of its plans, from 0, comes out as an error.

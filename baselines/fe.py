@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import PositiveInt
 
 from autodpq.plan import CompressionPlan, Others, uniform_plan
-from autodpq.search import AutoDPQ
-from autodpq.strategy import Strategy, register
+from autodpq.search.autodpq import AutoDPQ
+from autodpq.search.strategy import Strategy, register
 
 if TYPE_CHECKING:
-    from autodpq.network import Network
-    from autodpq.task import SearchTask
-    from autodpq.training import Epoch
+    from autodpq.search.task import SearchTask
+    from autodpq.training.fit import Epoch
+    from autodpq.training.network import Network
 
 _SEARCH_EPOCHS = AutoDPQ().search_epochs  # the control spends as many as what it controls for
 

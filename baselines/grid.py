@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from autodpq.plan import Choice, CompressionPlan, Full
-from autodpq.strategy import AskTellStrategy, register
+from autodpq.search.strategy import AskTellStrategy, register
 from autodpq.trial import Space, Trial
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from autodpq.task import SearchTask
+    from autodpq.search.task import SearchTask
 
 
 def _global_plans(space: Space) -> list[CompressionPlan]:

@@ -13,7 +13,7 @@ from pydantic import Field, PositiveInt
 
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
-from autodpq.strategy import Strategy, register
+from autodpq.search.strategy import Strategy, register
 from autodpq.trial import Trial, best_trial
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.study import Study
 
-    from autodpq.task import SearchTask
+    from autodpq.search.task import SearchTask
 
 
 def pareto_front(history: Sequence[Trial]) -> list[Trial]:

@@ -15,13 +15,13 @@ from pydantic import Field, PositiveInt
 
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
-from autodpq.strategy import AskTellStrategy
+from autodpq.search.strategy import AskTellStrategy
 from autodpq.trial import Space, Trial, best_trial
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from autodpq.task import SearchTask
+    from autodpq.search.task import SearchTask
 
 if find_spec("ray") is None:
     raise AutoDPQError("needs Ray Tune: pip install 'autodpq[ray]'")

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
-from autodpq.data.avazu import FIELDS
+from autodpq.data.sets.avazu import FIELDS
 
 # As counted over the full file, 9,449,445 in all; a file of fewer rows has fewer.
 CARDINALITIES = dict(

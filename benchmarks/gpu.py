@@ -26,10 +26,10 @@ from autodpq import __version__
 from autodpq.data import Samples, load_dataset
 from autodpq.models.deepfm import DeepFM
 from autodpq.plan import Field
-from autodpq.recipes import find_recipe
-from autodpq.trainer import Trainer
-from studies.machine import device_name, machine_name, torch_settings
+from autodpq.training.recipes import find_recipe
+from autodpq.training.trainer import Trainer
 from studies.prepared import prepare
+from studies.workers.machine import device_name, machine_name, torch_settings
 
 PATH = Path(__file__).parents[1] / "docs" / "benchmarks" / "cuda.csv"
 BATCHES = (2048, 32_768)

@@ -21,14 +21,25 @@ from pathlib import Path
 import pandas as pd
 
 from autodpq import __version__
-from studies.machine import machine_name
+from studies.workers.machine import machine_name
 
 HERE = Path(__file__).parents[1]
 
 
 def study(out: Path, strategy: str, jobs: int, arguments: list[str]) -> float:
     """Seconds of one command."""
-    command = [sys.executable, "-m", "studies.cli", "run", "--strategies", strategy, "--seeds", "1", "--out", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "studies.cli.main",
+        "run",
+        "--strategies",
+        strategy,
+        "--seeds",
+        "1",
+        "--out",
+        str(out),
+    ]
     begin = time.perf_counter()
     subprocess.run([*command, "--jobs", str(jobs), *arguments], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - begin

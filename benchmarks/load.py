@@ -23,12 +23,12 @@ import torch
 from rich.console import Console
 
 from autodpq import __version__
-from autodpq.recipes import RECIPES, Recipe
+from autodpq.training.recipes import RECIPES, Recipe
 from autodpq.trial import Outcome
 from studies.config import check_config
-from studies.machine import machine_name
-from studies.progress import Progress
 from studies.runner import run_study
+from studies.watch.progress import Progress
+from studies.workers.machine import machine_name
 
 PATH = Path(__file__).parents[1] / "docs" / "benchmarks" / "load.csv"
 RECIPE = Recipe("load", embedding_dim=8, hidden=(8,), batch_size=64, patience=2, max_epochs=2)

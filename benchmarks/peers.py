@@ -124,11 +124,13 @@ def train_autodpq(data: Data, seconds: float, compiled: bool) -> Row:
     from autodpq.data.dataset import Samples
     from autodpq.models.deepfm import DeepFM
     from autodpq.plan import Field
-    from autodpq.recipes import Recipe
-    from autodpq.trainer import Trainer
-    from autodpq.training import make_optimizer, training_step
+    from autodpq.training.fit import make_optimizer, training_step
+    from autodpq.training.recipes import Recipe
+    from autodpq.training.trainer import Trainer
 
-    torch.set_flush_denormal(True)  # as studies.machine.torch_settings does; the number of threads is the one asked for
+    torch.set_flush_denormal(
+        True
+    )  # as studies.workers.machine.torch_settings does; the number of threads is the one asked for
     recipe = Recipe("peers", DIM, hidden=HIDDEN, dropout=DROPOUT, learning_rate=LEARNING_RATE, batch_size=BATCH)
     fields = [Field(name, size, size) for name, size in zip(FIELDS, data.sizes, strict=True)]
     samples = Samples(data.ids, data.labels)
@@ -339,7 +341,7 @@ def main() -> None:
     from peers_figure import draw, summarise
 
     from autodpq import __version__
-    from studies.machine import machine_name
+    from studies.workers.machine import machine_name
 
     rows = []
     with tempfile.TemporaryDirectory() as name:

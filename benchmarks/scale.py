@@ -31,15 +31,15 @@ from avazu_rows import generate
 from peers import Data, train_autodpq
 
 from autodpq import __version__
-from autodpq.bilevel import SearchOptions, search
 from autodpq.data import Samples, load_dataset
 from autodpq.models.deepfm import DeepFM
 from autodpq.plan import CompressionPlan, Full, Others
-from autodpq.recipes import find_recipe
-from autodpq.trainer import Trainer
+from autodpq.search.bilevel import SearchOptions, search
+from autodpq.training.recipes import find_recipe
+from autodpq.training.trainer import Trainer
 from studies.config import candidates, make_space
-from studies.machine import machine_name, torch_settings
 from studies.prepared import prepare
+from studies.workers.machine import machine_name, torch_settings
 
 HERE = Path(__file__).parents[1]
 VOCABULARIES = (14_000, 100_000, 1_000_000, 10_000_000)

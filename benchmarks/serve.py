@@ -226,7 +226,7 @@ def main() -> None:
     import pandas as pd
     from serve_figure import draw, summarise
 
-    from studies.machine import machine_name, versions
+    from studies.workers.machine import machine_name, versions
 
     lookups, starts = [], []
     with tempfile.TemporaryDirectory() as name:

@@ -26,16 +26,16 @@ import torch
 from matplotlib.figure import Figure
 
 from autodpq import DPQ, __version__
-from autodpq.bilevel import SearchEpoch, SearchOptions, search
 from autodpq.data import load_dataset
 from autodpq.models.deepfm import DeepFM
 from autodpq.plan import uniform_plan
-from autodpq.recipes import find_recipe
-from autodpq.trainer import Trainer
+from autodpq.search.bilevel import SearchEpoch, SearchOptions, search
+from autodpq.training.recipes import find_recipe
+from autodpq.training.trainer import Trainer
 from autodpq.trial import PHASES
 from studies.config import candidates, make_space
-from studies.machine import machine_name, torch_settings
 from studies.prepared import prepare
+from studies.workers.machine import machine_name, torch_settings
 
 FOLDER = Path(__file__).parents[1] / "docs" / "benchmarks"
 KINDS = ("fe", "dpq(32,8)", "search")
@@ -143,7 +143,7 @@ def main() -> None:
     with ExitStack() as stack:
         study = options.study or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "study"
         if not (study / "records.csv").exists():
-            command = [sys.executable, "-m", "studies.cli", "run", "--strategies", "all", "--seeds", "3"]
+            command = [sys.executable, "-m", "studies.cli.main", "run", "--strategies", "all", "--seeds", "3"]
             command += ["--dataset", options.dataset, "--out", str(study)]
             command += ["--data-dir", str(options.data_dir)] if options.data_dir else []
             begin = time.perf_counter()

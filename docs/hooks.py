@@ -23,7 +23,7 @@ def on_page_content(html: str, **_: Any) -> str:
 
 def commands() -> str:
     """Typer's own reference of the command line; made with the site, so that it cannot fall behind the help texts."""
-    docs = [sys.executable, "-m", "typer", "studies.cli", "utils", "docs", "--name", "autodpq-study"]
+    docs = [sys.executable, "-m", "typer", "studies.cli.main", "utils", "docs", "--name", "autodpq-study"]
     text = subprocess.run(docs, check=True, capture_output=True, text=True).stdout
     # The title is the page's; the list of commands cuts what each does short, and the table of contents has them all.
     return re.sub(r"\A# .*\n+|\*\*Commands\*\*:\n\n(\* .*\n)+", "", text)

@@ -9,41 +9,41 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reports.audit import AuditRow as AuditRow
-    from reports.audit import audit_rows as audit_rows
-    from reports.audit import audit_table as audit_table
-    from reports.audit import audit_text as audit_text
-    from reports.comparisons import verdicts as verdicts
-    from reports.figures import auc_bytes_figure as auc_bytes_figure
-    from reports.figures import figure3 as figure3
-    from reports.headroom import headroom_table as headroom_table
+    from reports.figures.figures import auc_bytes_figure as auc_bytes_figure
+    from reports.figures.figures import figure3 as figure3
+    from reports.figures.plans import plan_chart as plan_chart
     from reports.load import load_study as load_study
     from reports.page.page import study_page as study_page
-    from reports.plans import plan_chart as plan_chart
-    from reports.render import Table as Table
     from reports.results import StudyResults as StudyResults
-    from reports.statistics import statistics_table as statistics_table
-    from reports.tables import table1 as table1
-    from reports.tables import table2 as table2
+    from reports.tables.audit import AuditRow as AuditRow
+    from reports.tables.audit import audit_rows as audit_rows
+    from reports.tables.audit import audit_table as audit_table
+    from reports.tables.audit import audit_text as audit_text
+    from reports.tables.headroom import headroom_table as headroom_table
+    from reports.tables.paper_tables import table1 as table1
+    from reports.tables.paper_tables import table2 as table2
+    from reports.tables.render import Table as Table
+    from reports.tables.sentences import verdicts as verdicts
+    from reports.tables.statistics import statistics_table as statistics_table
     from reports.write import write_report as write_report
 
 _MODULES = {
-    "AuditRow": "audit",
+    "AuditRow": "tables.audit",
     "StudyResults": "results",
-    "Table": "render",
-    "auc_bytes_figure": "figures",
-    "audit_rows": "audit",
-    "audit_table": "audit",
-    "audit_text": "audit",
-    "figure3": "figures",
-    "headroom_table": "headroom",
+    "Table": "tables.render",
+    "auc_bytes_figure": "figures.figures",
+    "audit_rows": "tables.audit",
+    "audit_table": "tables.audit",
+    "audit_text": "tables.audit",
+    "figure3": "figures.figures",
+    "headroom_table": "tables.headroom",
     "load_study": "load",
-    "plan_chart": "plans",
-    "statistics_table": "statistics",
+    "plan_chart": "figures.plans",
+    "statistics_table": "tables.statistics",
     "study_page": "page.page",
-    "table1": "tables",
-    "table2": "tables",
-    "verdicts": "comparisons",
+    "table1": "tables.paper_tables",
+    "table2": "tables.paper_tables",
+    "verdicts": "tables.sentences",
     "write_report": "write",
 }
 __all__ = sorted(_MODULES)

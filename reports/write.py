@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from autodpq.errors import AutoDPQError
 from autodpq.files import write_whole
-from reports.comparisons import verdicts
-from reports.figures import auc_bytes_figure, figure3
-from reports.headroom import headroom_table
+from reports.figures.figures import auc_bytes_figure, figure3
+from reports.figures.plans import plan_chart
+from reports.figures.style import save_figure
 from reports.load import load_study
 from reports.page.page import study_page
-from reports.plans import plan_chart
-from reports.render import Table, escape_markdown
 from reports.results import StudyResults
-from reports.statistics import statistics_table
-from reports.style import save_figure
-from reports.tables import table1, table2
+from reports.tables.headroom import headroom_table
+from reports.tables.paper_tables import table1, table2
+from reports.tables.render import Table, escape_markdown
+from reports.tables.sentences import verdicts
+from reports.tables.statistics import statistics_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

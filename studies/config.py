@@ -12,20 +12,24 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+# Importing these registers the strategies that come with the project, without torch or Optuna.
+import autodpq.search.autodpq as _registers_autodpq  # noqa: F401
+import baselines as _registers_baselines  # noqa: F401
 from autodpq.data import EncodedDataset, dataset_spec
-from autodpq.errors import AutoDPQError
+from autodpq.errors import AutoDPQError, nearest
 from autodpq.ledger import check_divides
 from autodpq.models import MODELS
-from autodpq.nearest import nearest
-from autodpq.options import construct, label, options_of, parse_call
 from autodpq.plan import DPQ, Choice, Full
 from autodpq.plan import Field as DataField
-from autodpq.plugins import home_expanded
-from autodpq.recipes import Recipe, find_recipe
-from autodpq.strategy import STRATEGIES, Strategy
+from autodpq.plugins.options import construct, label, options_of, parse_call
+from autodpq.plugins.registry import home_expanded
+from autodpq.search.strategy import STRATEGIES, Strategy
+from autodpq.training.recipes import Recipe, find_recipe
+from studies.folder.status import run_name
 from studies.prepared import SPLIT_SEED
-from studies.status import run_name
-from studies.strategies import ALL_STRATEGIES
+
+ALL_STRATEGIES = ("fe", "fe-continued", "others", "grid", "random", "autodpq")
+"""What "all" stands for: the rows of the paper's tables, and the control."""
 
 
 class StudyConfig(BaseModel):

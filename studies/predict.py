@@ -15,12 +15,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from autodpq.data.columnar import to_series
-from autodpq.data.delimited import open_bytes, unreadable
-from autodpq.data.own_files import OwnFiles, known_file
+from autodpq.data.readers.arrow import to_series
+from autodpq.data.readers.files import OwnFiles, known_file
+from autodpq.data.readers.text import open_bytes, unreadable
 from autodpq.errors import AutoDPQError
 from autodpq.files import whole_file
-from autodpq.serving import ServedModel, open_model, probabilities
+from autodpq.packed.scoring import probabilities
+from autodpq.serving import ServedModel, open_model
 
 PROBABILITY = "probability"
 """The column that is added."""

@@ -9,12 +9,12 @@ from typing import Any
 
 from autodpq.errors import AutoDPQError, TrainingError
 from autodpq.files import writing
-from autodpq.network import Network
-from autodpq.trainer import Trainer
-from autodpq.training import DeviceRows, Epoch, evaluate
+from autodpq.training.fit import DeviceRows, Epoch, evaluate
+from autodpq.training.network import Network
+from autodpq.training.trainer import Trainer
 from autodpq.trial import Pretrained
-from studies.files import damage_told, read_json, write_json
-from studies.records import load_state, save_state
+from studies.folder.files import damage_told, read_json, write_json
+from studies.folder.records import load_state, save_state
 
 
 @dataclass(frozen=True)

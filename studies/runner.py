@@ -11,27 +11,27 @@ import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 
-from autodpq.compiled import MIN_ROWS, why_not
 from autodpq.errors import AutoDPQError
 from autodpq.models import MODELS
-from autodpq.recipes import Recipe
-from autodpq.strategy import Strategy
-from autodpq.trainer import Trainer
-from autodpq.training import DeviceRows
+from autodpq.search.strategy import Strategy
+from autodpq.training.fit import DeviceRows
+from autodpq.training.recipes import Recipe
+from autodpq.training.step import MIN_ROWS, why_not
+from autodpq.training.trainer import Trainer
 from studies.config import RunConfig, StudyConfig, make_strategies, run_config, study_recipe
-from studies.execution import TrainerSpec, to_arrays
-from studies.files import read_json, write_json
-from studies.machine import choose_device, torch_settings
-from studies.mirror import Mirror
+from studies.folder.files import read_json, write_json
+from studies.folder.records import clear_up, write_records
+from studies.folder.status import write_asked
 from studies.prepared import LOADING, Prepared, load_rows, prepare_for
 from studies.pretraining import pretrain
-from studies.processes import WorkerPool
-from studies.progress import Progress
-from studies.ray_cluster import RayCluster
-from studies.records import clear_up, write_records
-from studies.scalars import FOLDER, Scalars
-from studies.single_run import Context, Run, Shared, Workers, sources
-from studies.status import write_asked
+from studies.run import Context, Run, Shared, Workers, sources
+from studies.watch.dashboard import Mirror
+from studies.watch.progress import Progress
+from studies.watch.tensorboard import FOLDER, Scalars
+from studies.workers.machine import choose_device, torch_settings
+from studies.workers.messages import TrainerSpec, to_arrays
+from studies.workers.processes import WorkerPool
+from studies.workers.ray_cluster import RayCluster
 
 
 @torch_settings()

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 from rich.console import Console
 
 import reports
-from autodpq.errors import AutoDPQError
-from autodpq.nearest import nearest
+from autodpq.errors import AutoDPQError, nearest
 from autodpq.plan import CompressionPlan
-from studies.frames import Frame, keep_frame
-from studies.kept import best_compressed, read_records
+from studies.folder.frames import Frame, keep_frame
+from studies.folder.models import best_compressed, read_records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,7 +177,7 @@ class Study:
         Raises:
             AutoDPQError: The run has no model, or a file cannot be written.
         """
-        from studies.export import export_run
+        from studies.folder.models import export_run
 
         folder = self.folder / "runs" / (run or self.best_run())
         beside = None if onnx is None else Path(onnx)
@@ -277,8 +276,8 @@ def run_and_report(values: Mapping[str, Any], out: Path, console: Console) -> St
         AutoDPQError: As :func:`run`.
     """
     from studies.config import check_config
-    from studies.progress import Progress
     from studies.runner import run_study
+    from studies.watch.progress import Progress
 
     config = check_config(values)
     with Progress(console, config.log_level) as progress:

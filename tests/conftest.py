@@ -18,7 +18,7 @@ pytest.register_assert_rewrite("autodpq.testing")
 @pytest.fixture(autouse=True)
 def _plug_ins_are_forgotten() -> Iterator[None]:
     """What a test loads is there for no other: neither its name nor the folder that it lies in."""
-    from installed import REGISTRIES
+    from support.installed import REGISTRIES
 
     path, names = list(sys.path), [set(registry) for registry in REGISTRIES]
     yield

@@ -2,6 +2,7 @@
 
 from autodpq.data.dataset import EncodedDataset, Samples, Truth
 from autodpq.data.registry import DATASETS, DatasetSpec, dataset_spec, load_dataset
+from autodpq.data.sets.synthetic import bayes_auc
 from autodpq.data.splits import (
     FRACTIONS,
     SPLIT_METHODS,
@@ -11,7 +12,6 @@ from autodpq.data.splits import (
     random_split,
     split_dataset,
 )
-from autodpq.data.synthetic import bayes_auc
 
 __all__ = [
     "DATASETS",

@@ -7,17 +7,16 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from autodpq.data.avazu import load_avazu
-from autodpq.data.criteo import load_criteo
 from autodpq.data.dataset import EncodedDataset
-from autodpq.data.movielens import load_movielens1m
 from autodpq.data.options import LoadOptions
-from autodpq.data.own_files import SUFFIXES, files_beside, find_files, is_pattern
-from autodpq.data.synthetic import THRESHOLD, load_synthetic
-from autodpq.data.table import load_table
-from autodpq.errors import AutoDPQError
-from autodpq.nearest import nearest
-from autodpq.plugins import Registry, home_expanded
+from autodpq.data.readers.files import SUFFIXES, files_beside, find_files, is_pattern
+from autodpq.data.sets.avazu import load_avazu
+from autodpq.data.sets.criteo import load_criteo
+from autodpq.data.sets.movielens import load_movielens1m
+from autodpq.data.sets.own import load_table
+from autodpq.data.sets.synthetic import THRESHOLD, load_synthetic
+from autodpq.errors import AutoDPQError, nearest
+from autodpq.plugins.registry import Registry, home_expanded
 
 _PUBLISHED = frozenset({"data_dir", "cache_dir", "fields", "exclude"})
 _OWN = frozenset({"cache_dir", "label", "fields", "exclude", "numeric", "split_column", "time_column"})

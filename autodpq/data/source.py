@@ -11,8 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from autodpq.data.binning import Bins
-from autodpq.errors import AutoDPQError
-from autodpq.nearest import nearest
+from autodpq.errors import AutoDPQError, nearest
 from autodpq.plan import CompressionPlan
 
 BATCH_ROWS = 500_000

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from autodpq.plugins import Registry, is_class_of
+from autodpq.plugins.registry import Registry, is_class_of
 
 if TYPE_CHECKING:
     from autodpq.models.base import CTRModel

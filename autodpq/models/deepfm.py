@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from autodpq.kernels.operations import factorization_machine
 from autodpq.models.base import CTRModel
 from autodpq.models.layers import MLP
-from autodpq.operations import factorization_machine
 
 
 class DeepFM(CTRModel):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from autodpq.operations import BatchNorm, Dropout
+from autodpq.kernels.operations import BatchNorm, Dropout
 
 
 class MLP(nn.Module):

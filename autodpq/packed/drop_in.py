@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from autodpq._version import __version__
+from autodpq.embedding.kmeans import decode, nearest_codes
 from autodpq.errors import AutoDPQError
-from autodpq.kmeans import decode, nearest_codes
 from autodpq.packed.codes import pack_codes
 from autodpq.packed.file import PackedFile
 from autodpq.packed.manifest import Manifest
-from autodpq.packed.module import PackedEmbedding, to_array
+from autodpq.packed.module import PackedEmbedding, fitting_state, to_array
 from autodpq.packed.table import Arrays, PackedTable, TableSpec
 from autodpq.plan import DPQ, Others
 
@@ -206,8 +206,6 @@ def restore(packed: PackedFile, model: nn.Module) -> nn.Module:
     Raises:
         AutoDPQError: The model has no such modules or weights.
     """
-    from autodpq.packed.load import fitting_state
-
     modules, made = dict(model.named_modules()), {}
     for table in packed.tables:
         spec = table.spec

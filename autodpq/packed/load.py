@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from autodpq.errors import AutoDPQError
 from autodpq.models import MODELS, CTRModel
+from autodpq.packed.drop_in import restore
 from autodpq.packed.file import PackedFile, open_packed
 from autodpq.packed.manifest import Manifest
-from autodpq.packed.module import PackedEmbedding
+from autodpq.packed.module import PackedEmbedding, fitting_state
+from autodpq.packed.scoring import probabilities
 from autodpq.packed.vocabulary import Vocabulary, frame_of
-from autodpq.serving import probabilities
-from autodpq.training import EVALUATION_BATCH
+from autodpq.training.fit import EVALUATION_BATCH
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,8 +120,6 @@ def load(path: str | Path, model: nn.Module | type[CTRModel] | None = None) -> n
     """
     packed = open_packed(Path(path))
     if packed.manifest.kind == "modules":
-        from autodpq.packed.drop_in import restore
-
         if not isinstance(model, nn.Module):
             raise AutoDPQError(f"{path}: it holds the weights of a model of yours; give the model, not compressed")
         restored: nn.Module = restore(packed, model)
@@ -163,28 +162,3 @@ def _installed(path: Path, name: str) -> type[CTRModel]:
         return MODELS.find(name)
     except AutoDPQError as error:
         raise AutoDPQError(f"{path}: {error}; or give its class as model") from None
-
-
-def fitting_state(
-    expected: Mapping[str, Tensor], dense: Mapping[str, npt.NDArray[Any]], path: Path
-) -> dict[str, Tensor]:
-    """Weights as a model loads them; batch counters, which inference does not read, may be missing and then stay.
-
-    Args:
-        expected: The entries of the model's state that are to be loaded.
-        dense: The weights.
-        path: What error messages call their file.
-
-    Raises:
-        AutoDPQError: A weight is missing, unknown or of another shape.
-    """
-    state = {name: torch.from_numpy(np.array(array)) for name, array in dense.items()}
-    for name in [*expected, *state]:
-        counter = name in expected and not expected[name].is_floating_point()
-        if name not in expected or (name not in state and not counter):
-            problem = "is missing" if name in expected else "has no place in the model"
-            raise AutoDPQError(f"{path}: weight {name!r} {problem}; is it the model that was packed?")
-        if name in state and state[name].shape != expected[name].shape:
-            shapes = f"{list(state[name].shape)}, the model's is {list(expected[name].shape)}"
-            raise AutoDPQError(f"{path}: weight {name!r} has the shape {shapes}; is it the model that was packed?")
-    return state

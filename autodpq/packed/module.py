@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from autodpq.errors import AutoDPQError
 from autodpq.ledger import code_bits
 from autodpq.packed.codes import WORD_BITS
 from autodpq.packed.table import Arrays, PackedTable, TableSpec, decoding_table, n_together
@@ -18,6 +21,31 @@ from autodpq.plan import DPQ, Full, Others
 def to_array(values: Tensor) -> npt.NDArray[Any]:
     """A tensor as an array of its own, as files hold it."""
     return np.array(values.detach().cpu().numpy(), order="C")
+
+
+def fitting_state(
+    expected: Mapping[str, Tensor], dense: Mapping[str, npt.NDArray[Any]], path: Path
+) -> dict[str, Tensor]:
+    """Weights as a model loads them; batch counters, which inference does not read, may be missing and then stay.
+
+    Args:
+        expected: The entries of the model's state that are to be loaded.
+        dense: The weights.
+        path: What error messages call their file.
+
+    Raises:
+        AutoDPQError: A weight is missing, unknown or of another shape.
+    """
+    state = {name: torch.from_numpy(np.array(array)) for name, array in dense.items()}
+    for name in [*expected, *state]:
+        counter = name in expected and not expected[name].is_floating_point()
+        if name not in expected or (name not in state and not counter):
+            problem = "is missing" if name in expected else "has no place in the model"
+            raise AutoDPQError(f"{path}: weight {name!r} {problem}; is it the model that was packed?")
+        if name in state and state[name].shape != expected[name].shape:
+            shapes = f"{list(state[name].shape)}, the model's is {list(expected[name].shape)}"
+            raise AutoDPQError(f"{path}: weight {name!r} has the shape {shapes}; is it the model that was packed?")
+    return state
 
 
 class PackedEmbedding(nn.Module):

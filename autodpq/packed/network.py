@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from autodpq.embedding import PlanEmbedding
-from autodpq.network import Network
+from autodpq.embedding.base import PlanEmbedding
 from autodpq.packed.codes import pack_codes
 from autodpq.packed.module import to_array
 from autodpq.packed.table import Arrays, TableSpec
 from autodpq.plan import DPQ
+from autodpq.training.network import Network
 
 
 def pack_network(network: Network, fallbacks: Sequence[int]) -> tuple[tuple[TableSpec, ...], dict[str, Arrays], Arrays]:

@@ -140,3 +140,9 @@ def _crossed(weights: Weights, mix: Callable[[Floats, Floats, int, Floats], Floa
 
 MODELS: dict[str, Callable[[Weights], Function]] = {"deepfm": _deepfm, "pnn": _pnn, "dcn": _dcn, "dcnv2": _dcnv2}
 """What numpy can score, by the names in the registry of models."""
+
+
+def probabilities(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """The logistic function, in 64 bits."""
+    result: npt.NDArray[np.float64] = np.exp(-np.logaddexp(0, -logits.astype(np.float64)))
+    return result

@@ -11,9 +11,8 @@ import numpy.typing as npt
 import polars as pl
 
 from autodpq.data.digest import file_digest
-from autodpq.errors import AutoDPQError, one_line
+from autodpq.errors import AutoDPQError, nearest, one_line
 from autodpq.files import whole_file
-from autodpq.nearest import nearest
 from autodpq.packed.manifest import Manifest, SideFile
 from autodpq.packed.table import TableSpec
 from autodpq.packed.words import AT_LEAST, Numbers, Words

@@ -12,12 +12,12 @@ from typing import Any
 
 from autodpq.errors import AutoDPQError
 from autodpq.packed.manifest import strict_json
+from reports.figures.plans import choice_label
 from reports.names import in_order
+from reports.numbers.summary import format_number
 from reports.page.trials import Trials, read_trials
-from reports.plans import choice_label
-from reports.render import DASH
 from reports.results import RunResult, StudyResults
-from reports.summary import format_number
+from reports.tables.render import DASH
 
 _TITLES = {
     "data": "Data", "recipe": "Recipe", "options": "Options of the strategy", "sources": "Code of plug-ins",

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 from reports import paper
-from reports.curves import SMALLEST_SPAN, MeanCurve, auc_range, strategy_curves
-from reports.figures import format_bytes
+from reports.figures.figures import format_bytes
+from reports.figures.style import looks
 from reports.names import display_name, in_order
+from reports.numbers.curves import SMALLEST_SPAN, MeanCurve, auc_range, strategy_curves
+from reports.numbers.tests import deviation, mean
 from reports.page.drawing import (
     BOTTOM,
     HEIGHT,
@@ -30,8 +32,6 @@ from reports.page.drawing import (
 )  # fmt: skip
 from reports.page.frequency import by_frequency
 from reports.results import StudyResults
-from reports.stats import deviation, mean
-from reports.style import looks
 
 _NEAR = 4.0  # points of a curve that are nearer to each other have one value to show, the last of them
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 from reports.names import display_name
+from reports.numbers.tests import deviation, mean
 from reports.page.drawing import BOTTOM, HEIGHT, Frame, element, mark, number, padded
 from reports.results import RunResult
-from reports.stats import deviation, mean
 
 _SMALLEST_SPAN = 0.01
 _DODGE = 0.7  # of a bucket's width, shared by the strategies

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autodpq.ledger import FLOAT_BITS
+from reports.figures.plans import choice_label, rare_bits_per_value
 from reports.names import display_name, in_order
+from reports.numbers.tests import mean
 from reports.page.palette import HEAT_STEPS
-from reports.plans import choice_label, rare_bits_per_value
 from reports.results import FieldResult, RunResult, StudyResults
-from reports.stats import mean
 
 
 @dataclass(frozen=True, slots=True)

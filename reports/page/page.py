@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from reports.comparisons import ModelComparisons, compare_strategies
+from reports.figures.style import looks
 from reports.names import display_name, in_order
+from reports.numbers.comparisons import ModelComparisons, compare_strategies
 from reports.page.cards import cards
 from reports.page.charts import Chart, auc_bytes_chart, figure3_chart, frequency_chart
 from reports.page.drawing import element, mark, markup
 from reports.page.heat import PlanTable, plan_table
 from reports.page.palette import HEAT_STEPS, colour_rules
-from reports.render import Cell, Grid, Table
 from reports.results import StudyResults
-from reports.style import looks
+from reports.tables.render import Cell, Grid, Table
+from reports.tables.sentences import against_fe_sentence, comparison_sentence
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -88,6 +89,8 @@ def study_page(study: StudyResults, tables: Mapping[str, Table]) -> str:
         cards=cards(study),
         keys=_keys(strategies),
         display_name=display_name,
+        comparison_sentence=comparison_sentence,
+        against_fe_sentence=against_fe_sentence,
         heat_steps=range(HEAT_STEPS),
         style=style,
         script=script,

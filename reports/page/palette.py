@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reports.style import looks
+from reports.figures.style import looks
 
 LIGHT: Mapping[str, str] = {
     "background": "#ffffff",

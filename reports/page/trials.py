@@ -12,8 +12,8 @@ from typing import Any
 from autodpq.errors import AutoDPQError
 from autodpq.packed.manifest import strict_json
 from autodpq.plan import CompressionPlan, Full
-from reports.plans import choice_label
-from reports.render import DASH
+from reports.figures.plans import choice_label
+from reports.tables.render import DASH
 
 SHOWN = 10
 

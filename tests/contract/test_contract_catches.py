@@ -11,8 +11,8 @@ import pytest
 from autodpq.data.dataset import Samples
 from autodpq.errors import AutoDPQError
 from autodpq.plan import DPQ, CompressionPlan, Others, uniform_plan
-from autodpq.strategy import AskTellStrategy, Strategy
-from autodpq.task import SearchTask, never
+from autodpq.search.strategy import AskTellStrategy, Strategy
+from autodpq.search.task import SearchTask, never
 from autodpq.testing import MemoryJournal, StrategyContract, ToyExecutor, make_samples, make_task, reachable_arrays
 from autodpq.trial import Space, Trial
 

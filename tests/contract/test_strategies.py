@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-import autodpq.search  # noqa: F401 (registers it)
+import autodpq.search.autodpq  # noqa: F401 (registers it)
 import baselines  # noqa: F401 (registers them)
-from autodpq.strategy import STRATEGIES
+from autodpq.search.strategy import STRATEGIES
 from autodpq.testing import StrategyContract
 
 # By origin, so that strategies which other tests register are not drawn in.

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from command_line import Call, Called
+from support.command_line import Call, Called
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def call_here(cache: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
     """Calls the entry point in this process: the same code, without the seconds that imports take."""
-    from studies.cli import main
+    from studies.cli.main import main
 
     monkeypatch.setenv("AUTODPQ_CACHE", str(cache))
     monkeypatch.delenv("AUTODPQ_DATA", raising=False)

@@ -16,12 +16,12 @@ from typing import Any
 import pandas as pd
 import pytest
 import typer
-from command_line import Call, Called, call_cli
-from installed import Site, installing
+from support.command_line import Call, Called, call_cli
+from support.installed import Site, installing
 
 from autodpq._version import __version__
 from autodpq.errors import AutoDPQError
-from studies.cli import app
+from studies.cli.main import app
 from studies.config import StudyConfig
 
 STRATEGIES = ("fe", "fe-continued", "others", "grid", "random", "autodpq")
@@ -202,7 +202,7 @@ def test_version_and_help(cache: Path) -> None:
 
 
 def test_ctrl_c_says_that_what_is_finished_is_kept(cache: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "studies.cli", "run", "--out", str(tmp_path / "study")]
+    command = [sys.executable, "-m", "studies.cli.main", "run", "--out", str(tmp_path / "study")]
     environment = {**os.environ, "AUTODPQ_CACHE": str(cache)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
@@ -223,7 +223,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 MINE = """
 from autodpq.plan import CompressionPlan
-from autodpq.strategy import AskTellStrategy
+from autodpq.search.strategy import AskTellStrategy
 
 import beside
 

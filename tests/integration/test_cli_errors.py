@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Call, Called, call_cli
-from installed import installing
+from support.command_line import Call, Called, call_cli
+from support.installed import installing
 
 HEADER = "click,user,item\n"
 ROWS = "".join(f"{number % 2},{number % 7},{number % 5}\n" for number in range(400))
@@ -69,7 +69,7 @@ def assert_one_line(done: Called, *parts: str) -> None:
         ("--strategies gone.py:Ant", "gone.py:Ant: there is no file gone.py"),
         ("--strategies gone:Mine", "gone:Mine: gone does not import: ModuleNotFoundError: No module named 'gone'"),
         ("--strategies json:Mine", "json:Mine: json has no 'Mine'"),
-        ("--strategies json:JSONEncoder", "JSONEncoder is no subclass of autodpq.strategy.Strategy"),
+        ("--strategies json:JSONEncoder", "JSONEncoder is no subclass of autodpq.search.strategy.Strategy"),
         ("--models json:JSONEncoder", "JSONEncoder is no subclass of autodpq.models.base.CTRModel"),
         ("--models gone.py:Mine", "gone.py:Mine: there is no file gone.py"),
         ("--dataset gone.py:DATA", "gone.py:DATA: there is no file gone.py"),
@@ -90,7 +90,7 @@ def test_wrong_options(call_here: Call, tmp_path: Path, options: str, message: s
     assert not out.exists()
 
 
-HEAD = "from autodpq.strategy import Strategy\nclass Mine(Strategy):\n    name = 'mine'\n"
+HEAD = "from autodpq.search.strategy import Strategy\nclass Mine(Strategy):\n    name = 'mine'\n"
 SEARCH = "    def search(self, task):\n        return None\n"
 
 

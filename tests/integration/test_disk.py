@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from command_line import Call, Called, call_cli
-from disk_space import no_file_above
-from installed import installing
+from support.command_line import Call, Called, call_cli
+from support.disk_space import no_file_above
+from support.installed import installing
 
-from studies.cli import main
-from studies.progress import Progress
+from studies.cli.main import main
+from studies.watch.progress import Progress
 
 TIMES = ["seconds", "seconds_pretrain", "seconds_search", "seconds_retrain", "machine"]
 
@@ -103,8 +103,8 @@ IN_A_NAMESPACE = """
 import contextlib, io, json, shutil, subprocess, sys
 from pathlib import Path
 from unittest.mock import patch
-from studies.cli import main
-from studies.progress import Progress
+from studies.cli.main import main
+from studies.watch.progress import Progress
 
 out, kept, *arguments = sys.argv[1:]
 
@@ -174,7 +174,7 @@ VANISHING = """
 import shutil
 
 from autodpq.plan import Others, uniform_plan
-from autodpq.strategy import Strategy
+from autodpq.search.strategy import Strategy
 
 class Vanishing(Strategy):
     name = "vanishing"

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import typer
 import yaml
-from pages import ROOT, Block, blocks_of
+from support.pages import ROOT, Block, blocks_of
 
 from autodpq import __version__
-from studies.cli import app
+from studies.cli.main import app
 
 DOCS = ROOT / "docs"
 LANGUAGES = {"sh", "python", "toml"}

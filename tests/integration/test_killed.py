@@ -29,7 +29,7 @@ def start(cache: Path, own_csv: Path) -> Iterator[Start]:
     """Starts a study in a process group of its own, as a terminal does; in the end none is left."""
     started = []
 
-    def begin(out: Path, *options: str, how: Sequence[str] = ("-m", "studies.cli")) -> subprocess.Popen:
+    def begin(out: Path, *options: str, how: Sequence[str] = ("-m", "studies.cli.main")) -> subprocess.Popen:
         arguments = f"run --dataset {own_csv} --seeds 1 --trials {TRIALS} --K 4,8 --D 2 --threshold 8 --out {out}"
         process = subprocess.Popen(
             [sys.executable, *how, *arguments.split(), *options],
@@ -210,7 +210,7 @@ import os
 import signal
 import sys
 
-from studies.cli import main
+from studies.cli.main import main
 
 study, number = sys.argv[1], int(sys.argv[2])
 done = 0

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from command_line import Call
 from sklearn.metrics import roc_auc_score
+from support.command_line import Call
 
 from autodpq.data import load_dataset, split_dataset
 from autodpq.serving import open_model

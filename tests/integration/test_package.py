@@ -51,7 +51,7 @@ def test_the_wheel_says_what_it_is(built: Path) -> None:
         points = wheel.read(path.replace("METADATA", "entry_points.txt")).decode()
         names = wheel.namelist()
     assert (told["Name"], told["Version"], told["License-Expression"]) == ("autodpq", __version__, "Apache-2.0")
-    assert "autodpq-study = studies.cli:main" in points
+    assert "autodpq-study = studies.cli.main:main" in points
     assert any(name.endswith("licenses/LICENSE") for name in names)
     needed = [text for text in told.get_all("Requires-Dist", []) if "extra ==" not in text]
     assert not [text for text in needed if text.split(">")[0] in ("ray", "tensorboard", "onnx", "pytest")]

@@ -17,13 +17,15 @@ import torch
 
 from autodpq.errors import AutoDPQError
 from autodpq.plan import Choice, CompressionPlan, Full, Others
-from autodpq.task import SearchTask, never
+from autodpq.search.task import SearchTask, never
 from autodpq.testing import CANDIDATES, FIELDS, RECIPE, make_task
-from autodpq.training import Epoch
+from autodpq.training.fit import Epoch
 from autodpq.trial import Outcome, Prune
-from studies.execution import MAX_ATTEMPTS, LocalExecutor, TrainerSpec, to_arrays
-from studies.machine import torch_settings
-from studies.ray_cluster import RayCluster, RayExecutor
+from studies.workers.local import LocalExecutor
+from studies.workers.machine import torch_settings
+from studies.workers.messages import TrainerSpec, to_arrays
+from studies.workers.order import MAX_ATTEMPTS
+from studies.workers.ray_cluster import RayCluster, RayExecutor
 
 ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from pages import ROOT, Block, blocks_of
+from support.pages import ROOT, Block, blocks_of
 
-from autodpq.options import label
-from autodpq.strategy import STRATEGIES
+from autodpq.plugins.options import label
+from autodpq.search.strategy import STRATEGIES
 from autodpq.testing import make_task
 from studies.config import check_config, make_strategies
 

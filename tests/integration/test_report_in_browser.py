@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import base64
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser, browser_of
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "reports"))
-from fake_studies import MOVIELENS, write_study
+from support.browser import Browser, browser_of
+from support.fake_studies import MOVIELENS, write_study
 
 from autodpq.plan import Field
 from reports import headroom_table, load_study, statistics_table, study_page, table1, table2

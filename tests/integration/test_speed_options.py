@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from command_line import Call
+from support.command_line import Call
 
 
 def records(call: Call, data: Path, out: Path, *options: str) -> pd.DataFrame:
@@ -30,7 +30,7 @@ def test_compiled_steps_are_another_way_to_the_same_run(call_here: Call, own_csv
 def test_where_nothing_can_be_compiled_the_study_goes_on_and_says_so(
     call_here: Call, own_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autodpq.compiled.why_not", lambda device: "there is no C++ compiler")
+    monkeypatch.setattr("autodpq.training.step.why_not", lambda device: "there is no C++ compiler")
     out = tmp_path / "study"
     called = call_here(
         "run", "--dataset", own_csv, "--strategies", "fe", "--seeds", "1", "--compile", "on", "--out", out

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import typer
-from installed import installing
+from support.installed import installing
 
-from studies.cli import app
+from studies.cli.main import app
 
 SLOW = ("torch", "ray", "optuna", "scipy", "sklearn", "matplotlib", "seaborn", "pandas", "safetensors", "onnx")
 SLOW_TABLES = ("polars", "pyarrow")
@@ -44,7 +44,7 @@ def imported(code: str, tmp_path: Path, *arguments: str, path: Iterable[Path] = 
 
 def called(tmp_path: Path, *arguments: str) -> tuple[set[str], str]:
     """The same for the command line."""
-    return imported("from studies.cli import main\nmain()", tmp_path, *arguments)
+    return imported("from studies.cli.main import main\nmain()", tmp_path, *arguments)
 
 
 def commands(command: Any, name: str = "") -> Iterator[str]:
@@ -73,7 +73,7 @@ def study(tmp_path: Path) -> Path:
 
 
 def test_a_slow_import_would_be_seen(tmp_path: Path) -> None:
-    assert {"torch", "autodpq"} <= imported("import autodpq.trainer", tmp_path)[0]
+    assert {"torch", "autodpq"} <= imported("import autodpq.training.trainer", tmp_path)[0]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -114,7 +114,7 @@ def test_status_imports_nothing_slow(study: Path, tmp_path: Path) -> None:
 
 STRATEGY = """
 from autodpq import AskTellStrategy, Budget, CompressionPlan, SearchTask, Space, Strategy, Trial, best_trial, register
-from autodpq.strategy import STRATEGIES
+from autodpq.search.strategy import STRATEGIES
 
 @register
 class First(AskTellStrategy):
@@ -127,7 +127,9 @@ print(First.name, STRATEGIES["first"] is First)
 """
 
 
-@pytest.mark.parametrize("code", ["import autodpq", "import autodpq, baselines, autodpq.search, autodpq.models"])
+@pytest.mark.parametrize(
+    "code", ["import autodpq", "import autodpq, baselines, autodpq.search.autodpq, autodpq.models"]
+)
 def test_import_of_the_packages_imports_nothing_slow(code: str, tmp_path: Path) -> None:
     modules, _ = imported(code, tmp_path)
     assert "autodpq" in modules and not modules & {*SLOW, *SLOW_TABLES}
@@ -151,14 +153,14 @@ def test_names_of_models_are_imported_late_and_are_the_registered_classes(tmp_pa
 def test_a_plug_in_is_listed_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with installing(tmp_path, monkeypatch) as site:
         site.install("first-tools", STRATEGY, {"autodpq.strategies": {"first": "first_tools:First"}})
-        code = "from studies.cli import main\nmain()"
+        code = "from studies.cli.main import main\nmain()"
         modules, out = imported(code, tmp_path, "list", "strategies", path=[site.folder])
         (line,) = [line for line in out.splitlines() if "first-tools" in line]
         assert line.startswith("first ") and "first-tools 1.0" in line and not modules & {*SLOW, *SLOW_TABLES}
 
 
 def test_without_ray_its_strategies_are_listed_with_what_to_install(tmp_path: Path) -> None:
-    code = "import sys\nsys.modules['ray'] = None\nfrom studies.cli import main\nmain()"
+    code = "import sys\nsys.modules['ray'] = None\nfrom studies.cli.main import main\nmain()"
     lines = imported(code, tmp_path, "list", "strategies")[1].splitlines()
     without = [line for line in lines if line.endswith("does not load: needs Ray Tune: pip install 'autodpq[ray]'")]
     assert {line.split()[0] for line in without} == {"asha", "random-ray"}

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import Call, call_cli
+from support.command_line import Call, call_cli
 
 from autodpq.data import DATASETS, load_dataset
 from autodpq.models import MODELS
 from autodpq.plan import CompressionPlan
-from autodpq.recipes import find_recipe
-from autodpq.trainer import Trainer
-from autodpq.training import DeviceRows, evaluate
+from autodpq.training.fit import DeviceRows, evaluate
+from autodpq.training.recipes import find_recipe
+from autodpq.training.trainer import Trainer
 from studies.config import SPLIT_SEED
+from studies.folder.records import load_state
 from studies.prepared import prepare
-from studies.records import load_state
 
 
 def test_autodpq_comes_near_the_plan_that_generated_the_data(

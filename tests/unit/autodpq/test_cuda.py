@@ -12,26 +12,26 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from packed_models import HEADS, WORDS, make_network, write_model
+from support.packed_models import HEADS, WORDS, make_network, write_model
 from torch import Tensor, nn
 
 import autodpq
-from autodpq.bilevel import SearchOptions, alpha_gradient, search, supernet_of
-from autodpq.compression import compress
 from autodpq.data.dataset import Samples
-from autodpq.kmeans import kmeans_centroids, nearest_codes, weighted_centroids
+from autodpq.embedding.kmeans import kmeans_centroids, nearest_codes, weighted_centroids
+from autodpq.kernels.operations import Merge, sum_rows
 from autodpq.models import MODELS
-from autodpq.operations import Merge, sum_rows
 from autodpq.packed.codes import pack_codes
+from autodpq.packed.compress import compress
 from autodpq.packed.load import PackedNetwork, load
 from autodpq.packed.module import PackedEmbedding
 from autodpq.packed.network import pack_network
 from autodpq.packed.table import PackedTable, TableSpec, store_rows
 from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full, Others
-from autodpq.recipes import Recipe, find_recipe
-from autodpq.trainer import Trainer
-from autodpq.training import evaluate, make_optimizer, predict, training_step
-from studies.machine import torch_settings
+from autodpq.search.bilevel import SearchOptions, alpha_gradient, search, supernet_of
+from autodpq.training.fit import evaluate, make_optimizer, predict, training_step
+from autodpq.training.recipes import Recipe, find_recipe
+from autodpq.training.trainer import Trainer
+from studies.workers.machine import torch_settings
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
@@ -199,7 +199,7 @@ def test_centroids_are_the_same_twice_and_fit_as_well_as_the_cpus() -> None:
 
     def error(centroids: Tensor) -> float:
         centroids = centroids.cpu()
-        decoded = autodpq.kmeans.decode(nearest_codes(rows, centroids, choice), centroids)
+        decoded = autodpq.embedding.kmeans.decode(nearest_codes(rows, centroids, choice), centroids)
         return float((rows - decoded).square().sum(1).mean())
 
     for find in (

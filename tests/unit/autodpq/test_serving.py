@@ -11,13 +11,14 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
-from packed_models import FALLBACKS, FIELDS, WORDS, random_ids, torch_logits, values_of, write_model
+from support.packed_models import FALLBACKS, FIELDS, WORDS, random_ids, torch_logits, values_of, write_model
 
 from autodpq.errors import AutoDPQError
 from autodpq.packed.file import open_packed, write_packed
 from autodpq.packed.manifest import ModelSpec
+from autodpq.packed.scoring import probabilities
 from autodpq.packed.table import store_rows
-from autodpq.serving import ServedModel, open_model, probabilities
+from autodpq.serving import ServedModel, open_model
 
 MODELS = ["deepfm", "pnn", "dcn", "dcnv2"]
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from autodpq.errors import AutoDPQError
-from autodpq.options import options_of
 from autodpq.plan import Full, Others, uniform_plan
-from autodpq.search import AutoDPQ
-from autodpq.strategy import STRATEGIES, Strategy
+from autodpq.plugins.options import options_of
+from autodpq.search.autodpq import AutoDPQ
+from autodpq.search.strategy import STRATEGIES, Strategy
 from autodpq.testing import FIELDS, MemoryJournal, ToyExecutor, make_task
-from autodpq.training import evaluate
+from autodpq.training.fit import evaluate
 from baselines import FullEmbedding, FullEmbeddingContinued, OthersOnly
 
 

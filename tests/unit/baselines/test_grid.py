@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from planted import PAIRS, SPACE
+from support.planted import PAIRS, SPACE
 
 from autodpq.plan import DPQ, Choice, CompressionPlan, Full
 from autodpq.testing import CANDIDATES, ToyExecutor, make_task

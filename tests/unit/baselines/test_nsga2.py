@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from optuna.samplers import NSGAIISampler
 from optuna.study import Study
 from optuna.trial import TrialState
-from planted import PAIRS, PlantedExecutor, made_trial, plans_tried, planted_task, searched
+from support.planted import PAIRS, PlantedExecutor, made_trial, plans_tried, planted_task, searched
 
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan

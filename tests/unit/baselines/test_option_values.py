@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from autodpq.errors import AutoDPQError
-from autodpq.options import construct, options_of
-from autodpq.search import AutoDPQ
-from autodpq.strategy import Strategy
+from autodpq.plugins.options import construct, options_of
+from autodpq.search.autodpq import AutoDPQ
+from autodpq.search.strategy import Strategy
 from baselines import NSGA2, TPE, FullEmbeddingContinued
 
 

@@ -10,7 +10,8 @@ import optuna
 import pytest
 from optuna.study import Study
 from optuna.trial import TrialState
-from planted import (
+from scipy.stats import chisquare
+from support.planted import (
     PAIRS,
     SPACE,
     PlantedExecutor,
@@ -20,11 +21,10 @@ from planted import (
     resumed_as_uninterrupted,
     searched,
 )
-from scipy.stats import chisquare
 
 from autodpq.errors import AutoDPQError
 from autodpq.plan import Choice, CompressionPlan, Full
-from autodpq.strategy import STRATEGIES
+from autodpq.search.strategy import STRATEGIES
 from autodpq.testing import ToyExecutor, make_task
 from autodpq.trial import Outcome, Trial
 from baselines import NSGA2, TPE, Random

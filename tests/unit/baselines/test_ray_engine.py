@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planted import (
+from scipy.stats import chisquare
+from support.planted import (
     PAIRS,
     SPACE,
     PlantedExecutor,
@@ -21,12 +22,11 @@ from planted import (
     resumed_as_uninterrupted,
     searched,
 )
-from scipy.stats import chisquare
 
 from autodpq.errors import AutoDPQError
-from autodpq.options import construct
 from autodpq.plan import Choice, CompressionPlan, Full
-from autodpq.strategy import STRATEGIES
+from autodpq.plugins.options import construct
+from autodpq.search.strategy import STRATEGIES
 from autodpq.testing import MemoryJournal
 
 pytest.importorskip("ray.tune")

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from in_memory import make_dataset
-from installed import installing
+from support.in_memory import make_dataset
+from support.installed import installing
 
 from autodpq.errors import AutoDPQError
-from autodpq.options import label
 from autodpq.plan import DPQ, CompressionPlan, Field, Full
-from autodpq.search import AutoDPQ
-from autodpq.strategy import STRATEGIES, Strategy
-from autodpq.task import SearchTask
+from autodpq.plugins.options import label
+from autodpq.search.autodpq import AutoDPQ
+from autodpq.search.strategy import STRATEGIES, Strategy
+from autodpq.search.task import SearchTask
 from baselines import TPE, FullEmbedding, FullEmbeddingContinued, Grid, Random
 from studies.config import (
     ALL_STRATEGIES,
@@ -176,9 +176,12 @@ def test_run_is_named_by_the_digest_of_its_canonical_configuration() -> None:
 
 
 def test_run_is_named_alike_in_another_process() -> None:
-    code = "import sys; sys.path[:0] = sys.argv[1:]; import test_config; print(test_config.run_of(seed=2).run_id)"
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:]; from tests.unit.studies import test_config;"
+        "print(test_config.run_of(seed=2).run_id)"
+    )
     environment = {**os.environ, "PYTHONHASHSEED": "4321"}
-    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(Path(__file__).parents[2])]
+    command = [sys.executable, "-c", code, str(Path(__file__).parents[2]), str(Path(__file__).parents[3])]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == run_of(seed=2).run_id
 
@@ -296,7 +299,7 @@ def test_options_of_the_command_line_stand_before_those_of_the_file() -> None:
 
 
 MINE = """
-from autodpq.strategy import Strategy
+from autodpq.search.strategy import Strategy
 
 class Mine(Strategy):
     name = "own"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from in_memory import make_dataset
+from support.in_memory import make_dataset
 
 from autodpq.data import EncodedDataset, Samples, Truth
 from autodpq.errors import AutoDPQError

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from packed_models import WORDS, random_ids, torch_logits, values_of, write_model
+from support.packed_models import WORDS, random_ids, torch_logits, values_of, write_model
 
 from autodpq.errors import AutoDPQError
 from autodpq.models import MODELS, DeepFM
@@ -124,7 +124,7 @@ def test_files_are_read_in_batches(
     model: Path, clicks: tuple[pl.DataFrame, Expected], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frame, expected = clicks
-    monkeypatch.setattr("autodpq.data.columnar.BATCH_ROWS", 4)
+    monkeypatch.setattr("autodpq.data.readers.arrow.BATCH_ROWS", 4)
     frame.write_parquet(tmp_path / "c.parquet")
     sizes: list[int] = []
     score = predict.ServedModel.score

@@ -12,21 +12,21 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 import pytest
-from installed import installing
 from rich.console import Console
+from support.installed import installing
 
 from autodpq.errors import AutoDPQError, TrainingError
 from autodpq.models import MODELS
-from autodpq.options import split_names
 from autodpq.plan import DPQ, CompressionPlan, Full, Others, uniform_plan
-from autodpq.strategy import STRATEGIES, Strategy
-from autodpq.task import SearchTask
+from autodpq.plugins.options import split_names
+from autodpq.search.strategy import STRATEGIES, Strategy
+from autodpq.search.task import SearchTask
 from autodpq.testing import reachable_arrays
 from autodpq.trial import best_trial
 from reports import load_study, table1
 from studies.config import check_config
-from studies.progress import Progress
 from studies.runner import run_study
+from studies.watch.progress import Progress
 
 Run = Callable[..., pd.DataFrame]
 PARTS = {"train": 500, "valid": 130, "test": 70}
@@ -168,7 +168,7 @@ def test_pretraining_that_comes_to_nothing_ends_the_study(
     def diverge(*_: object) -> None:
         raise TrainingError("3 of 4 predictions are NaN or infinite")
 
-    monkeypatch.setattr("autodpq.trainer.Trainer.pretrain", diverge)
+    monkeypatch.setattr("autodpq.training.trainer.Trainer.pretrain", diverge)
     with pytest.raises(AutoDPQError, match=r"^pretraining of deepfm, seed 0: 3 of 4 predictions are NaN or infinite$"):
         run("fe,others")
     assert not list(tmp_path.glob("study/runs/*/result.json"))
@@ -261,7 +261,7 @@ def trials_of(folder: Path, run: str) -> list[dict[str, Any]]:
 PLUG_IN = """
 from autodpq.models import DeepFM
 from autodpq.plan import Others, uniform_plan
-from autodpq.strategy import Strategy
+from autodpq.search.strategy import Strategy
 
 class Mine(Strategy):
     name = "mine"

@@ -15,7 +15,7 @@ import studies
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
 from studies.config import StudyConfig
-from studies.frames import keep_frame
+from studies.folder.frames import keep_frame
 from studies.study import Options
 
 

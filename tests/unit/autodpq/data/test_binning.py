@@ -141,8 +141,8 @@ def test_decimal_numbers_are_binned_and_whole_ones_where_they_are_named(tmp_path
 
 
 def test_a_column_of_numbers_is_known_by_its_last_row_too(write_table: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autodpq.data.delimited._BLOCK_BYTES", 500)
-    monkeypatch.setattr("autodpq.data.delimited.BATCH_ROWS", 50)
+    monkeypatch.setattr("autodpq.data.readers.text._BLOCK_BYTES", 500)
+    monkeypatch.setattr("autodpq.data.readers.text.BATCH_ROWS", 50)
     rows = [f"{n % 2},{n / 8},{n},{n}" for n in range(1000)]
     path = write_table("\n".join(["click,a,b,c", *rows, "1,x,0.5,9"]))
     assert load_dataset(path).binned == {"b": 20}

@@ -174,7 +174,7 @@ def test_a_file_that_has_not_changed_is_not_read_again(
     os.utime(path, (1_000_000_000, 1_000_000_000))
     first = load_dataset(path)
     for function in ("read_header", "file_digest"):
-        monkeypatch.setattr(f"autodpq.data.own_files.{function}", lambda *_: pytest.fail("the source was read"))
+        monkeypatch.setattr(f"autodpq.data.readers.files.{function}", lambda *_: pytest.fail("the source was read"))
     assert same(load_dataset(path), first)
 
 

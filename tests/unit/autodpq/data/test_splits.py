@@ -5,14 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autodpq.data import (
-    EncodedDataset,
-    Split,
-    chronological_split,
-    column_split,
-    random_split,
-    split_dataset,
-)
+from autodpq.data import EncodedDataset, Split, chronological_split, column_split, random_split, split_dataset
 from autodpq.errors import AutoDPQError
 
 

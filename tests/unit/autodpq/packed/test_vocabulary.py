@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from packed_models import FALLBACKS, WORDS, random_ids, values_of, vocabulary
+from support.packed_models import FALLBACKS, WORDS, random_ids, values_of, vocabulary
 
 from autodpq.data import EncodedDataset, load_dataset
 from autodpq.data.digest import file_digest

@@ -1,0 +1,1 @@
+"""What a file says: rows in batches, with errors that name the file, the row and the column."""

@@ -1,0 +1,1 @@
+"""The data sets: published ones, generated ones, one's own."""

@@ -1,0 +1,158 @@
+"""One's own data: a label column of 0 and 1; every other column is a field, those of decimal numbers in bins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+import pyarrow as pa
+
+from autodpq.data.binning import Bins, NumberSurvey
+from autodpq.data.cache import cache_root, load_cached
+from autodpq.data.dataset import EncodedDataset
+from autodpq.data.digest import remembered_digest
+from autodpq.data.options import LoadOptions
+from autodpq.data.readers.columns import ColumnReader
+from autodpq.data.readers.files import OwnFiles
+from autodpq.data.source import Batch, Source, Table, select_fields
+from autodpq.errors import AutoDPQError, nearest
+
+_BINNING = 1
+"""Goes up when the same numbers would be binned otherwise."""
+_PANDAS_INDEX = "__index_level_0__"
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """Which column is what."""
+
+    label: str
+    fields: tuple[str, ...]
+    split: str | None
+    time: str | None
+
+    @property
+    def columns(self) -> list[str]:
+        named = (self.label, *self.fields, self.split, self.time)
+        return list(dict.fromkeys(name for name in named if name is not None))
+
+
+def load_table(files: OwnFiles, options: LoadOptions) -> EncodedDataset:
+    """Loads one's own data. Every distinct value of a field is a category, or the bin that its number lies in.
+
+    Raises:
+        AutoDPQError: A file cannot be read, or a column is missing or holds what it must not.
+    """
+    cache = cache_root(options.cache_dir)
+    kind = "file" if len(files.parts) == 1 else "files"
+    source = Source(
+        name=files.name,
+        where=files.where,
+        digest=remembered_digest([part.path for part in files.parts], files.digest, cache, kind),
+        settings={
+            "loader": "table",
+            "kind": files.kind,
+            "binning": _BINNING,
+            "label": options.label,
+            "fields": options.fields,
+            "exclude": options.exclude,
+            "numeric": options.numeric,
+            "split_column": options.split_column,
+            "time_column": options.time_column,
+        },
+        read=lambda: _read(files, options),
+    )
+    return load_cached(source, cache)
+
+
+def _read(files: OwnFiles, options: LoadOptions) -> Table:
+    roles = _roles(files.column_names(), options, files.where)
+    types = {} if files.is_text else files.types(roles.columns)
+    bins = _find_bins(files, roles.fields, types, options.numeric)
+    return Table(roles.fields, _batches(files, roles, bins), bins=bins)
+
+
+def _roles(names: Sequence[str], options: LoadOptions, where: str) -> _Roles:
+    special = {"label": options.label, "split_column": options.split_column, "time_column": options.time_column}
+    for option, name in special.items():
+        if name is not None and name not in names:
+            raise AutoDPQError(f"{where}: no column {name!r}, which '{option}' names{nearest(name, names)}")
+    if options.label in (options.split_column, options.time_column):
+        raise AutoDPQError(f"{where}: column {options.label!r} is the label; it cannot be the split or the time too")
+    for option, name in special.items():
+        for asked in ("fields", "numeric"):
+            if name is not None and name in (getattr(options, asked) or ()):
+                what = option.removesuffix("_column")
+                raise AutoDPQError(f"{where}: column {name!r} is the {what}; it cannot be a field too")
+    # The index of a frame that pandas has written says nothing of a click.
+    available = [name for name in names if name not in (*special.values(), _PANDAS_INDEX)]
+    # What is no field anyway may be excluded: people list the columns that they do not want.
+    exclude = [name for name in options.exclude if name not in (*special.values(), _PANDAS_INDEX)]
+    fields = select_fields(available, options.fields, exclude, where)
+    for name in options.numeric:
+        if name not in fields:
+            raise AutoDPQError(f"{where}: no field {name!r}, which 'numeric' names{nearest(name, fields)}")
+    return _Roles(options.label, fields, options.split_column, options.time_column)
+
+
+def _find_bins(
+    files: OwnFiles, fields: Sequence[str], types: Mapping[str, pa.DataType], numeric: Sequence[str]
+) -> dict[str, Bins]:
+    """The bins of the fields that are binned, in a pass over the columns that may be such; see :mod:`.binning`."""
+    if files.is_text:
+        first = _numbers_at_first(files, fields)
+        likely = [name for name in fields if name in numeric or name in first]
+    else:
+        likely = [name for name in fields if name in numeric or _has_decimals(types[name])]
+    surveys = {name: NumberSurvey() for name in likely}
+    if likely:
+        reader = ColumnReader(files.where)
+        for path, frame in files.frames(likely):
+            reader.begin(str(path))
+            for name, survey in surveys.items():
+                wrong = survey.add(frame[name], reader.where, reader.row)
+                if wrong is not None and name in numeric:
+                    raise AutoDPQError(
+                        f"{reader.where}, row {reader.row + wrong + 1}, column {name!r}: "
+                        f"{str(frame[name][wrong])[:40]!r} is no number, which 'numeric' needs"
+                    )
+            reader.advance(len(frame))
+    for name in numeric:
+        if not surveys[name].has_numbers:
+            raise AutoDPQError(f"{files.where}, column {name!r}: there is no number in it, which 'numeric' needs")
+    return {
+        name: survey.bins()
+        for name, survey in surveys.items()
+        if survey.has_numbers and (survey.has_fraction or name in numeric)
+    }
+
+
+def _numbers_at_first(files: OwnFiles, fields: Sequence[str]) -> set[str]:
+    """The columns of text that hold numbers alone in the first batch, lest all be looked through to the end."""
+    for _, frame in files.frames(fields):
+        return {name for name in fields if NumberSurvey().add(frame[name], files.where) is None}
+    return set()
+
+
+def _has_decimals(dtype: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(dtype) or pa.types.is_decimal(dtype))
+
+
+def _batches(files: OwnFiles, roles: _Roles, bins: Mapping[str, Bins]) -> Iterator[Batch]:
+    reader = ColumnReader(files.where)
+
+    def text(column: pl.Series) -> pl.Series:
+        if column.name in bins:
+            return bins[column.name].text(column, reader.where, reader.row)
+        return reader.text(column)
+
+    for path, frame in files.frames(roles.columns):
+        reader.begin(str(path))
+        yield Batch(
+            values=pl.DataFrame([text(frame[name]) for name in roles.fields]),
+            labels=reader.labels(frame[roles.label]),
+            time=None if roles.time is None else reader.time(frame[roles.time]),
+            split=None if roles.split is None else reader.split(frame[roles.split]),
+        )
+        reader.advance(len(frame))

@@ -1,0 +1,1 @@
+"""Plans and unions of candidates as embeddings."""

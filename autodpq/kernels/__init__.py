@@ -1,0 +1,1 @@
+"""Loops of training as compiled code and as tensor operations; they know no plan."""

@@ -1,0 +1,1 @@
+"""The interface of strategies, what they may see, and the differentiable search."""

@@ -1,0 +1,75 @@
+"""The AutoDPQ strategy: pretrain, search over the union of candidates, decide."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+
+from autodpq.plan import CompressionPlan
+from autodpq.search.strategy import Strategy, register
+
+if TYPE_CHECKING:
+    from autodpq.search.bilevel import SearchEpoch
+    from autodpq.search.task import SearchTask
+
+
+@register
+class AutoDPQ(Strategy):
+    """Differentiable search over the union of each field's (K, D) candidates (Algorithm 1).
+
+    The final training starts from the pretrained table and model, and from the centroids that the search left.
+
+    Args:
+        search_epochs: Passes of the search over the training rows.
+        alpha_learning_rate: Learning rate of the candidates' weights.
+        xi: Learning rate of the unrolled step; 0 is the first-order search.
+        temperature_clock: What tau is annealed by, ``step`` or ``epoch``.
+        scale: Whether normalised candidates are scaled back to the field's pretrained rare rows.
+    """
+
+    name: ClassVar[str] = "autodpq"
+
+    def __init__(
+        self,
+        *,
+        search_epochs: PositiveInt = 2,
+        alpha_learning_rate: PositiveFloat = 3e-2,
+        xi: NonNegativeFloat = 0.0,
+        temperature_clock: Literal["step", "epoch"] = "step",
+        scale: bool = True,
+    ) -> None:
+        self.search_epochs = search_epochs
+        self.alpha_learning_rate = alpha_learning_rate
+        self.xi = xi
+        self.temperature_clock = temperature_clock
+        self.scale = scale
+
+    def search(self, task: SearchTask) -> CompressionPlan:
+        from autodpq.search.bilevel import SearchOptions, carry_over, search, supernet_of
+
+        trainer = task.trainer
+        pretrained = task.pretrained()
+        with task.phase("search"):
+            options = SearchOptions(
+                epochs=self.search_epochs,
+                alpha_learning_rate=self.alpha_learning_rate,
+                xi=self.xi,
+                temperature_clock=self.temperature_clock,
+            )
+            network = trainer.build_supernet(task.space, self.scale)
+            trainer.start(network, pretrained)
+
+            def report(epoch: SearchEpoch) -> None:
+                task.epochs["search"] += 1
+                task.report(epoch.valid_auc, network)
+
+            recipe = trainer.recipe.continued()
+            search(network, trainer.train, trainer.valid, recipe, options, task.seed, on_epoch=report)
+            plan = supernet_of(network).decide()
+            if task.init == "pretrained":
+                decided = trainer.build(plan)
+                trainer.start(decided, pretrained)
+                carry_over(network, decided)
+                task.hand_over(decided)
+        return plan

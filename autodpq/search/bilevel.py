@@ -1,0 +1,253 @@
+"""Algorithm 1: by turns a step of the candidates' weights and a step of the network's weights."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from autodpq.embedding.base import PlanEmbedding
+from autodpq.embedding.supernet import SupernetEmbedding
+from autodpq.errors import AutoDPQError
+from autodpq.kernels.adam import Adam
+from autodpq.kernels.operations import Merge
+from autodpq.training.fit import DeviceRows, evaluate, make_optimizer, training_step
+from autodpq.training.network import Network
+from autodpq.training.recipes import Recipe
+
+ALPHA = "embedding.alpha"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """Settings of Algorithm 1.
+
+    Attributes:
+        epochs: Passes over the training rows.
+        alpha_learning_rate: Adam's, for the candidates' weights.
+        xi: Learning rate of the unrolled step of W; 0 is the first-order search.
+        temperature_start: tau at step 0.
+        temperature_step: What each step takes off tau.
+        temperature_end: The least tau.
+        temperature_clock: What a step of tau is: a training step, or an epoch.
+    """
+
+    epochs: int = 2
+    alpha_learning_rate: float = 3e-2
+    xi: float = 0.0
+    temperature_start: float = 1.0
+    temperature_step: float = 5e-5
+    temperature_end: float = 0.01
+    temperature_clock: Literal["step", "epoch"] = "step"
+
+    def temperature(self, step: int, epoch: int) -> float:
+        """tau = max(end, start - step size * s)."""
+        clock = step if self.temperature_clock == "step" else epoch
+        return max(self.temperature_end, self.temperature_start - self.temperature_step * clock)
+
+
+def supernet_of(network: Network) -> SupernetEmbedding:
+    """The union of candidates of a network that is searched."""
+    assert isinstance(network.embedding, SupernetEmbedding)
+    return network.embedding
+
+
+def _loss(network: Network, ids: Tensor, labels: Tensor, weights: dict[str, Tensor]) -> Tensor:
+    """Sum of the cross entropies of a batch, with the given weights and statistics in the place of the network's."""
+    logits = functional_call(network, weights, (ids,))
+    return nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+
+
+def _differentiate(network: Network, *, alpha: bool, weights: bool) -> None:
+    """Says what gradients are computed by: alpha, the network's weights W, or both."""
+    for parameter in network.parameters():
+        parameter.requires_grad_(weights)
+    supernet_of(network).alpha.requires_grad_(alpha)
+
+
+def alpha_gradient(
+    network: Network,
+    train: tuple[Tensor, Tensor],
+    valid: tuple[Tensor, Tensor],
+    xi: float,
+) -> Tensor:
+    """Gradient of the validation loss by alpha (Algorithm 1).
+
+    The model is in evaluation mode on the validation batch, so that samples do not act on one another. Without an
+    unrolled step, those without a rare value then add nothing to the gradient, and are left out. They move no
+    statistics.
+
+    Args:
+        network: The network that is searched.
+        train: Row numbers [batch, fields] and labels [batch], for the unrolled step.
+        valid: Row numbers and labels of the validation batch.
+        xi: Learning rate of the unrolled step W - xi dL_train/dW; at 0 it is not taken.
+
+    Returns:
+        float [searched fields, candidates]; of the mean over the whole validation batch.
+    """
+    embedding = supernet_of(network)
+    ids, labels = valid
+    # Running statistics move once per batch, in the step that is really taken.
+    sparse, mixture, embedding.tracking = embedding.sparse_gradients, embedding.mixture, False
+    try:
+        if xi:
+            # A gradient that is differentiated once more is dense, and made of operations that have a second one.
+            embedding.sparse_gradients, embedding.mixture = False, None
+            return _unrolled_gradient(network, train, valid, xi)
+        # The way back to tables and centroids is not gone.
+        _differentiate(network, alpha=True, weights=False)
+        network.dropout.eval()
+        network.model.eval()
+        embedding.train()
+        # Alpha acts on rare values alone.
+        rare = (ids >= embedding.n_direct).any(1).nonzero().squeeze(1)
+        if not len(rare):
+            return torch.zeros_like(embedding.alpha)
+        logits = network(ids[rare])
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels[rare], reduction="sum") / len(labels)
+        return torch.autograd.grad(loss, embedding.alpha)[0]
+    finally:
+        embedding.sparse_gradients, embedding.mixture, embedding.tracking = sparse, mixture, True
+
+
+def _unrolled_gradient(
+    network: Network, train: tuple[Tensor, Tensor], valid: tuple[Tensor, Tensor], xi: float
+) -> Tensor:
+    """The gradient through one unrolled step of W; alpha then acts on every sample, through the weights.
+
+    Of the tables, only the rows of the two batches are there a second time.
+    """
+    embedding = supernet_of(network)
+    _differentiate(network, alpha=True, weights=True)
+    batches = Merge.of(torch.cat([train[0], valid[0]]))
+    train_places, valid_places = torch.split(batches.places, [len(train[1]), len(valid[1])])
+    with embedding.restricted(batches.rows) as tables:
+        network.train()
+        trained: dict[str, Tensor] = {name: value for name, value in network.named_parameters() if name != ALPHA}
+        trained |= {f"embedding.{name}": table for name, table in tables.items()}
+        # BatchNorm's statistics of the model must not move either.
+        moved = {name: value.clone() for name, value in network.named_buffers()}
+        loss = _loss(network, train_places, train[1], {**trained, **moved}) / len(train[1])
+        gradients = torch.autograd.grad(loss, list(trained.values()), create_graph=True, allow_unused=True)
+        weights = dict(network.named_buffers())
+        for (name, value), gradient in zip(trained.items(), gradients, strict=True):
+            weights[name] = value if gradient is None else value - xi * gradient
+        network.eval()
+        embedding.train()
+        loss = _loss(network, valid_places, valid[1], weights) / len(valid[1])
+        return torch.autograd.grad(loss, embedding.alpha)[0]
+
+
+def _endless(rows: DeviceRows, network: Network, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Validation batches, epoch after epoch."""
+    epoch = 0
+    while True:
+        epoch += 1
+        yield from rows.batches(network, size, seed, epoch)
+
+
+@dataclass(frozen=True)
+class SearchEpoch:
+    """What one epoch of the search came to.
+
+    Attributes:
+        number: From 1.
+        seconds: Since the search began.
+        valid_auc: Validation AUC of the union of candidates.
+        weights: Weights of the candidates, float [searched fields, candidates].
+    """
+
+    number: int
+    seconds: float
+    valid_auc: float
+    weights: Tensor
+
+
+def search(
+    network: Network,
+    train: DeviceRows,
+    valid: DeviceRows,
+    recipe: Recipe,
+    options: SearchOptions,
+    seed: int,
+    *,
+    on_epoch: Callable[[SearchEpoch], None] | None = None,
+) -> None:
+    """Algorithm 1: by turns a step of alpha on a validation batch and a step of W on a training batch.
+
+    Args:
+        network: With a :class:`SupernetEmbedding`; searched in place.
+        train: Training rows.
+        valid: Validation rows.
+        recipe: How W is trained.
+        options: Settings of the search.
+        seed: Seeds orders, dropout and Gumbel noise.
+        on_epoch: Called after every epoch.
+
+    Raises:
+        AutoDPQError: The options do not fit.
+    """
+    if options.epochs < 1:
+        raise AutoDPQError(f"search_epochs: {options.epochs} given, at least 1 is needed")
+    torch.manual_seed(seed)
+    network.reseed(seed)
+    begin = time.perf_counter()
+    embedding = supernet_of(network)
+    _differentiate(network, alpha=False, weights=True)
+    optimizer = make_optimizer(network, recipe)
+    # The momentum is DARTS' (Liu et al., ICLR 2019), whose alternation Algorithm 1 is.
+    alpha_optimizer = Adam([], [embedding.alpha], options.alpha_learning_rate, 0.0, beta1=0.5)
+    held_out = _endless(valid, network, recipe.batch_size, seed + 1)
+    step = 0
+    for epoch in range(1, options.epochs + 1):
+        for batch in train.batches(network, recipe.batch_size, seed, epoch):
+            embedding.temperature = options.temperature(step, epoch - 1)
+            embedding.alpha.grad = alpha_gradient(network, batch, next(held_out), options.xi)
+            alpha_optimizer.step()
+            _differentiate(network, alpha=False, weights=True)
+            network.train()
+            training_step(network, optimizer, *batch, recipe.l2)
+            step += 1
+        if on_epoch is not None:
+            metrics = evaluate(network, valid)
+            weights = embedding.weights().detach()
+            seconds = time.perf_counter() - begin
+            on_epoch(SearchEpoch(epoch, seconds, metrics.auc, weights))
+            begin = time.perf_counter() - seconds
+
+
+@torch.no_grad()
+def carry_over(searched: Network, decided: Network) -> None:
+    """Carries the centroids of the chosen candidates over to the network of the decision.
+
+    That network has no BatchNorm on candidates: normalisation and scaling are one affine map per dimension, which is
+    folded into the centroids and, where they encode too, into the raw rows, so that both stay on one scale. Everything
+    else of the network is left as it is.
+
+    Args:
+        searched: With a :class:`SupernetEmbedding`.
+        decided: With the :class:`PlanEmbedding` of a plan within the search's space; its quantizers and raw rows are
+            overwritten.
+    """
+    source, target = supernet_of(searched), decided.embedding
+    assert isinstance(target, PlanEmbedding) and target.quantizers is not None
+    assert source.raw is not None and target.raw is not None
+    target.raw.copy_(source.raw)
+    for number, column in enumerate(source.quantized):
+        chosen = target.quantizers.candidates[number][0]
+        candidate = source.candidates[number].index(chosen)
+        factor, shift = source.affine(number, candidate)
+        from_group, place, which = source.quantizers.group(number, candidate)
+        to_group, to_place, _ = target.quantizers.group(number)
+        to_group.values[to_place, 0, : chosen.K] = factor * from_group.values[place, which, : chosen.K] + shift
+        if to_group.separate is not None:
+            to_group.keys[to_place, 0, : chosen.K] = from_group.keys[place, which, : chosen.K]
+        else:
+            rows = target.raw_rows(column)
+            target.raw[rows] = factor * target.raw[rows] + shift

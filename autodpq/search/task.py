@@ -1,0 +1,261 @@
+"""All that a strategy may see, and what the runner gives it to work with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+
+from autodpq.errors import AutoDPQError
+from autodpq.plan import CompressionPlan, Field
+from autodpq.trial import PHASES, Budget, Outcome, Phase, Pretrained, Prune, Space, Trial, check_plan
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from autodpq.data.dataset import Samples
+    from autodpq.training.network import Network
+    from autodpq.training.trainer import Trainer
+
+
+class Executor(Protocol):
+    """Trains plans; the runner decides where."""
+
+    def __call__(self, plans: Sequence[CompressionPlan], first: int, prune: Prune) -> Iterator[Outcome]:
+        """Yields the outcomes in the order of the plans; ``first`` is the number of the first.
+
+        Wherever plans are trained, ``prune`` is asked here, in the order that :data:`autodpq.trial.Prune` promises.
+        """
+        ...
+
+
+class Journal(Protocol):
+    """What a task tells the runner."""
+
+    def finished_trials(self) -> Sequence[Trial]:
+        """Trials that an interrupted run had finished, by number."""
+        ...
+
+    def add_trial(self, trial: Trial, state: Mapping[str, Tensor] | None) -> None:
+        """A trial ended; its weights are given where it is the best so far."""
+        ...
+
+    def add_point(self, seconds: float, phase: Phase, valid_auc: float, reached_by: Network | Trial | None) -> None:
+        """The search reached a validation AUC at a time; what reached it is given where it is the best so far."""
+        ...
+
+
+def never(number: int, valid_aucs: Sequence[float]) -> bool:
+    """Prunes no trial."""
+    return False
+
+
+@dataclass(frozen=True)
+class HandOver:
+    """What the final training starts from.
+
+    Attributes:
+        network: The network.
+        trained: Whether it is final as it is.
+    """
+
+    network: Network
+    trained: bool
+
+
+class SearchTask:
+    """All that a strategy may see: fields, candidates, training and validation rows, and ways to try plans.
+
+    Args:
+        trainer: Builds and trains networks.
+        train: Training rows.
+        valid: Validation rows.
+        space: Candidates of each field, never empty.
+        budget: What the search may spend.
+        pretrained: The FE network.
+        init: Whether plans are trained from the pretrained table or from nothing.
+        executor: Trains plans.
+        journal: Is told of trials and points.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        train: Samples,
+        valid: Samples,
+        space: Space,
+        budget: Budget,
+        pretrained: Pretrained,
+        init: Literal["pretrained", "scratch"],
+        executor: Executor,
+        journal: Journal,
+    ) -> None:
+        self.trainer = trainer
+        self.fields: tuple[Field, ...] = trainer.fields
+        self.space = space
+        self.budget = budget
+        self.seed = trainer.seed
+        self.train = train
+        self.valid = valid
+        self.init = init
+        self.history: tuple[Trial, ...] = ()
+        self.handed_over: HandOver | None = None
+        self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
+        self.epochs: dict[str, int] = dict.fromkeys(PHASES, 0)
+        self._pretrained = pretrained
+        self._executor = executor
+        self._journal = journal
+        self._best_auc = -np.inf
+        self._running: tuple[Phase, float] | None = None
+
+    def rng(self, trial_number: int) -> np.random.Generator:
+        """A generator for one trial, seeded by (seed, trial number): a resumed run draws what it would have drawn."""
+        return np.random.default_rng([self.seed, trial_number])
+
+    def pretrained(self) -> Mapping[str, Tensor]:
+        """Weights of the FE network; charged to the run at the first call."""
+        if not self.epochs["pretrain"]:
+            self.seconds["pretrain"] += self._pretrained.seconds
+            self.epochs["pretrain"] = self._pretrained.epochs
+        return self._pretrained.state
+
+    @contextmanager
+    def phase(self, name: Phase) -> Iterator[None]:
+        """Times what is inside. Training of trials is not counted again: they bring their own seconds.
+
+        Raises:
+            AutoDPQError: Phases are nested, or the name is none of them.
+        """
+        if name not in PHASES:
+            raise AutoDPQError(f"phase {name!r}: expected one of {', '.join(PHASES)}")
+        if self._running is not None:
+            raise AutoDPQError(f"phase {name!r} starts inside phase {self._running[0]!r}: end that one first")
+        self._running = (name, time.perf_counter())
+        try:
+            yield
+        finally:
+            self._stop_clock()
+            self._running = None
+
+    def _stop_clock(self) -> None:
+        if self._running is not None:
+            name, begin = self._running
+            self.seconds[name] += time.perf_counter() - begin
+
+    def _start_clock(self) -> None:
+        if self._running is not None:
+            self._running = (self._running[0], time.perf_counter())
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds charged so far."""
+        running = time.perf_counter() - self._running[1] if self._running is not None else 0.0
+        return sum(self.seconds.values()) + running
+
+    def report(self, valid_auc: float, network: Network | None = None) -> None:
+        """A point on the anytime curve.
+
+        Args:
+            valid_auc: Validation AUC reached.
+            network: What reached it; without it the point has no test value.
+        """
+        seconds = self.elapsed
+        self._stop_clock()
+        self._add_point(seconds, valid_auc, network)
+        self._start_clock()
+
+    def _add_point(self, seconds: float, valid_auc: float, reached_by: Network | Trial | None) -> None:
+        best = valid_auc > self._best_auc
+        self._best_auc = max(valid_auc, self._best_auc)
+        phase = self._running[0] if self._running is not None else "search"
+        self._journal.add_point(seconds, phase, valid_auc, reached_by if best else None)
+
+    def evaluate(self, plan: CompressionPlan) -> Trial:
+        """Trains the network of a plan and evaluates it on validation rows.
+
+        Raises:
+            AutoDPQError: The plan does not fit the space, or the budget is spent.
+        """
+        return self.evaluate_many([plan])[0]
+
+    def evaluate_many(self, plans: Sequence[CompressionPlan], prune: Prune = never) -> list[Trial]:
+        """Evaluates plans, in parallel where the executor can; trials come in the order of the plans.
+
+        Args:
+            plans: What to train.
+            prune: Ends trials early.
+
+        Raises:
+            AutoDPQError: A plan does not fit the space, or the budget is spent.
+        """
+        for plan in plans:
+            check_plan(plan, self.fields, self.space)
+        first = len(self.history)
+        limit = self.budget.trials
+        if limit is not None and first + len(plans) > limit:
+            raise AutoDPQError(f"trials: {first + len(plans)} asked for, the budget is {limit}")
+        self._stop_clock()
+        if self.init == "pretrained":
+            self.pretrained()
+        finished = {trial.number: trial for trial in self._journal.finished_trials()}
+        kept = []
+        for number, plan in enumerate(plans, first):
+            if number not in finished or finished[number].plan != plan:
+                break
+            kept.append(finished[number])
+        for trial in kept:
+            if prune is not never:
+                self._replay(trial, prune)
+            self._record(trial)
+        left = plans[len(kept) :]
+        for plan, outcome in zip(left, self._executor(left, first + len(kept), prune), strict=True):
+            self._add(plan, outcome)
+        self._start_clock()
+        return list(self.history[first:])
+
+    def _replay(self, trial: Trial, prune: Prune) -> None:
+        """Asks what was asked when the trial was trained, so that a pruner knows what it would have known."""
+        asked = trial.epochs - 1 if trial.state == "complete" else trial.epochs
+        for epoch in range(1, asked + 1):
+            prune(trial.number, trial.valid_aucs[:epoch])
+
+    def _record(self, trial: Trial) -> None:
+        self.history = (*self.history, trial)
+        for name, seconds in trial.seconds.items():
+            self.seconds[name] += seconds
+        self.epochs["search"] += trial.epochs
+        if trial.valid_auc is not None:
+            self._add_point(sum(self.seconds.values()), trial.valid_auc, trial)
+
+    def _add(self, plan: CompressionPlan, outcome: Outcome) -> None:
+        best = outcome.valid_auc is not None and all(
+            outcome.valid_auc > (trial.valid_auc or 0.0) for trial in self.history
+        )
+        trial = Trial(
+            number=len(self.history),
+            plan=plan,
+            state=outcome.kind,
+            valid_auc=outcome.valid_auc,
+            valid_logloss=outcome.valid_logloss,
+            ledger=self.trainer.ledger(plan),
+            seconds={"search": outcome.seconds},
+            epochs=len(outcome.valid_aucs),
+            error=outcome.error,
+            valid_aucs=tuple(outcome.valid_aucs),
+            attempts=outcome.attempts,
+        )
+        self._journal.add_trial(trial, outcome.state if best else None)
+        self._record(trial)
+
+    def hand_over(self, network: Network, *, trained: bool = False) -> None:
+        """Says what the final training starts from, instead of the pretrained table and k-means.
+
+        Args:
+            network: The network of the plan that the strategy gives back.
+            trained: Whether it is final as it is: no training follows.
+        """
+        self.handed_over = HandOver(network, trained)

@@ -1,0 +1,201 @@
+"""Training with early stopping on validation AUC, and evaluation."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from autodpq.data.dataset import Samples
+from autodpq.embedding.base import PlanEmbedding
+from autodpq.errors import AutoDPQError
+from autodpq.kernels.adam import Adam, update_rows
+from autodpq.kernels.rows import compiled_update_rows
+from autodpq.training.metrics import Metrics, evaluate_predictions
+from autodpq.training.network import Network
+from autodpq.training.recipes import Recipe
+
+EVALUATION_BATCH = 8192
+CHUNK_BATCHES = 32
+"""Batches that are brought into an epoch's order together: enough to be fast, and little memory beside the rows."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch came to.
+
+    Attributes:
+        number: From 1.
+        seconds: Since training began, evaluation included.
+        metrics: On the validation rows.
+        best: Whether no earlier epoch was as good.
+        last: Whether training ends with it.
+    """
+
+    number: int
+    seconds: float
+    metrics: Metrics
+    best: bool
+    last: bool
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What training came to; the network holds the best epoch's weights.
+
+    Attributes:
+        epochs: How many were trained.
+        best: The best epoch, by validation AUC.
+        seconds: All of training.
+    """
+
+    epochs: int
+    best: Epoch
+    seconds: float
+
+
+@dataclass(frozen=True)
+class DeviceRows:
+    """Samples on the device.
+
+    Attributes:
+        ids: int32 [rows, fields], frequency ranks.
+        labels: float32 [rows].
+    """
+
+    ids: Tensor
+    labels: Tensor
+
+    @classmethod
+    def load(cls, samples: Samples, device: torch.device) -> DeviceRows:
+        """Moves samples to the device; memory-mapped ids stay where they are if that is the CPU."""
+        labels = torch.from_numpy(samples.labels.astype(np.float32))
+        with warnings.catch_warnings():
+            # Rows lie in files that processes share and none may write; none does.
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            ids = torch.from_numpy(samples.ids)
+        return cls(ids.to(device), labels.to(device))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, network: Network, size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch's batches: the network's row numbers [batch, fields], and labels [batch].
+
+        Their order is drawn from (seed, epoch); a rest of one row is dropped (BatchNorm).
+        """
+        generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
+        order = torch.randperm(len(self), generator=generator).to(self.ids.device)
+        for chunk in torch.split(order, size * CHUNK_BATCHES):
+            chunk_ids, chunk_labels = self.ids.index_select(0, chunk), self.labels.index_select(0, chunk)
+            for ids, labels in zip(torch.split(chunk_ids, size), torch.split(chunk_labels, size), strict=True):
+                if len(labels) > 1:
+                    yield network.embedding.flatten(ids), labels
+
+
+def make_optimizer(network: Network, recipe: Recipe) -> Adam:
+    """Adam over all weights that are trained; L2 on the rows and first-order weights that are used as they are.
+
+    Raw rows of quantized values are left out of that: hardly a gradient but the penalty's own would reach them, and
+    Adam, which divides by its size, would drive them to zero at full speed.
+    """
+    embedding = network.embedding
+    penalised = [weights for weights in (embedding.table, embedding.first_order) if weights is not None]
+    known = {id(weights) for weights in penalised}
+    rest = [weights for weights in network.parameters() if weights.requires_grad and id(weights) not in known]
+    update = compiled_update_rows if network.compiled_batch else update_rows
+    return Adam(penalised, rest, recipe.learning_rate, recipe.l2, update)
+
+
+def training_step(network: Network, optimizer: Adam, ids: Tensor, labels: Tensor, l2: float) -> None:
+    """One step on the mean cross entropy of a batch.
+
+    Rows are penalised by the optimizer; centroids here, as the rows that they stand for would be. The union of
+    candidates is left alone: it is normalised, so that the size of its centroids changes nothing.
+    """
+    optimizer.zero_grad()
+    network.backward(ids, labels)
+    if l2 and isinstance(network.embedding, PlanEmbedding) and network.embedding.quantizers is not None:
+        (0.5 * l2 * network.embedding.centroid_norms()).backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
+@torch.no_grad()
+def predict(network: Network, rows: DeviceRows) -> npt.NDArray[np.float64]:
+    """Click probabilities, float64 [rows]."""
+    network.eval()
+    with network.embedding.settled():
+        parts = [network(network.embedding.flatten(ids)) for ids in torch.split(rows.ids, EVALUATION_BATCH)]
+    return torch.cat(parts).double().sigmoid().cpu().numpy()
+
+
+def evaluate(network: Network, rows: DeviceRows) -> Metrics:
+    """AUC and logloss."""
+    return evaluate_predictions(predict(network, rows), rows.labels.cpu().numpy())
+
+
+def fit(
+    network: Network,
+    train: DeviceRows,
+    valid: DeviceRows,
+    recipe: Recipe,
+    seed: int,
+    *,
+    epochs: int | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    on_step: Callable[[], None] | None = None,
+) -> FitResult:
+    """Trains until validation AUC stops rising, then restores the best epoch.
+
+    Args:
+        network: Trained in place.
+        train: Rows to learn from.
+        valid: Rows to stop by.
+        recipe: How to train.
+        seed: Seeds order and dropout.
+        epochs: Train exactly so many epochs instead.
+        on_epoch: Called after every epoch, with the network as it is then; its time is not counted.
+        on_step: Called before every step; what it raises ends training.
+
+    Raises:
+        TrainingError: Predictions are not finite.
+    """
+    torch.manual_seed(seed)
+    network.reseed(seed)
+    begin = time.perf_counter()
+    optimizer = make_optimizer(network, recipe)
+    best: Epoch | None = None
+    best_state: dict[str, Tensor] = {}
+    number, limit = 0, recipe.max_epochs if epochs is None else epochs
+    for number in range(1, limit + 1):
+        network.train()
+        for ids, labels in train.batches(network, recipe.batch_size, seed, number):
+            if on_step is not None:
+                on_step()
+            training_step(network, optimizer, ids, labels, recipe.l2)
+        metrics = evaluate(network, valid)
+        is_best = best is None or metrics.auc > best.metrics.auc
+        since_best = 0 if best is None or is_best else number - best.number
+        last = number == limit or (epochs is None and since_best >= recipe.patience)
+        epoch = Epoch(number, time.perf_counter() - begin, metrics, is_best, last)
+        if epoch.best:
+            best = epoch
+            for name, value in network.state_dict().items():
+                # In place, so that a large table is never there three times.
+                best_state[name] = best_state[name].copy_(value) if name in best_state else value.clone()
+        if on_epoch is not None:
+            called = time.perf_counter()
+            on_epoch(epoch)
+            begin += time.perf_counter() - called
+        if epoch.last:
+            break
+    if best is None:
+        raise AutoDPQError(f"epochs: {epochs} given, at least 1 is needed")
+    network.load_state_dict(best_state)
+    return FitResult(number, best, time.perf_counter() - begin)

@@ -1,0 +1,52 @@
+"""A whole network: an embedding and a click-through model on top."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from autodpq.embedding.base import Embedding
+from autodpq.kernels.operations import Dropout
+from autodpq.models.base import CTRModel
+from autodpq.training.step import compiled_backward, head_logits, head_loss
+
+
+class Network(nn.Module):
+    """Row numbers in, click logits out.
+
+    Attributes:
+        compiled_batch: The batch size at which gradients are computed by compiled code; 0 for none.
+
+    Args:
+        embedding: Embeds row numbers.
+        model: Maps embeddings to logits.
+        embedding_dropout: Rate of the element-wise dropout on the embeddings.
+    """
+
+    def __init__(self, embedding: Embedding, model: CTRModel, embedding_dropout: float) -> None:
+        super().__init__()
+        self.compiled_batch = 0
+        self.embedding = embedding
+        self.dropout = Dropout(embedding_dropout, len(embedding.fields) * embedding.embedding_dim)
+        self.model = model
+
+    def forward(self, flat: Tensor) -> Tensor:
+        """Logits, float [batch], of row numbers [batch, fields] as ``embedding.flatten`` gives them."""
+        return head_logits(self.dropout, self.model, *self._embedded(flat))
+
+    def backward(self, flat: Tensor, labels: Tensor) -> None:
+        """Adds the gradients of a batch's mean cross entropy: row numbers [batch, fields], labels float [batch]."""
+        embeddings, first_order = self._embedded(flat)
+        if len(labels) == self.compiled_batch:
+            compiled_backward(self.dropout, self.model, embeddings, first_order, labels)
+        else:
+            head_loss(self.dropout, self.model, embeddings, first_order, labels).backward()  # type: ignore[no-untyped-call]
+
+    def _embedded(self, flat: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Embeddings, float [batch, fields, X], and sums of first-order weights, float [batch], or None."""
+        embedding, merge = self.embedding, self.embedding.merge(flat)
+        return embedding(flat, merge), None if embedding.first_order is None else embedding.first_order_sum(flat, merge)
+
+    def reseed(self, seed: int) -> None:
+        """Starts all dropout masks anew, each module with a stream of its own."""
+        for number, module in enumerate(module for module in self.modules() if isinstance(module, Dropout)):
+            module.reseed(seed * 1009 + number)

@@ -1,0 +1,201 @@
+"""Networks of one data set, model, recipe and seed: built, started, trained, priced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from autodpq.data.dataset import Samples
+from autodpq.embedding.base import Embedding, PlanEmbedding
+from autodpq.embedding.supernet import SupernetEmbedding
+from autodpq.kernels.rows import CompiledMerge
+from autodpq.ledger import Ledger, ledger
+from autodpq.models.base import CTRModel
+from autodpq.plan import Choice, CompressionPlan, Field, Full, uniform_plan
+from autodpq.training.fit import DeviceRows, Epoch, FitResult, fit
+from autodpq.training.network import Network
+from autodpq.training.recipes import Recipe
+from autodpq.training.step import Compilation, compile_step
+
+# Training that goes on must not see the batches of the training before it once more.
+ORDER_OFFSET = 7919
+
+
+class Trainer:
+    """Builds and trains networks alike for every strategy.
+
+    Args:
+        fields: All fields, in the order of the ids' columns.
+        model: The click-through model.
+        recipe: How to train.
+        seed: Seeds initial weights, order and dropout.
+        device: Where tensors live.
+        train: Training rows.
+        valid: Validation rows.
+        compiled: Whether training steps are compiled, which is then done at once; where it fails, ``compilation`` says
+            why, and steps are not compiled.
+    """
+
+    def __init__(
+        self,
+        fields: Sequence[Field],
+        model: type[CTRModel],
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        train: Samples,
+        valid: Samples,
+        *,
+        compiled: bool = False,
+    ) -> None:
+        self.fields = tuple(fields)
+        self.model = model
+        self.recipe = recipe
+        self.seed = seed
+        self.device = device
+        self.train = DeviceRows.load(train, device)
+        self.valid = DeviceRows.load(valid, device)
+        self.optimizer = recipe.optimizer_for(fields)
+        self.compilation = self._compile() if compiled else None
+        self.compiled = self.compilation is not None and self.compilation.failure is None
+
+    def _compile(self) -> Compilation:
+        recipe = self.recipe
+        torch.manual_seed(self.seed)
+        return compile_step(
+            self._model().to(self.device),
+            len(self.fields),
+            recipe.embedding_dim,
+            recipe.embedding_dropout,
+            recipe.batch_size,
+            lazy=self.optimizer == "lazy-adam",
+        )
+
+    def _model(self) -> CTRModel:
+        recipe = self.recipe
+        return self.model(len(self.fields), recipe.embedding_dim, recipe.hidden, recipe.dropout)
+
+    def _network(self, make_embedding: Callable[[], Embedding]) -> Network:
+        torch.manual_seed(self.seed)
+        recipe = self.recipe
+        model = self._model()
+        if recipe.linear_weights == "xavier":
+            for layer in model.modules():
+                if isinstance(layer, nn.Linear):
+                    nn.init.xavier_uniform_(layer.weight)
+                    if layer.bias is not None:
+                        nn.init.zeros_(layer.bias)
+        embedding = make_embedding()
+        embedding.start_rows(recipe.initial_deviation)
+        embedding.sparse_gradients = self.optimizer == "lazy-adam"
+        network = Network(embedding, model, recipe.embedding_dropout).to(self.device)
+        if self.compiled:
+            network.compiled_batch = recipe.batch_size
+            embedding.compile_mixture()
+            embedding.merging = CompiledMerge
+        return network
+
+    def build(self, plan: CompressionPlan) -> Network:
+        """The network of a plan, from nothing.
+
+        Raises:
+            AutoDPQError: The plan lacks a field, or a D does not divide X.
+        """
+        recipe = self.recipe
+        return self._network(
+            lambda: PlanEmbedding(self.fields, plan, recipe.embedding_dim, self.model.first_order, recipe.quantizer)
+        )
+
+    def build_supernet(self, space: Mapping[str, Sequence[Choice]], scale: bool) -> Network:
+        """The network of the union of candidates, from nothing.
+
+        Raises:
+            AutoDPQError: A candidate is not ``DPQ``, or its D does not divide X.
+        """
+        recipe, first_order = self.recipe, self.model.first_order
+        return self._network(
+            lambda: SupernetEmbedding(self.fields, space, recipe.embedding_dim, first_order, recipe.quantizer, scale)
+        )
+
+    def start(self, network: Network, pretrained: Mapping[str, Tensor] | None) -> None:
+        """Starts a network from the pretrained one's weights, or leaves it as drawn; centroids by k-means on its rows.
+
+        Args:
+            network: Overwritten.
+            pretrained: State of the network of :meth:`full_plan`; None starts from nothing.
+        """
+        embedding = network.embedding
+        if pretrained is not None:
+            part = "model."
+            model = {name.removeprefix(part): value for name, value in pretrained.items() if name.startswith(part)}
+            network.model.load_state_dict(model)
+            embedding.load_rows(pretrained["embedding.table"], pretrained.get("embedding.first_order"))
+        embedding.start_quantizers(self.seed)
+
+    def full_plan(self) -> CompressionPlan:
+        """The plan that compresses nothing (FE)."""
+        return uniform_plan(self.fields, Full())
+
+    def pretrain(self, on_epoch: Callable[[Epoch, Network], None] | None = None) -> tuple[Network, FitResult]:
+        """Trains the network that compresses nothing."""
+        network = self.build(self.full_plan())
+        return network, self._fit(network, self.recipe, self.seed, on_epoch=on_epoch)
+
+    def fit(
+        self,
+        network: Network,
+        *,
+        epochs: int | None = None,
+        on_epoch: Callable[[Epoch, Network], None] | None = None,
+        on_step: Callable[[], None] | None = None,
+    ) -> FitResult:
+        """Trains a network of trained weights on, in place, as :func:`autodpq.training.fit.fit` does."""
+        recipe, seed = self.recipe.continued(), self.seed + ORDER_OFFSET
+        return self._fit(network, recipe, seed, epochs=epochs, on_epoch=on_epoch, on_step=on_step)
+
+    def train_plan(
+        self,
+        plan: CompressionPlan,
+        pretrained: Mapping[str, Tensor] | None,
+        on_epoch: Callable[[Epoch, Network], None] | None = None,
+        on_step: Callable[[], None] | None = None,
+    ) -> tuple[Network, FitResult]:
+        """Trains the network of a plan, from the pretrained table or from nothing."""
+        network = self.build(plan)
+        self.start(network, pretrained)
+        if pretrained is not None:
+            return network, self.fit(network, on_epoch=on_epoch, on_step=on_step)
+        return network, self._fit(network, self.recipe, self.seed, on_epoch=on_epoch, on_step=on_step)
+
+    def _fit(
+        self,
+        network: Network,
+        recipe: Recipe,
+        seed: int,
+        *,
+        epochs: int | None = None,
+        on_epoch: Callable[[Epoch, Network], None] | None = None,
+        on_step: Callable[[], None] | None = None,
+    ) -> FitResult:
+        callback = None if on_epoch is None else lambda epoch: on_epoch(epoch, network)
+        return fit(network, self.train, self.valid, recipe, seed, epochs=epochs, on_epoch=callback, on_step=on_step)
+
+    def ledger(self, plan: CompressionPlan) -> Ledger:
+        """What a plan costs with this model: embedding, first-order weights and everything else inference needs."""
+        return ledger(
+            self.fields,
+            plan,
+            self.recipe.embedding_dim,
+            first_order=self.model.first_order,
+            dense_floats=self._dense_floats,
+        )
+
+    @cached_property
+    def _dense_floats(self) -> int:
+        with torch.device("meta"):
+            model = self._model()
+        # Integers are counters that inference does not read.
+        return sum(value.numel() for value in model.state_dict().values() if value.is_floating_point())

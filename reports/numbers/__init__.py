@@ -1,0 +1,1 @@
+"""The numbers of tables and figures; no words here."""

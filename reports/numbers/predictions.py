@@ -1,0 +1,108 @@
+"""What runs say of the test rows, read when an interval asks for it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from autodpq.errors import AutoDPQError
+from reports.names import display_name
+from reports.numbers.bootstrap import Interval, RankedPredictions, bootstrap_differences
+from reports.results import RunResult
+
+_COLUMNS = {"label": "uint8", "probability": "double"}
+
+
+def auc_intervals(folder: Path, reference: RunResult, others: Sequence[RunResult]) -> list[Interval | str]:
+    """Bootstrap intervals of the difference in test AUC between runs of one dataset, model and seed.
+
+    One file is read at a time, and only the ranks of its rows are kept.
+
+    Args:
+        folder: The study's folder.
+        reference: The run that every other one is compared with.
+        others: The other runs; their test rows are the reference's, in the same order.
+
+    Returns:
+        Per other run the interval of AUC(reference) - AUC(other), or why there is none.
+
+    Raises:
+        AutoDPQError: A file is damaged, or does not fit the reference's.
+    """
+    if not others:
+        return []
+    path = _path(folder, reference)
+    if not path.is_file():
+        return [_not_kept(reference)] * len(others)
+    labels, probabilities = read_predictions(path, reference.headroom.samples)
+    if not 0 < np.count_nonzero(labels) < len(labels):
+        return [f"the test rows of seed {reference.seed} are of one class"] * len(others)
+    ranked = RankedPredictions(labels, probabilities)
+    rivals: dict[int, RankedPredictions] = {}
+    for index, run in enumerate(others):
+        path = _path(folder, run)
+        if path.is_file():
+            own_labels, probabilities = read_predictions(path, run.headroom.samples)
+            if not np.array_equal(own_labels, labels):
+                raise _damaged(path, f"its labels are not those of {_path(folder, reference)}, of the same seed")
+            rivals[index] = RankedPredictions(own_labels, probabilities)
+    found = bootstrap_differences(ranked, list(rivals.values()), len(labels), seed=reference.seed)
+    intervals = dict(zip(rivals, found, strict=True))
+    return [intervals.get(index, _not_kept(run)) for index, run in enumerate(others)]
+
+
+def read_predictions(path: Path, rows: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+    """Reads a run's ``predictions.parquet``.
+
+    Args:
+        path: The file.
+        rows: How many test rows the run's result counts.
+
+    Returns:
+        Labels, uint8 [rows], 0 or 1; probabilities, float64 [rows], from 0 to 1.
+
+    Raises:
+        AutoDPQError: It cannot be read, or holds something else.
+    """
+    import pyarrow.parquet as pq
+    from pyarrow import ArrowException
+
+    try:
+        with pq.ParquetFile(path) as file:
+            types = {field.name: str(field.type) for field in file.schema_arrow}
+            if types != _COLUMNS:
+                raise ValueError(f"its columns are {types}, {_COLUMNS} are needed")
+            if file.metadata.num_rows != rows:
+                raise ValueError(f"it has {file.metadata.num_rows} rows, the run has {rows} test samples")
+            table = file.read()
+        if any(column.null_count for column in table.columns):
+            raise ValueError("a value is missing")
+        labels, probabilities = (table.column(name).to_numpy() for name in _COLUMNS)
+        if len(labels) != rows:
+            raise ValueError(f"it is cut off after {len(labels)} of {rows} rows")
+        if labels.max(initial=0) > 1:
+            raise ValueError(f"row {int(np.argmax(labels > 1)) + 1} has the label {labels.max()}, not 0 or 1")
+        outside = ~((probabilities >= 0) & (probabilities <= 1))  # so that nan is outside
+        if outside.any():
+            row = int(np.argmax(outside))
+            raise ValueError(f"row {row + 1} has the probability {probabilities[row]}, not one from 0 to 1")
+    except (OSError, ValueError, ArrowException) as error:
+        raise _damaged(path, str(error)) from None
+    return labels, probabilities
+
+
+def _path(folder: Path, run: RunResult) -> Path:
+    return folder / "runs" / run.run / "predictions.parquet"
+
+
+def _not_kept(run: RunResult) -> str:
+    return f"the predictions of {display_name(run.strategy)}, seed {run.seed}, were not kept"
+
+
+def _damaged(path: Path, reason: str) -> AutoDPQError:
+    reason = textwrap.shorten(reason, 300)
+    return AutoDPQError(f"{path}: damaged ({reason}); remove it, and the report goes without what needs it")

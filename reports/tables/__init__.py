@@ -1,0 +1,1 @@
+"""Tables, and the words around them."""

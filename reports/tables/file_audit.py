@@ -1,0 +1,165 @@
+"""What a packed file holds, to the byte."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autodpq.errors import AutoDPQError
+from autodpq.ledger import code_bits, field_ledger
+from autodpq.packed.file import PackedFile, open_packed
+from autodpq.packed.table import PackedTable
+from autodpq.plan import DPQ, CompressionPlan, Field, Full
+from reports.tables.render import Cell, Grid, Table
+
+# Per array of a table, its column and what people call it.
+_PARTS = {
+    "rows": ("row_bytes", "rows of their own"),
+    "scales": ("scale_bytes", "scales of int8 rows"),
+    "centroids": ("centroid_bytes", "centroids"),
+    "codes": ("code_bytes", "codes"),
+    "head_ids": ("head_id_bytes", "ids of frequent rows"),
+    "first_order": ("first_order_bytes", "first-order weights"),
+}
+_SIZES = tuple(column for column, _ in _PARTS.values())
+_COLUMNS = ("table", "rows", "frequent", "choice", "parameters", "parameters_in_full", "code_bits", *_SIZES, "bytes")
+
+# Per column of sizes, its title; the terminal is narrow.
+_TITLES = {
+    "row_bytes": "Rows",
+    "scale_bytes": "Scales",
+    "centroid_bytes": "Centroids",
+    "code_bytes": "Codes",
+    "head_id_bytes": "Ids",
+    "first_order_bytes": "1st order",
+    "bytes": "Sum",
+}
+
+
+def file_audit_table(path: Path) -> Table:
+    """The tables of a packed file, what each takes, and the parts that the file's size is the sum of.
+
+    Raises:
+        AutoDPQError: It is no packed file, or is cut off or altered.
+    """
+    packed = open_packed(path)
+    records = tuple(_record(table) for table in packed.tables)
+    grids = (_tables_grid(packed, records), _bytes_grid(records), _parts_grid(packed, records))
+    return Table(grids, _COLUMNS, records)
+
+
+def file_audit_text(path: Path) -> str:
+    """What :func:`file_audit_table` gives, as plain text at most 100 columns wide."""
+    return file_audit_table(path).to_text()
+
+
+def _record(table: PackedTable) -> Mapping[str, Any]:
+    spec = table.spec
+    field = Field(spec.name, spec.n_rows, spec.n_rows - spec.tail)
+    cost = field_ledger(field, CompressionPlan({spec.name: spec.choice}), spec.dim)
+    arrays = table.arrays
+    sizes = {column: arrays[part].nbytes if part in arrays else 0 for part, (column, _) in _PARTS.items()}
+    return {
+        "table": spec.name,
+        "rows": spec.n_rows,
+        "frequent": spec.n_rows - spec.tail,
+        "choice": str(spec.choice) if spec.tail else str(Full()),
+        "parameters": cost.parameters,
+        "parameters_in_full": spec.n_rows * spec.dim,
+        "code_bits": code_bits(spec.choice.K) if isinstance(spec.choice, DPQ) else None,
+        **sizes,
+        "bytes": sum(sizes.values()),
+    }
+
+
+def _tables_grid(packed: PackedFile, records: tuple[Mapping[str, Any], ...]) -> Grid:
+    columns = ("rows", "frequent", "choice", "code_bits", "parameters", "parameters_in_full")
+    rows = tuple((Cell(record["table"]), *(_cell(record[column]) for column in columns)) for record in records)
+    header = ("Table", "Rows", "Frequent", "Rare by", "Bits/code", "Space", "Space in full")
+    notes = ["Space: parameters as the paper counts them, a code being one.", *_metrics_note(packed.manifest.about)]
+    return Grid(_title(packed), header, rows, notes=tuple(notes))
+
+
+def _title(packed: PackedFile) -> str:
+    manifest, data = packed.manifest, _mapping(packed.manifest.about, "data")
+    title = f"{packed.path.name}: format {manifest.format}, {manifest.kind}"
+    if manifest.model is not None:
+        title += f" {manifest.model.name}"
+    if "strategy" in manifest.about:
+        title += f", {manifest.about['strategy']}"
+    if "name" in data:
+        title += f" on {data['name']}"
+    if "seed" in manifest.about:
+        title += f", seed {manifest.about['seed']}"
+    return title
+
+
+def _metrics_note(about: Mapping[str, Any]) -> list[str]:
+    """What the model reached when it was trained, as far as the file says so."""
+    metrics = _mapping(about, "metrics")
+    names = {"test_auc": "test AUC", "test_logloss": "test logloss", "valid_auc": "validation AUC"}
+    names["valid_logloss"] = "validation logloss"
+    found = {name: metrics.get(key) for key, name in names.items()}
+    parts = [f"{name} {value:.5f}" for name, value in found.items() if isinstance(value, int | float)]
+    return [f"As trained: {', '.join(parts)}."] if parts else []
+
+
+def _mapping(about: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    # Whoever writes a file may say anything about it.
+    value = about.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _bytes_grid(records: tuple[Mapping[str, Any], ...]) -> Grid:
+    columns = [column for column in _TITLES if any(record[column] for record in records)]
+    rows = tuple((Cell(record["table"]), *(_cell(record[column]) for column in columns)) for record in records)
+    notes = []
+    if "row_bytes" in columns:
+        notes.append("Rows: frequent rows, and under others the one that the rare share.")
+    if "head_id_bytes" in columns:
+        notes.append("Ids: those that have a row, listed where ids are no frequency ranks.")
+    return Grid("Bytes by table", ("Table", *(_TITLES[column] for column in columns)), rows, notes=tuple(notes))
+
+
+def _cell(value: int | str | None) -> Cell:
+    return Cell("" if value is None else value if isinstance(value, str) else f"{value:,}")
+
+
+def _parts_grid(packed: PackedFile, records: tuple[Mapping[str, Any], ...]) -> Grid:
+    sizes = {name: sum(int(record[column]) for record in records) for column, name in _PARTS.values()}
+    sizes["other weights"] = sum(array.nbytes for array in packed.dense.values())
+    sizes["header and manifest"] = packed.sizes["header"]
+    total, size = sum(sizes.values()), packed.path.stat().st_size
+    if total != size:
+        raise AutoDPQError(f"{packed.path}: its parts are {total:,} bytes, the file is {size:,}; export it again")
+    rows = [(Cell(name), Cell(f"{value:,}"), Cell(f"{value / size:.1%}")) for name, value in sizes.items() if value]
+    rows.append((Cell("the file"), Cell(f"{size:,}"), Cell("100.0%")))
+    parameters, full = (sum(record[name] for record in records) for name in ("parameters", "parameters_in_full"))
+    served = sum(table.resident_bytes for table in packed.tables) + sizes["other weights"]
+    weights = sum(table.spec.n_rows for table in packed.tables if table.spec.first_order)
+    whole = 4 * (full + weights) + sizes["other weights"]
+    notes = [
+        f"Space {parameters:,} of {full:,} in full ({parameters / full:.1%}).",
+        *_codes_note(packed),
+        f"In memory when served: {served:,} bytes; not compressed, in float32: {whole:,}.",
+    ]
+    side = packed.manifest.vocabulary
+    if side is not None:
+        path = packed.path.with_name(side.name)
+        found = f"{path.stat().st_size:,} bytes" if path.is_file() else "missing"
+        notes.append(f"Beside it, not counted: the vocabulary {side.name}, {found}.")
+    return Grid("Parts of the file", ("Part", "Bytes", "Share"), tuple(rows), frozenset({len(rows) - 1}), tuple(notes))
+
+
+def _codes_note(packed: PackedFile) -> list[str]:
+    """How many bits the codes take, by what they are made of."""
+    by_choice: dict[DPQ, int] = {}
+    for table in packed.tables:
+        if isinstance(table.spec.choice, DPQ):
+            by_choice[table.spec.choice] = by_choice.get(table.spec.choice, 0) + table.spec.tail
+    parts = [f"{n:,} x {choice.D} x {code_bits(choice.K)}" for choice, n in by_choice.items()]
+    bits = sum(n * choice.D * code_bits(choice.K) for choice, n in by_choice.items())
+    n_bytes = sum(table.arrays["codes"].nbytes for table in packed.tables if "codes" in table.arrays)
+    note = f"Codes, rows x D x bits: {' + '.join(parts)} = {bits:,} bits, in {n_bytes:,} bytes."
+    return [note] if parts else []

@@ -1,0 +1,89 @@
+"""What people read of an inspected data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reports.tables.render import Cell, Grid, Table
+from studies.cli.inspection import RARE_SAMPLES, Inspection
+
+_COLUMNS = ("field", "kind", "cardinality", "head", "rare_values", "rare_samples")
+_SHOWN_LETTERS = 18
+
+
+def inspection_table(inspection: Inspection) -> Table:
+    """The fields and the plans, with all that is to be said below."""
+    tidy = tuple({column: getattr(field, column, field.name) for column in _COLUMNS} for field in inspection.fields)
+    return Table((_fields_grid(inspection), _plans_grid(inspection)), _COLUMNS, tidy)
+
+
+def _fields_grid(inspection: Inspection) -> Grid:
+    rows = tuple(
+        (
+            Cell(field.name),
+            Cell(field.kind),
+            Cell(", ".join(map(_shown, field.values))),
+            Cell(f"{field.cardinality:,}"),
+            Cell(f"{field.cardinality - field.head:,}"),
+            Cell(f"{field.rare_values:.1%}"),
+            Cell(f"{field.rare_samples:.2%}"),
+        )
+        for field in inspection.fields
+    )
+    return Grid(
+        f"{inspection.name}: {inspection.rows:,} rows, {inspection.clicks:.1%} clicks, {len(rows)} fields",
+        ("Field", "Kind", "Most frequent", "Values", "Rare", "of values", "of samples"),
+        rows,
+        notes=tuple(_notes(inspection)),
+        text_columns=3,
+    )
+
+
+def _notes(inspection: Inspection) -> Iterator[str]:
+    taken = "as asked" if inspection.is_asked else "which a run takes unless --threshold says otherwise"
+    yield (
+        f"Rare: values of fewer than {inspection.threshold} samples, {taken}; {inspection.rare_samples:.1%} of the "
+        "samples hold one or more."
+    )
+    if inspection.suggested is None:
+        yield (
+            f"Suggested threshold: none; at 2 already {inspection.rare_samples_least:.1%} of the samples hold a rare "
+            f"value. Compare some: --threshold, or fewer fields."
+        )
+    else:
+        yield (
+            f"Suggested threshold: {inspection.suggested}, the largest round one at which at most {RARE_SAMPLES:.0%} "
+            "of the samples hold a rare value."
+        )
+    yield f"Split: {inspection.split}."
+    for note in inspection.notes:
+        yield f"{note}."
+
+
+def _plans_grid(inspection: Inspection) -> Grid:
+    full = inspection.plans["FE"]
+    rows = tuple(
+        (
+            Cell(name),
+            Cell(f"{cost.parameters:,}"),
+            Cell(f"{cost.parameters / full.parameters:.1%}"),
+            Cell(f"{cost.embedding_bytes:,}"),
+            Cell(f"{cost.embedding_bytes / full.embedding_bytes:.1%}"),
+        )
+        for name, cost in inspection.plans.items()
+    )
+    return Grid(
+        f"What plans would cost at threshold {inspection.threshold}, X = {inspection.embedding_dim}",
+        ("Rare rows by", "Space", "of FE", "Embedding bytes", "of FE"),
+        rows,
+        notes=(
+            "Space: parameters as the paper counts them, a code being one; bytes: codes packed, the rest in float32.",
+        ),
+    )
+
+
+def _shown(value: str | None) -> str:
+    """A value as a cell shows it."""
+    if value is None:
+        return "(missing)"
+    return value if len(value) <= _SHOWN_LETTERS else f"{value[: _SHOWN_LETTERS - 3]}..."

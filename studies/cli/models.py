@@ -1,0 +1,107 @@
+"""The commands that price, take away and use compressed models."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autodpq.errors import AutoDPQError
+from studies.cli.options import (
+    CacheDir,
+    Centroids,
+    DataDir,
+    Dataset,
+    Exclude,
+    Fields,
+    Label,
+    Numeric,
+    SplitColumn,
+    Subspaces,
+    Threshold,
+    TimeColumn,
+    is_given,
+    loading,
+    numbers,
+)
+
+RUN_FOLDER = "Folder of a run, STUDY/runs/RUN, RUN as in records.csv; of a STUDY, its best compressed model is taken."
+
+
+class HeadDtype(StrEnum):
+    """How rows of their own can be stored."""
+
+    float32 = "float32"
+    float16 = "float16"
+    int8 = "int8"
+
+
+def audit(
+    context: typer.Context,
+    run: Annotated[
+        Path | None,
+        typer.Argument(help=f"{RUN_FOLDER} Or an exported file. Else plans for --dataset are priced."),
+    ] = None,
+    dataset: Dataset = "synthetic",
+    threshold: Threshold = None,
+    k: Centroids = None,
+    d: Subspaces = None,
+    data_dir: DataDir = None,
+    cache_dir: CacheDir = None,
+    label: Label = "click",
+    fields: Fields = None,
+    exclude: Exclude = None,
+    numeric: Numeric = None,
+    split_column: SplitColumn = None,
+    time_column: TimeColumn = None,
+) -> None:
+    """Print what a model's file holds, to the byte; or what FE, Others and every uniform (K, D) would cost."""
+    if run is not None:
+        for option in context.params.keys() - {"run"}:
+            if is_given(context, option):
+                raise AutoDPQError(f"{run} is priced as it is: leave out the run or the options of --dataset")
+        from reports.tables.file_audit import file_audit_text
+        from studies.folder.models import model_of, run_of
+
+        print(file_audit_text(run if run.is_file() else model_of(run_of(run))))
+        return
+    from autodpq.data import dataset_spec
+    from reports import audit_text
+    from studies.prepared import load_rows
+
+    spec, loaded = dataset_spec(dataset), load_rows(loading(context))
+    sizes = loaded.fields(spec.threshold if threshold is None else threshold)
+    centroids, subspaces = numbers("--K", k) or spec.K, numbers("--D", d) or spec.D
+    print(audit_text(loaded.name, sizes, centroids, subspaces, spec.embedding_dim))
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help=RUN_FOLDER)],
+    out: Annotated[Path, typer.Option(help="The file, NAME.safetensors; NAME.vocabulary.parquet goes beside it.")],
+    head_dtype: Annotated[
+        HeadDtype, typer.Option(help="How rows that are not quantized are stored; the loss in AUC is printed.")
+    ] = HeadDtype.float32,
+    onnx: Annotated[Path | None, typer.Option(help="An ONNX file, NAME.onnx, beside.")] = None,
+    data_dir: DataDir = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Take the compressed model of a run away: one packed file, to load, to serve, to predict with."""
+    from studies.folder.models import export_run, run_of
+
+    taken = run_of(run)
+    for line in export_run(taken, out, head_dtype=head_dtype.value, onnx=onnx, data_dir=data_dir, cache_dir=cache_dir):
+        print(line)
+
+
+def predict(
+    file: Annotated[Path, typer.Argument(help="An exported file, NAME.safetensors.")],
+    input: Annotated[Path, typer.Option(help="Data as --dataset takes it, with a column of raw values per field.")],
+    out: Annotated[Path, typer.Option(help="CSV or parquet: columns that are no fields, and probability.")],
+) -> None:
+    """Write the click probability of every row of a file."""
+    from studies.predict import predict_file
+
+    for line in predict_file(file, input, out).lines(out):
+        print(line)

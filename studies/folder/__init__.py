@@ -1,0 +1,1 @@
+"""All that a study writes, and reads back."""

@@ -1,0 +1,285 @@
+"""The records of a study: one folder per run, one row per finished run."""
+
+from __future__ import annotations
+
+import io
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from autodpq.errors import AutoDPQError
+from autodpq.files import remove_parts, whole_file, write_whole, writing
+from autodpq.plan import CompressionPlan
+from autodpq.training.network import Network
+from autodpq.training.trainer import Trainer
+from autodpq.trial import Phase, Trial
+from studies.folder.files import (
+    ANEW,
+    LINE_ANEW,
+    append_line,
+    damage_told,
+    drop_cut_line,
+    read_json,
+    read_lines,
+    write_json,
+)
+
+RECORD_COLUMNS = (
+    "run",
+    "study",
+    "dataset",
+    "model",
+    "strategy",
+    "seed",
+    "recipe",
+    "test_auc",
+    "test_logloss",
+    "valid_auc",
+    "valid_logloss",
+    "parameters",
+    "bytes",
+    "seconds",
+    "seconds_pretrain",
+    "seconds_search",
+    "seconds_retrain",
+    "epochs",
+    "trials",
+    "failed_trials",
+    "pruned_trials",
+    "restarted_trials",
+    "plan",
+    "optimizer",
+    "compiled",
+    "device",
+    "machine",
+    "version",
+    "error",
+)
+
+
+_AUC = Annotated[float, Field(ge=0, le=1)]
+_Count = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+def save_state(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Writes weights whole or not at all."""
+    with whole_file(path) as temporary:
+        save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, temporary)
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+    """Reads weights.
+
+    Raises:
+        AutoDPQError: The file is damaged.
+    """
+    try:
+        return dict(load_file(path))
+    except Exception as error:
+        raise AutoDPQError(f"{path}: not readable as weights ({error}); delete it to measure it anew") from None
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point on the anytime curve.
+
+    Attributes:
+        seconds: Since the run began.
+        phase: Phase it belongs to.
+        valid_auc: Validation AUC reached.
+        reached_by: The network or trial that reached it, where it is the best so far.
+    """
+
+    seconds: float
+    phase: Phase
+    valid_auc: float
+    reached_by: Network | Trial | None
+
+
+class _TrialLine(BaseModel):
+    """A line of ``trials.jsonl``, as far as it is read back; its plan is read apart."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    number: _Count
+    state: Literal["complete", "pruned", "failed"]
+    valid_auc: _AUC | None
+    valid_logloss: NonNegativeFloat | None
+    seconds: dict[Phase, NonNegativeFloat]
+    epochs: _Count
+    error: str | None
+    # Versions before 0.2 wrote neither, and never began a trial again.
+    valid_aucs: list[_AUC] = []
+    attempts: PositiveInt = 1
+
+
+class RunFolder:
+    """The folder of one run; a :class:`autodpq.search.task.Journal`.
+
+    Args:
+        path: The folder.
+        trainer: Prices the plans of trials that are read back.
+        on_point: Called with every point of the anytime curve.
+        on_line: Called with every line of ``trials.jsonl``, those that are read back first.
+
+    Raises:
+        AutoDPQError: What was left is damaged, or cannot be read or written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        trainer: Trainer,
+        on_point: Callable[[Point], None] | None = None,
+        on_line: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        self.path = path
+        self.trainer = trainer
+        self.on_point = on_point
+        self.on_line = on_line
+        self.points: list[Point] = []
+        drop_cut_line(path / "trials.jsonl")
+        lines = read_lines(path / "trials.jsonl")
+        self._finished = self._with_weights([self._read_trial(line, number) for number, line in enumerate(lines, 1)])
+        if on_line is not None:
+            for line in lines[: len(self._finished)]:
+                on_line(line)
+        # Points are told again, by the trials that are read back or by a search that begins anew.
+        with writing(path / "curve.jsonl"):
+            (path / "curve.jsonl").unlink(missing_ok=True)
+
+    def _read_trial(self, line: dict[str, Any], number: int) -> Trial:
+        with damage_told(f"{self.path / 'trials.jsonl'}, line {number}", LINE_ANEW):
+            plan = CompressionPlan.from_json(line["plan"])
+            values = dict(_TrialLine.model_validate(line))
+            values["valid_aucs"] = tuple(values["valid_aucs"])
+            return Trial(plan=plan, ledger=self.trainer.ledger(plan), **values)
+
+    def _with_weights(self, trials: list[Trial]) -> list[Trial]:
+        """The trials before the first best-so-far one whose weights are gone; the file forgets the rest."""
+        best = -math.inf
+        for number, trial in enumerate(trials):
+            if trial.valid_auc is not None and trial.valid_auc > best:
+                best = trial.valid_auc
+                if not self._incumbent(trial.number).exists():
+                    path = self.path / "trials.jsonl"
+                    write_whole(path, b"".join(path.read_bytes().splitlines(keepends=True)[:number]))
+                    return trials[:number]
+        return trials
+
+    def finished_trials(self) -> Sequence[Trial]:
+        """Trials that an interrupted run had finished."""
+        return self._finished
+
+    def add_trial(self, trial: Trial, state: Mapping[str, Tensor] | None) -> None:
+        """Records a trial; its weights first, so that no line stands without them."""
+        if state is not None:
+            path = self._incumbent(trial.number)
+            with writing(path.parent):
+                path.parent.mkdir(exist_ok=True)
+            save_state(path, state)
+        line = {
+            "number": trial.number,
+            "plan": trial.plan.to_json(),
+            "state": trial.state,
+            "valid_auc": trial.valid_auc,
+            "valid_logloss": trial.valid_logloss,
+            "parameters": trial.ledger.parameters,
+            "bytes": trial.ledger.bytes,
+            "seconds": dict(trial.seconds),
+            "epochs": trial.epochs,
+            "error": trial.error,
+            "valid_aucs": list(trial.valid_aucs),
+            "attempts": trial.attempts,
+        }
+        append_line(self.path / "trials.jsonl", line)
+        if self.on_line is not None:
+            self.on_line(line)
+
+    def add_point(self, seconds: float, phase: Phase, valid_auc: float, reached_by: Network | Trial | None) -> None:
+        """Records a point; a network is copied, for its test value is computed after the search."""
+        kept = deepcopy(reached_by) if isinstance(reached_by, Network) else reached_by
+        point = Point(seconds, phase, valid_auc, kept)
+        self.points.append(point)
+        if self.on_point is not None:
+            self.on_point(point)
+        line = {"seconds": seconds, "phase": phase, "valid_auc": valid_auc}
+        append_line(self.path / "curve.jsonl", line, for_good=False)  # a resumed run writes it anew
+
+    def network_of(self, trial: Trial) -> Network:
+        """The network that a best-so-far trial left."""
+        with torch.no_grad():
+            network = self.trainer.build(trial.plan)
+            network.load_state_dict(load_state(self._incumbent(trial.number)))
+        return network
+
+    def _incumbent(self, number: int) -> Path:
+        return self.path / "incumbents" / f"{number}.safetensors"
+
+    def keep_predictions(self, labels: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float64]) -> None:
+        """Keeps what the final network says of the test rows, for intervals of differences between runs.
+
+        Args:
+            labels: uint8 [rows], 0 or 1.
+            probabilities: float64 [rows].
+        """
+        buffer = io.BytesIO()
+        columns = {"label": labels, "probability": probabilities}
+        pd.DataFrame(columns).to_parquet(buffer, index=False, compression="zstd")
+        write_whole(self.path / "predictions.parquet", buffer.getvalue())
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Writes the result, which makes the run done, and drops what only the run needed."""
+        write_json(self.path / "result.json", result)
+        _drop_incumbents(self.path)
+
+
+def _drop_incumbents(run: Path) -> None:
+    folder = run / "incumbents"
+    with writing(folder):
+        if folder.exists():
+            shutil.rmtree(folder)
+
+
+def clear_up(study: Path) -> None:
+    """Removes what killed processes left in a study: parts of files, and weights that only a finished run had needed.
+
+    Args:
+        study: The study's folder, where nobody else writes.
+
+    Raises:
+        AutoDPQError: Something cannot be removed.
+    """
+    remove_parts(study)
+    for path in (study / "runs").glob("*/incumbents"):
+        if path.with_name("result.json").exists():
+            _drop_incumbents(path.parent)
+
+
+def write_records(study: Path) -> pd.DataFrame:
+    """Gathers the rows of all finished runs into ``records.csv`` and ``records.parquet``."""
+    rows = []
+    for path in sorted((study / "runs").glob("*/result.json")):
+        result = read_json(path)
+        with damage_told(str(path), ANEW):
+            rows.append(dict(result["record"]))
+    frame = pd.DataFrame(rows, columns=list(RECORD_COLUMNS))
+    frame["error"] = frame["error"].astype("str")
+    frame = frame.sort_values(["dataset", "model", "strategy", "seed"], ignore_index=True)
+    write_whole(study / "records.csv", frame.to_csv(index=False))
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    write_whole(study / "records.parquet", buffer.getvalue())
+    return frame

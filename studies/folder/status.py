@@ -1,0 +1,103 @@
+"""Lines of ``autodpq-study status``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from autodpq.errors import AutoDPQError
+from studies.folder.files import ANEW, LINE_ANEW, damage_told, read_json, read_lines, write_json
+
+_ASKED = "asked.json"
+_SIGNS = ("config.json", "trials.jsonl", "curve.jsonl")
+
+
+def write_asked(study: Path, names: dict[str, str]) -> None:
+    """Writes down which runs a command asks for.
+
+    Args:
+        study: The study's folder.
+        names: Their names by their identifiers, in their order.
+    """
+    write_json(study / _ASKED, names)
+
+
+def run_name(dataset: str, model: str, seed: int, strategy: str) -> str:
+    """What a run is called."""
+    return f"{dataset} {model} seed {seed} {strategy}"
+
+
+def status_lines(study: Path, now: float | None = None) -> Iterator[str]:
+    """One line per run, those of the last command in its order, then a count.
+
+    Args:
+        study: The study's folder.
+        now: Seconds since the epoch, for how long ago something was heard of a run; None for the present.
+
+    Raises:
+        AutoDPQError: The folder is no study, or something in it is damaged.
+    """
+    if not (study / "study.json").exists():
+        raise AutoDPQError(f"{study}: no study (it has no study.json)")
+    present = time.time() if now is None else now
+    asked = study / _ASKED
+    names: dict[str, str] = read_json(asked, "delete it") if asked.exists() else {}
+    begun = {path.parent.name: path.parent for path in sorted((study / "runs").glob("*/config.json"))}
+    counts = dict.fromkeys(("done", "failed", "begun", "waiting"), 0)
+    for run in dict.fromkeys([*names, *begun]):
+        state, line = ("waiting", names.get(run, "")) if run not in begun else _line(begun[run], present)
+        counts[state] += 1
+        yield f"{state:8} {line}"
+    done, failed = counts["done"] + counts["failed"], counts["failed"]
+    yield f"{done} of {sum(counts.values())} runs are done{f', {failed} of them failed' if failed else ''}"
+
+
+def _line(run: Path, now: float) -> tuple[str, str]:
+    """The state of a run that was begun, and what is known of it."""
+    config = read_json(run / "config.json")
+    with damage_told(str(run / "config.json"), ANEW):
+        name = run_name(config["data"]["name"], config["model"], config["seed"], config["strategy"])
+    result = run / "result.json"
+    if not result.exists():
+        return "begun", f"{name}: {_so_far(run)}, last sign {_age(run, now)} ago"
+    whole = read_json(result)
+    with damage_told(str(result), ANEW):
+        record = whole["record"]
+        if record.get("error"):
+            return "failed", f"{name}: {record['error']}"
+        return "done", f"{name}: test AUC {record['test_auc']:.4f}, {record['seconds']:.0f} s"
+
+
+def _so_far(run: Path) -> str:
+    trials, curve = run / "trials.jsonl", run / "curve.jsonl"
+    best = _valid_aucs(trials, read_lines(trials))
+    points = read_lines(curve)
+    parts = [f"{len(best)} trials"] if best or not points else []
+    if points:
+        with damage_told(str(curve), ANEW):
+            phase = str(points[-1]["phase"])
+            epochs = sum(point["phase"] == phase for point in points)
+        # A black box' points are its trials, of which the line tells already.
+        parts += [] if best and phase == "search" else [f"{phase}, epoch {epochs}"]
+        best = [*best, *_valid_aucs(curve, points)]
+    return ", ".join([*parts, *([f"best validation AUC {max(best):.4f}"] if best else [])])
+
+
+def _valid_aucs(path: Path, lines: list[Any]) -> list[float]:
+    """Validation AUC of every line; 0 for one that has none."""
+    aucs = []
+    for number, line in enumerate(lines, 1):
+        with damage_told(f"{path}, line {number}", LINE_ANEW):
+            aucs.append(float(line["valid_auc"] or 0.0))
+    return aucs
+
+
+def _age(run: Path, now: float) -> str:
+    """How long ago something of a run was written."""
+    seconds = max(0.0, now - max((run / name).stat().st_mtime for name in _SIGNS if (run / name).exists()))
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,364 @@
+"""One run, from its search to its record."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from autodpq import __version__
+from autodpq.errors import AutoDPQError, TrainingError
+from autodpq.files import writing
+from autodpq.packed.manifest import ModelSpec
+from autodpq.plan import DPQ, CompressionPlan, Full, Others, parse_choice
+from autodpq.plugins.registry import source_digest
+from autodpq.search.strategy import Strategy
+from autodpq.search.task import Executor, SearchTask
+from autodpq.training.fit import DeviceRows, Epoch, evaluate, predict
+from autodpq.training.metrics import Metrics, evaluate_predictions
+from autodpq.training.network import Network
+from autodpq.training.trainer import Trainer
+from autodpq.trial import PHASES, Budget, Trial, best_trial, check_plan
+from studies.config import RunConfig, StudyConfig, make_space
+from studies.folder.files import read_json, read_lines, write_json
+from studies.folder.models import keep_model
+from studies.folder.records import RECORD_COLUMNS, RunFolder
+from studies.headroom import auc_by_frequency, headroom
+from studies.prepared import LOADING, Prepared
+from studies.pretraining import SharedPretraining
+from studies.watch.dashboard import Mirror, MirroredRun
+from studies.watch.progress import Progress
+from studies.workers.local import LocalExecutor
+from studies.workers.machine import device_name, machine_name, versions
+from studies.workers.messages import TrainerSpec
+
+
+class Workers(Protocol):
+    """What trains trials side by side; it lives as long as the study."""
+
+    def executor(self, spec: TrainerSpec, here: LocalExecutor) -> Executor:
+        """An executor for one run; ``here`` is the one of this process."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What all runs of a study share.
+
+    Attributes:
+        config: What is asked for.
+        out: The study's folder.
+        workers: What trains trials side by side; None where they are trained here, one after another.
+        mirror: Where trials are copied to; None for nowhere.
+        progress: Is told how far it is.
+    """
+
+    config: StudyConfig
+    out: Path
+    workers: Workers | None
+    mirror: Mirror | None
+    progress: Progress
+
+    def folder(self, run: RunConfig) -> Path:
+        """The folder of a run."""
+        return self.out / "runs" / run.run_id
+
+    def copies(self, run: RunConfig, searched: Iterable[str]) -> TrialCopies | None:
+        """What copies the trials of a run, if anything does; ``searched`` are the fields with rare values."""
+        if self.mirror is None:
+            return None
+        name = "/".join((self.out.resolve().name, run.data["name"], run.model, run.strategy, str(run.seed)))
+        choices = (str(Full()), str(Others()), *run.candidates)
+        attributes = {"recipe": run.recipe["name"], "init": run.init, "version": __version__}
+        return TrialCopies(self.mirror, name, run.run_id, attributes, dict.fromkeys(searched, choices))
+
+    def copy_finished(self, run: RunConfig) -> None:
+        """Copies the trials of a run that was finished before."""
+        lines = read_lines(self.folder(run) / "trials.jsonl")
+        if lines and self.mirror is not None:
+            fields = read_json(self.folder(run) / "result.json")["fields"]
+            copies = self.copies(run, [field["name"] for field in fields if field["head"] < field["cardinality"]])
+            assert copies is not None, "there is a mirror"
+            copies(*lines)
+
+
+class TrialCopies:
+    """Copies the trials of a run as they are recorded; an Optuna study is made when there is something to copy.
+
+    It holds no rows, for a strategy can come by it through its task.
+
+    Args:
+        mirror: Where to.
+        name: Of the Optuna study.
+        run: The run's id.
+        attributes: Of the Optuna study.
+        choices: What a plan may hold per field.
+    """
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        name: str,
+        run: str,
+        attributes: dict[str, str],
+        choices: dict[str, tuple[str, ...]],
+    ) -> None:
+        self._open = partial(mirror.open, name, run, attributes, choices)
+        self._mirrored: MirroredRun | None = None
+        self._lines: list[dict[str, Any]] = []
+
+    def begin(self) -> None:
+        """Makes or finds the Optuna study.
+
+        Raises:
+            AutoDPQError: The storage holds another run under the name.
+        """
+        self._mirrored = self._mirrored or self._open()
+
+    def __call__(self, *lines: dict[str, Any]) -> None:
+        """Copies lines of ``trials.jsonl``, and what an outage has left out before."""
+        self._lines += lines
+        if self._lines:
+            self.begin()
+            assert self._mirrored is not None, "it has begun"
+            self._mirrored.copy(self._lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shared:
+    """What all strategies of one model and seed share.
+
+    Attributes:
+        name: Of the pretrained network.
+        prepared: The rows.
+        trainer: Trains here.
+        pretraining: The pretrained network.
+        spec: What workers train with.
+    """
+
+    name: str
+    prepared: Prepared
+    trainer: Trainer
+    pretraining: SharedPretraining
+    spec: TrainerSpec
+
+
+def sources(model: type, strategy: type) -> dict[str, str | None]:
+    """What tells whether the code of plug-ins is still the one that was measured."""
+    return {"model": source_digest(model), "strategy": source_digest(strategy)}
+
+
+def _tell(progress: Progress, copies: TrialCopies | None, line: dict[str, Any]) -> None:
+    """Tells of a line of ``trials.jsonl``."""
+    progress.trial_line(line)
+    if copies is not None:
+        copies(line)
+
+
+class Run:
+    """One run, from its search to its record."""
+
+    def __init__(self, context: Context, run: RunConfig, strategy: Strategy, shared: Shared) -> None:
+        self.context = context
+        self.out = context.out
+        self.config = context.config
+        self.run = run
+        self.strategy = strategy
+        self.shared = shared
+        self.prepared = shared.prepared
+        self.trainer = shared.trainer
+        self.pretraining = shared.pretraining
+        self.workers = context.workers
+        self.progress = context.progress
+        path = context.folder(run)
+        with writing(path):
+            path.parent.mkdir(exist_ok=True)  # in the study's folder, which is not made anew where it has gone
+            path.mkdir(exist_ok=True)
+        execution = {
+            name: getattr(self.config, name) for name in ("executor", "jobs", "cpus_per_trial", "gpus_per_trial")
+        }
+        asked = {**dataclasses.asdict(run), **execution, "device": str(self.trainer.device), "threads": 1}
+        asked |= {"optimizer": self.trainer.optimizer, "compiled": self.trainer.compiled}
+        asked["sources"] = sources(self.trainer.model, type(strategy))
+        asked["loading"] = {name: getattr(self.config, name) for name in LOADING}
+        write_json(path / "config.json", {**asked, "machine": machine_name(), "versions": versions()})
+        searched = [field.name for field in self.prepared.fields if field.tail]
+        self.copies = context.copies(run, searched)
+        if self.copies is not None and strategy.default_trials:
+            self.copies.begin()  # a name that is taken shows before hours of work
+        # It holds no rows, for a strategy can come by it through its task.
+        on_line = partial(_tell, self.progress, self.copies)
+        self.folder = RunFolder(path, self.trainer, self.progress.point, on_line)
+
+    def execute(self) -> dict[str, Any]:
+        """Searches, trains the plan, evaluates it on test rows and records everything; gives the record's row.
+
+        A run whose training comes to nothing is recorded with the reason and without numbers, and the study goes on.
+        """
+        task = self._task()
+        try:
+            plan = self.strategy.search(task)
+            check_plan(plan, task.fields, task.space)
+            network = self._final_network(task, plan)
+            valid = evaluate(network, self.trainer.valid)
+        except TrainingError as error:
+            result = self._failure(task, str(error))
+        except AutoDPQError as error:
+            raise AutoDPQError(f"{self.run.strategy}: {error}") from error
+        else:
+            result = self._result(task, plan, network, valid)
+            self._keep(network, result["record"])
+        self.folder.finish(result)
+        if self.copies is not None:
+            self.copies()
+        record: dict[str, Any] = result["record"]
+        return record
+
+    def _keep(self, network: Network, record: Mapping[str, Any]) -> None:
+        """Keeps the final network as it is taken away."""
+        about = {
+            **{name: record[name] for name in ("run", "study", "strategy", "seed", "recipe", "plan")},
+            "metrics": {name: record[name] for name in ("test_auc", "test_logloss", "valid_auc", "valid_logloss")},
+            "ledger": {name: record[name] for name in ("parameters", "bytes")},
+            "data": self.run.data,
+        }
+        recipe = self.trainer.recipe
+        model = ModelSpec(self.trainer.model.name, recipe.hidden)
+        keep_model(self.out, self.run.run_id, network, model, self.prepared.source, about)
+
+    def _task(self) -> SearchTask:
+        choices = [choice for text in self.run.candidates if isinstance(choice := parse_choice(text), DPQ)]
+        prepared, pretrained = self.prepared, self.pretraining.pretrained
+        return SearchTask(
+            self.trainer,
+            prepared.train,
+            prepared.valid,
+            make_space(prepared.fields, choices),
+            Budget(self.config.trials),
+            pretrained,
+            self.config.init,
+            self._executor(),
+            self.folder,
+        )
+
+    def _executor(self) -> Executor:
+        start = self.pretraining.pretrained.state if self.config.init == "pretrained" else None
+        limit = self.config.trial_timeout
+        here = LocalExecutor(self.trainer, start, self.progress.epoch, self.progress.trial, limit)
+        return here if self.workers is None else self.workers.executor(self.shared.spec, here)
+
+    def _final_network(self, task: SearchTask, plan: CompressionPlan) -> Network:
+        """Trains the network of the plan, unless a trial or the strategy already has."""
+        handed = task.handed_over
+        if handed is not None and handed.trained:
+            return handed.network
+        if handed is None and task.history and best_trial(task.history).plan == plan:
+            return self.folder.network_of(best_trial(task.history))
+        with task.phase("retrain"):
+
+            def report(epoch: Epoch, trained: Network) -> None:
+                task.epochs["retrain"] += 1
+                task.report(epoch.metrics.auc, trained)
+
+            if handed is not None:
+                self.trainer.fit(handed.network, on_epoch=report)
+                return handed.network
+            network, _ = self.trainer.train_plan(plan, self._start(task), report)
+            return network
+
+    def _start(self, task: SearchTask) -> Mapping[str, Tensor] | None:
+        """Where plans are trained from; charged to the run."""
+        return task.pretrained() if task.init == "pretrained" else None
+
+    def _result(self, task: SearchTask, plan: CompressionPlan, network: Network, valid: Metrics) -> dict[str, Any]:
+        test = DeviceRows.load(self.prepared.test, self.trainer.device)
+        probabilities = predict(network, test)
+        metrics = evaluate_predictions(probabilities, self.prepared.test.labels)
+        self.folder.keep_predictions(self.prepared.test.labels, probabilities)
+        ledger = task.trainer.ledger(plan)
+        record = self._record(
+            task,
+            test_auc=metrics.auc,
+            test_logloss=metrics.logloss,
+            valid_auc=valid.auc,
+            valid_logloss=valid.logloss,
+            parameters=ledger.parameters,
+            bytes=ledger.bytes,
+            plan=plan.to_json(),
+        )
+        curve = self._curve(task, test)
+        seconds = record["seconds"]
+        curve.append({"seconds": seconds, "phase": "retrain", "valid_auc": valid.auc, "test_auc": metrics.auc})
+        return {
+            "run": self.run.run_id,
+            "record": record,
+            "epochs": task.epochs,
+            "curve": curve,
+            "fe_seconds": self.pretraining.pretrained.seconds,
+            "headroom": headroom(self.prepared.test, self.prepared.fields, probabilities),
+            "frequency": auc_by_frequency(self.prepared.test, self.prepared.source.counts, probabilities),
+            "fields": [
+                {
+                    "name": field.name,
+                    "cardinality": field.cardinality,
+                    "head": field.head,
+                    "choice": str(plan[field.name]),
+                    "parameters": share.parameters,
+                    "bits": share.bits,
+                }
+                for field, share in zip(self.prepared.fields, ledger.fields, strict=True)
+            ],
+            "truth": self.prepared.truth,
+        }
+
+    def _failure(self, task: SearchTask, reason: str) -> dict[str, Any]:
+        """The result of a run that came to nothing."""
+        fields = [
+            {"name": field.name, "cardinality": field.cardinality, "head": field.head} for field in self.prepared.fields
+        ]
+        record = self._record(task, plan="", error=reason)
+        return {"run": self.run.run_id, "record": record, "epochs": task.epochs, "fields": fields}
+
+    def _record(self, task: SearchTask, **measured: Any) -> dict[str, Any]:
+        """The record's row; what was not measured is None."""
+        known = {
+            "run": self.run.run_id,
+            "study": self.out.resolve().name,
+            "dataset": self.run.data["name"],
+            "model": self.run.model,
+            "strategy": self.run.strategy,
+            "seed": self.run.seed,
+            "recipe": self.run.recipe["name"],
+            "seconds": sum(task.seconds.values()),
+            **{f"seconds_{phase}": task.seconds[phase] for phase in PHASES},
+            "epochs": sum(task.epochs.values()),
+            "trials": len(task.history),
+            "failed_trials": sum(trial.state == "failed" for trial in task.history),
+            "pruned_trials": sum(trial.state == "pruned" for trial in task.history),
+            "restarted_trials": sum(trial.attempts > 1 for trial in task.history),
+            "optimizer": self.trainer.optimizer,
+            "compiled": self.trainer.compiled,
+            "device": device_name(self.trainer.device),
+            "machine": machine_name(),
+            "version": __version__,
+            "error": None,
+            **measured,
+        }
+        return {column: known.get(column) for column in RECORD_COLUMNS}
+
+    def _curve(self, task: SearchTask, test: DeviceRows) -> list[dict[str, Any]]:
+        """Points with test values; what reached them was kept until the search had ended."""
+        curve = list(self.pretraining.curve) if task.epochs["pretrain"] else []
+        for point in self.folder.points:
+            if point.reached_by is None:
+                continue
+            trial = point.reached_by
+            network = self.folder.network_of(trial) if isinstance(trial, Trial) else trial
+            auc = evaluate(network, test).auc
+            values = {"seconds": point.seconds, "phase": point.phase, "valid_auc": point.valid_auc}
+            curve.append({**values, "test_auc": auc})
+        return curve

@@ -1,0 +1,1 @@
+"""Where trials are trained: here, in processes, on a cluster."""

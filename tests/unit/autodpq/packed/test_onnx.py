@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from support.packed_models import FALLBACKS, FIELDS, random_ids, torch_logits, write_model
+from torch import Tensor
+
+import autodpq
+from autodpq.errors import AutoDPQError
+from autodpq.models import DCN, CTRModel
+from autodpq.packed.codes import pack_codes
+from autodpq.packed.file import PackedFile, open_packed, write_packed
+from autodpq.packed.manifest import Manifest, ModelSpec
+from autodpq.packed.onnx import _quiet, export_onnx
+from autodpq.packed.table import TableSpec, store_rows
+from autodpq.plan import DPQ, Choice, Full, Others
+
+OUTSIDE = r"out of data bounds|indices element"  # onnxruntime's words
+
+
+def session(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(path, options)
+
+
+@pytest.mark.parametrize("model", ["deepfm", "pnn", "dcn", "dcnv2"])
+def test_onnx_gives_what_the_network_gives(
+    model: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    recwarn: pytest.WarningsRecorder,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = tmp_path / "a.onnx"
+    network = write_model(tmp_path / "a.safetensors", model)
+    torch_logger = logging.getLogger("torch")
+    torch_logger.addHandler(caplog.handler)  # torch keeps what it logs from the root
+    try:
+        export_onnx(open_packed(tmp_path / "a.safetensors"), path)
+    finally:
+        torch_logger.removeHandler(caplog.handler)
+    logged = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert (*capfd.readouterr(), logged, list(recwarn)) == ("", "", [], []), "the exporter is quiet"
+    served = session(path)
+    for n_rows in (1, 2, 7, 2048):
+        ids = random_ids(n_rows)
+        probabilities, logits = served.run(["probabilities", "logits"], {"ids": ids.astype(np.int64)})
+        expected = torch_logits(network, ids)
+        assert logits.shape == (n_rows,) and np.allclose(logits, expected, atol=1e-5)
+        assert np.allclose(probabilities, 1 / (1 + np.exp(-expected)), atol=1e-5)
+    for column in range(len(FIELDS)):
+        for outside in (-1, FIELDS[column].cardinality, 1 << 33):
+            ids = random_ids(3).astype(np.int64)
+            ids[1, column] = outside
+            with pytest.raises(Exception, match=OUTSIDE):
+                served.run(None, {"ids": ids})
+    proto = onnx.load(path)
+    onnx.checker.check_model(proto, full_check=True)
+    told = {entry.key: json.loads(entry.value) for entry in proto.metadata_props}
+    assert told["autodpq"] == autodpq.__version__
+    assert told["fields"] == [
+        {"name": field.name, "unseen": unseen} for field, unseen in zip(FIELDS, FALLBACKS, strict=True)
+    ]
+    assert not any(node.metadata_props or node.doc_string for node in proto.graph.node)
+    assert str(Path(autodpq.__file__).parent).encode() not in path.read_bytes(), "nothing tells where it was made"
+
+
+class Linear(CTRModel):
+    """A model of somebody's own, with first-order weights."""
+
+    name: ClassVar[str] = "own:linear"
+    first_order: ClassVar[bool] = True
+
+    def __init__(self, n_fields: int, embedding_dim: int, hidden: Sequence[int], dropout: float) -> None:
+        super().__init__(n_fields, embedding_dim, hidden, dropout)
+        self.weights = torch.nn.Linear(n_fields * embedding_dim, 1)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        logits: Tensor = self.weights(embeddings.flatten(1)).squeeze(1)
+        return logits
+
+
+class Branching(Linear):
+    """A model that cannot be traced: what it does depends on what it is given."""
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        logits = super().forward(embeddings)
+        return logits + 1 if logits.sum() > 0 else logits
+
+
+def write_tables(path: Path, specs: Sequence[TableSpec], model: CTRModel, hidden: tuple[int, ...] = ()) -> PackedFile:
+    """A network of tables as they are asked for, all weights at random."""
+    rng = np.random.default_rng(0)
+    tables = {}
+    for spec in specs:
+        arrays = {"first_order": rng.normal(size=spec.n_weights).astype(np.float32)} if spec.first_order else {}
+        arrays |= store_rows(rng.normal(size=(spec.n_stored, spec.dim)).astype(np.float32), spec.head_dtype)
+        if isinstance(spec.choice, DPQ):
+            K, D = spec.choice.K, spec.choice.D
+            arrays["centroids"] = rng.normal(size=(K, spec.dim)).astype(np.float32)
+            arrays["codes"] = pack_codes(rng.integers(0, K, (spec.tail, D)), K)
+        if not spec.ranked:
+            arrays["head_ids"] = np.sort(rng.permutation(spec.n_rows)[: spec.head]).astype(np.int32)
+        tables[spec.name] = arrays
+    dense = {name: value.numpy() for name, value in model.state_dict().items() if value.is_floating_point()}
+    manifest = Manifest("network", tuple(specs), ModelSpec(model.name, hidden), None, "0.1.0")
+    write_packed(path, manifest, tables, dense)
+    return open_packed(path)
+
+
+def kinds(path: Path) -> dict[str, str]:
+    """Of all that an ONNX file holds: its type by its name."""
+    held = onnx.load(path).graph.initializer
+    return {tensor.name: onnx.TensorProto.DataType.Name(tensor.data_type) for tensor in held}
+
+
+def test_every_choice_in_every_type_and_a_model_of_ones_own(tmp_path: Path) -> None:
+    cases: list[tuple[int, int, Choice, str]] = [
+        (9, 4, Full(), "float16"),
+        (9, 4, Full(), "int8"),
+        (1, 0, Full(), "float32"),
+        (1, 0, Others(), "float32"),
+        (1, 0, DPQ(2, 1), "float32"),
+        (9, 4, Others(), "float16"),
+        (9, 4, Others(), "int8"),
+        (9, 0, Others(), "float32"),
+        (9, 4, DPQ(3, 2), "float16"),
+        (9, 4, DPQ(256, 4), "int8"),
+        (700, 4, DPQ(257, 1), "float32"),
+        (700, 0, DPQ(70_000, 2), "float32"),
+    ]
+    specs = [
+        TableSpec(str(number), n_rows, 4, head, choice, n_rows - 1, first_order=True, head_dtype=dtype)
+        for number, (n_rows, head, choice, dtype) in enumerate(cases)
+    ]
+    packed = write_tables(tmp_path / "a.safetensors", specs, Linear(len(specs), 4, (), 0.0))
+    path = tmp_path / "a.onnx"
+    with pytest.raises(AutoDPQError, match="give its class as model"):
+        export_onnx(packed, path)
+    export_onnx(packed, path, Linear)
+    held = kinds(path)
+    assert [held[f"tables.{number}.codes"] for number in (4, 8, 9, 10, 11)] == [*["UINT8"] * 3, "UINT16", "INT32"]
+    stored = {"float32": "FLOAT", "float16": "FLOAT16", "int8": "INT8"}
+    for number, spec in enumerate(specs):
+        if spec.n_stored:
+            assert held[f"tables.{number}.rows"] == stored[spec.head_dtype]
+    served, network = session(path), autodpq.load(packed.path, model=Linear)
+    rng = np.random.default_rng(1)
+    for n_rows in (0, 1, 500):
+        ids = np.stack([rng.integers(0, spec.n_rows, n_rows) for spec in specs], 1)
+        (logits,) = served.run(["logits"], {"ids": ids})
+        assert np.allclose(logits, network(torch.from_numpy(ids)).numpy(), atol=1e-5)
+    for column, spec in enumerate(specs):
+        for outside in (-1, -spec.n_rows, spec.n_rows, spec.n_rows + spec.head):
+            ids = np.zeros((2, len(specs)), np.int64)
+            ids[1, column] = outside
+            with pytest.raises(Exception, match=OUTSIDE):
+                served.run(None, {"ids": ids})
+
+
+def test_codes_are_small_integers_and_no_table_is_decoded(tmp_path: Path) -> None:
+    n_rows = 20_000
+    packed = write_tables(
+        tmp_path / "a.safetensors", [TableSpec("a", n_rows, 16, 0, DPQ(32, 8), 0)], DCN(1, 16, (4,), 0.0), (4,)
+    )
+    path = tmp_path / "a.onnx"
+    export_onnx(packed, path)
+    held = onnx.load(path).graph.initializer
+    codes = [tensor for tensor in held if tensor.name == "tables.0.codes"]
+    assert [(kinds(path)[tensor.name], list(tensor.dims)) for tensor in codes] == [("UINT8", [n_rows, 8])]
+    others = [int(np.prod(tensor.dims)) for tensor in held if tensor.name != "tables.0.codes"]
+    assert max(others) <= 32 * 16, "nothing is as large as a decoded table"
+    assert n_rows * 8 < path.stat().st_size < n_rows * 8 + 20_000
+    assert [file.name for file in tmp_path.glob("*.onnx*")] == ["a.onnx"], "all of it is in one file"
+
+
+def test_what_cannot_be_exported_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.safetensors"
+    write_model(path)
+    packed = open_packed(path)
+    own = replace(packed, manifest=replace(packed.manifest, kind="modules", model=None))
+    with pytest.raises(AutoDPQError, match=r"torch\.onnx\.export"):
+        export_onnx(own, tmp_path / "a.onnx")
+    with pytest.raises(AutoDPQError, match="cannot be written"):
+        export_onnx(packed, tmp_path / "nowhere" / "a.onnx")
+    listed = TableSpec("a", 9, 4, 3, DPQ(3, 2), 0, ranked=False)
+    with pytest.raises(AutoDPQError, match="the ids of 'a' are no frequency ranks"):
+        export_onnx(write_tables(tmp_path / "b.safetensors", [listed], DCN(1, 4, (), 0.0)), tmp_path / "a.onnx")
+    for missing in ("onnx", "onnxscript"):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, missing, None)
+            with pytest.raises(AutoDPQError, match=r"pip install 'autodpq\[onnx\]'"):
+                export_onnx(packed, tmp_path / "a.onnx")
+    monkeypatch.setattr("autodpq.packed.onnx._MOST_BYTES", 1000)
+    with pytest.raises(AutoDPQError, match="bytes are more than one ONNX file holds"):
+        export_onnx(packed, tmp_path / "a.onnx")
+    assert not list(tmp_path.glob("*.onnx*"))
+
+
+def test_a_model_that_cannot_be_traced_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    specs = [TableSpec(name, 9, 4, 4, DPQ(3, 2), 0, first_order=True) for name in "ab"]
+    packed = write_tables(tmp_path / "a.safetensors", specs, Branching(2, 4, (), 0.0))
+    with pytest.raises(AutoDPQError, match=r"a\.safetensors: torch cannot export its model to ONNX: \w") as caught:
+        export_onnx(packed, tmp_path / "a.onnx", Branching)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+    assert not list(tmp_path.glob("*.onnx*"))
+
+
+class Foreign(torch.nn.Module):
+    """A model that this project did not write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.single = torch.nn.Embedding(700, 8)
+        self.bag = torch.nn.EmbeddingBag(300, 8, mode="mean")
+        self.shared = torch.nn.Embedding(50, 8)
+        self.weights = torch.nn.Linear(24, 1)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        rows = [self.single(ids[:, 0]), self.bag(ids[:, 1:4]), self.shared(ids[:, 4])]
+        logits: Tensor = self.weights(torch.cat(rows, 1)).squeeze(1)
+        return logits
+
+
+def test_a_loaded_model_of_others_goes_through_torchs_own_exporter(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    model = Foreign()
+    sizes = {"single": 700, "bag": 300, "shared": 50}
+    counts = {name: rng.integers(0, 100, size) for name, size in sizes.items()}
+    plan: dict[str, Choice] = {"single": DPQ(32, 4), "bag": DPQ(5, 2), "shared": Others()}
+    autodpq.export(autodpq.compress(model, counts=counts, plan=plan, threshold=90), tmp_path / "a.safetensors")
+    loaded = autodpq.load(tmp_path / "a.safetensors", model=Foreign())
+    path = tmp_path / "a.onnx"
+    with _quiet():
+        example = torch.zeros((2, 5), dtype=torch.int64)
+        batch = ({0: torch.export.Dim("batch")},)
+        program = torch.onnx.export(loaded, (example,), path, input_names=["ids"], dynamic_shapes=batch, dynamo=True)
+    assert program is not None
+    held = kinds(path)
+    assert held["single.table.codes"] == held["bag.table.codes"] == "UINT8"
+    widths = [sizes["single"], *[sizes["bag"]] * 3, sizes["shared"]]
+    served = session(path)
+    for n_rows in (1, 2, 2048):
+        ids = rng.integers(0, widths, (n_rows, 5))
+        with torch.no_grad():
+            assert np.allclose(served.run(None, {"ids": ids})[0], loaded(torch.from_numpy(ids)).numpy(), atol=1e-5)
+    for column, width in enumerate(widths):
+        for outside in (-1, width, width + 7):
+            ids = np.zeros((2, 5), np.int64)
+            ids[1, column] = outside
+            with pytest.raises(Exception, match=OUTSIDE):
+                served.run(None, {"ids": ids})

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autodpq.errors import AutoDPQError
+from autodpq.training.metrics import evaluate_predictions
+
+
+def by_loops(probabilities, labels):
+    pairs = [
+        (p, q)
+        for p, y in zip(probabilities, labels, strict=True)
+        for q, z in zip(probabilities, labels, strict=True)
+        if y > z
+    ]
+    auc = sum(1.0 if p > q else 0.5 if p == q else 0.0 for p, q in pairs) / len(pairs)
+    losses = [-math.log(p if y else 1 - p) for p, y in zip(probabilities, labels, strict=True)]
+    return auc, sum(losses) / len(losses)
+
+
+def test_counted_by_hand():
+    metrics = evaluate_predictions(np.array([0.9, 0.4, 0.6, 0.2]), np.array([1, 1, 0, 0]))
+    assert metrics.auc == pytest.approx(3 / 4)
+    assert metrics.logloss == pytest.approx(-(math.log(0.9) + math.log(0.4) + math.log(0.4) + math.log(0.8)) / 4)
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.01, 0.2, 0.5, 0.7, 0.99]), st.booleans()), min_size=2, max_size=20))
+def test_against_loops(samples):
+    labels = np.array([label for _, label in samples], np.uint8)
+    labels[:2] = 0, 1
+    probabilities = np.array([probability for probability, _ in samples])
+    metrics = evaluate_predictions(probabilities, labels)
+    auc, logloss = by_loops(probabilities.tolist(), labels.tolist())
+    assert metrics.auc == pytest.approx(auc)
+    assert metrics.logloss == pytest.approx(logloss)
+
+
+def test_a_constant_prediction():
+    labels = np.array([1, 1, 1, 0])
+    metrics = evaluate_predictions(np.full(4, 0.75), labels)
+    assert metrics.auc == 0.5
+    assert metrics.logloss == pytest.approx(-(3 * math.log(0.75) + math.log(0.25)) / 4)
+
+
+def test_single_precision_is_widened_before_it_is_summed():
+    probabilities = np.random.default_rng(0).uniform(0.01, 0.99, 1000).astype(np.float32)
+    labels = np.random.default_rng(1).integers(0, 2, 1000).astype(np.uint8)
+    assert evaluate_predictions(probabilities, labels) == evaluate_predictions(probabilities.astype(np.float64), labels)
+
+
+def test_certain_predictions_have_a_finite_logloss():
+    metrics = evaluate_predictions(np.array([0.0, 1.0, 0.0]), np.array([0, 1, 1]))
+    assert math.isfinite(metrics.logloss) and metrics.logloss > 5
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_predictions_that_are_not_finite_are_refused(value):
+    with pytest.raises(AutoDPQError, match="2 of 4 predictions"):
+        evaluate_predictions(np.array([0.5, value, 0.1, value]), np.array([0, 1, 0, 1]))
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_labels_of_one_kind_have_no_auc(label):
+    with pytest.raises(AutoDPQError, match="all 3 labels are the same, so that there is no AUC; both 0 and 1"):
+        evaluate_predictions(np.array([0.1, 0.2, 0.3]), np.full(3, label))

@@ -1,0 +1,183 @@
+"""Reading a study, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from support.fake_studies import write_study
+
+from autodpq.errors import AutoDPQError
+from autodpq.plan import DPQ, Full
+from reports import load_study
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    return write_study(tmp_path / "study", strategies=["fe", "grid"], seeds=[0, 1], models=["deepfm"])
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Path:
+    (tmp_path / "study").mkdir()
+    return tmp_path
+
+
+def first_run(study: Path) -> Path:
+    return study / "runs" / str(pd.read_csv(study / "records.csv", dtype=str)["run"][0])
+
+
+def edit(path: Path, change: Callable[[Any], object]) -> None:
+    data = json.loads(path.read_text(encoding="utf-8"))
+    change(data)
+    path.write_text(json.dumps(data), encoding="utf-8")
+
+
+def test_reads_what_was_written(study: Path) -> None:
+    results = load_study(study)
+    assert results.name == "fake"
+    assert results.pairs() == [("movielens1m", "deepfm")]
+    assert len(results.records) == len(results.runs) == 4
+    run = next(run for run in results.runs if (run.strategy, run.seed) == ("grid", 1))
+    assert {entry.choice for entry in run.fields} == {DPQ(8, 8), Full()}
+    assert run.fingerprint == "5f2c" * 4
+    assert run.truth is None
+    assert run.curve[0].phase == "pretrain"
+    row = results.records[results.records["run"] == run.run].iloc[0]
+    assert row["time_in_fe"] == pytest.approx(row["seconds"] / run.fe_seconds)
+
+
+def test_identifiers_and_names_stay_text(study: Path) -> None:
+    path = study / "records.csv"
+    records = pd.read_csv(path, dtype=str)
+    old = records.loc[0, "run"]
+    (study / "runs" / str(old)).rename(study / "runs" / "000000000123")
+    edit(study / "runs" / "000000000123" / "result.json", lambda data: data.update(run="000000000123"))
+    records.loc[0, ["run", "strategy"]] = ["000000000123", "null"]
+    records.to_csv(path, index=False)
+    run = load_study(study).runs[0]
+    assert (run.run, run.strategy) == ("000000000123", "null")
+
+
+def test_missing_auc_is_nan(study: Path) -> None:
+    edit(first_run(study) / "result.json", lambda data: data["headroom"].update(auc_rare=None))
+    assert math.isnan(load_study(study).runs[0].headroom.auc_rare)
+
+
+def refused(study: Path, *words: str) -> None:
+    with pytest.raises(AutoDPQError) as caught:
+        load_study(study)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_no_study_folder(tmp_path: Path) -> None:
+    refused(tmp_path / "nowhere", "nowhere", "no study folder")
+    refused(tmp_path, "no study folder")
+
+
+def test_no_finished_run(study: Path) -> None:
+    path = study / "records.csv"
+    path.write_text(path.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
+    refused(study, "records.csv", "no finished run")
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("", "damaged"),
+        ("run,study\nx,y\n", "lacks the column dataset"),
+        ('a,b\n"open,1\n1,2,3,4\n', "damaged"),
+        ("\x00\xff\x00", "damaged"),
+    ],
+)
+def test_damaged_records(study: Path, text: str, word: str) -> None:
+    (study / "records.csv").write_text(text, encoding="latin-1")
+    refused(study, "records.csv", word)
+
+
+@pytest.mark.parametrize(("column", "value"), [("seed", ""), ("test_auc", "high"), ("run", "../../etc")])
+def test_damaged_row(study: Path, column: str, value: str) -> None:
+    records = pd.read_csv(study / "records.csv", dtype=str)
+    records.loc[0, column] = value
+    records.to_csv(study / "records.csv", index=False)
+    refused(study, "records.csv", "damaged")
+
+
+@pytest.mark.parametrize("name", ["result.json", "config.json"])
+def test_damaged_json(study: Path, name: str) -> None:
+    path = first_run(study) / name
+    path.write_text(path.read_text(encoding="utf-8")[:-20], encoding="utf-8")
+    refused(study, str(path), "damaged")
+    path.unlink()
+    refused(study, str(path), "damaged")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data.pop("curve"),
+        lambda data: data.update(run="0" * 12),
+        lambda data: data["fields"][0].update(choice="dpq(1,2)"),
+        lambda data: data.update(truth={"bayes_auc": 0.8, "plan": "no plan"}),
+        lambda data: data.update(headroom=None),
+    ],
+)
+def test_damaged_result(study: Path, change: Callable[[Any], object]) -> None:
+    path = first_run(study) / "result.json"
+    edit(path, change)
+    refused(study, str(path), "damaged")
+
+
+def test_two_fingerprints(study: Path) -> None:
+    edit(first_run(study) / "config.json", lambda data: data["data"].update(fingerprint="abcd"))
+    refused(study, "movielens1m", "abcd", "5f2c" * 4)
+
+
+def test_two_recipes(study: Path) -> None:
+    records = pd.read_csv(study / "records.csv", dtype=str)
+    records.loc[0, "recipe"] = "paper"
+    records.to_csv(study / "records.csv", index=False)
+    refused(study, "two recipes", "paper", "strong")
+
+
+def test_a_seed_run_twice(study: Path) -> None:
+    records = pd.read_csv(study / "records.csv", dtype=str)
+    records.loc[0, "seed"] = records.loc[1, "seed"]
+    records.to_csv(study / "records.csv", index=False)
+    refused(study, "run twice", str(records.loc[0, "run"]), str(records.loc[1, "run"]))
+
+
+def test_reports_load_without_torch_and_pyplot() -> None:
+    code = (
+        "import sys, reports; heavy = ('torch', 'matplotlib', 'scipy', 'pandas', 'seaborn');"
+        "assert not [name for name in heavy if name in sys.modules], sys.modules.keys();"
+        "from reports import *; from reports import audit_rows, load_study, write_report;"
+        "heavy = ('torch', 'matplotlib', 'scipy', 'seaborn');"
+        "assert not [name for name in heavy if name in sys.modules]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    import reports
+
+    with pytest.raises(AttributeError, match="table9"):
+        _ = reports.table9
+    assert "write_report" in dir(reports)
+
+
+def test_every_public_name_is_what_it_says() -> None:
+    import reports
+
+    # A submodule of the same name would take its function's place once it is imported.
+    assert all(callable(getattr(reports, name)) for name in reports.__all__ for _ in range(2))

@@ -1,0 +1,498 @@
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.in_memory import Asked, Row, SameEpoch, end_of, one_after_another, rows, states_equal
+from torch import Tensor
+
+from autodpq.models import MODELS
+from autodpq.plan import DPQ, CompressionPlan, Full, Others
+from autodpq.search.task import never
+from autodpq.testing import CANDIDATES, FIELDS, RECIPE, make_samples
+from autodpq.training.fit import Epoch
+from autodpq.training.metrics import Metrics
+from autodpq.training.trainer import Trainer
+from autodpq.trial import Outcome, Prune
+from studies.workers.local import LocalExecutor
+from studies.workers.messages import SentOutcome, TrainerSpec, to_arrays
+from studies.workers.order import MAX_ATTEMPTS
+from studies.workers.processes import WorkerPool
+
+PLANS = [CompressionPlan({"user": a, "item": b, "device": Full()}) for a in CANDIDATES for b in CANDIDATES]
+# D = 3 does not divide X = 4.
+BAD = CompressionPlan({"user": DPQ(2, 3), "item": Others(), "device": Full()})
+
+
+# What can happen, and to whom.
+Event = tuple[str, "list[SimulatedProcess]"]
+Choose = Callable[[list[Event]], Event]
+
+
+def drawn(data: st.DataObject) -> Choose:
+    return lambda events: data.draw(st.sampled_from(events))
+
+
+class Simulated:
+    """Processes and the lines to them, without processes: what happens next is chosen; stands in for multiprocessing.
+
+    Args:
+        table: What the trials come to, by the number of their plan.
+        kills: How many processes may be lost.
+        choose: Chooses what happens next, of all that can.
+    """
+
+    def __init__(self, table: Sequence[Row], kills: int, choose: Choose) -> None:
+        self.table = table
+        self.kills = kills
+        self.choose = choose
+        self.killed = 0
+        self.processes: list[SimulatedProcess] = []
+
+    def get_context(self, method: str) -> Simulated:
+        assert method == "spawn"
+        return self
+
+    def Pipe(self) -> tuple[SimulatedProcess, SimulatedProcess]:
+        self.processes.append(SimulatedProcess(self))
+        return self.processes[-1], self.processes[-1]
+
+    def Process(self, *, target: Any, args: tuple[SimulatedProcess], daemon: bool) -> SimulatedProcess:
+        assert daemon, "it would outlive a study that is killed"
+        return args[0]
+
+    def wait(self, connections: Sequence[SimulatedProcess]) -> list[SimulatedProcess]:
+        """Lets time pass until somebody has something to say."""
+        while True:
+            training = [process for process in self.processes if process.alive and process.state == "training"]
+            living = [process for process in self.processes if process.alive] if self.kills else []
+            ready = [process for process in connections if process.outbox or not process.alive]
+            assert training or ready, "all wait for ever"
+            heard = [[process] for process in ready] + ([ready] if len(ready) > 1 else [])
+            what, processes = self.choose(
+                [("goes on", [process]) for process in training]
+                + [("dies", [process]) for process in living]
+                + [("is heard", some) for some in heard]
+            )
+            if what == "is heard":
+                return processes
+            (process,) = processes
+            if what == "dies":
+                process.alive, process.exitcode = False, -9
+                self.kills -= 1
+                self.killed += 1
+            else:
+                process.go_on()
+
+
+class SimulatedProcess:
+    """One process and both ends of its line."""
+
+    def __init__(self, simulated: Simulated) -> None:
+        self.simulated = simulated
+        self.alive = True
+        self.exitcode: int | None = None
+        self.state = "idle"
+        self.spec: object = None
+        self.number = -1
+        self.epoch = 0
+        self.outbox: deque[object] = deque()
+
+    def start(self) -> None: ...
+    def join(self) -> None: ...
+    def close(self) -> None: ...
+
+    def terminate(self) -> None:
+        self.alive = False
+
+    def is_alive(self) -> bool:
+        return self.alive
+
+    def recv(self) -> object:
+        if self.outbox:
+            return self.outbox.popleft()
+        assert not self.alive, "the study would hang"
+        raise EOFError
+
+    def send(self, message: object) -> None:
+        if not self.alive:
+            raise BrokenPipeError
+        if isinstance(message, bool):
+            assert self.state == "waiting", "an answer came to one that does not wait"
+            done = self.row.aucs[: self.epoch]
+            if message or self.row.is_last(self.epoch):
+                self.end(done, message)
+            else:
+                self.state = "training"
+        elif self.spec is None or isinstance(message, str):
+            self.spec = message
+        else:
+            assert self.state == "idle" and isinstance(message, int)
+            self.state, self.number, self.epoch = "training", message, 0
+
+    @property
+    def row(self) -> Row:
+        return self.simulated.table[self.number]
+
+    def go_on(self) -> None:
+        if self.epoch == len(self.row.aucs):
+            self.end(self.row.aucs, False)
+            return
+        self.epoch += 1
+        done = self.row.aucs[: self.epoch]
+        epoch = Epoch(self.epoch, 1.0, Metrics(done[-1], 0.5), True, self.row.is_last(self.epoch))
+        self.outbox.append((epoch, done))
+        self.state = "waiting"
+
+    def end(self, done: Sequence[float], pruned: bool) -> None:
+        self.outbox.append(SentOutcome(end_of(self.row, done, pruned), None))
+        self.state = "idle"
+
+
+class Here:
+    """Stands in for the executor of this process."""
+
+    def __init__(self) -> None:
+        self.epochs: list[Epoch] = []
+        self.told: list[Outcome] = []
+        self.on_epoch = self.epochs.append
+        self.on_outcome = self.told.append
+
+
+def simulate(simulated: Simulated, jobs: int, here: Here, prune: Prune, first: int) -> list[Outcome]:
+    plans: Any = range(len(simulated.table))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("studies.workers.processes.multiprocessing", simulated)
+        patch.setattr("studies.workers.processes.wait", simulated.wait)
+        with WorkerPool(jobs) as pool:
+            return list(pool.executor("spec", here)(plans, first, prune))  # type: ignore[arg-type]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(rows, min_size=2, max_size=6), st.integers(1, 3), st.integers(0, MAX_ATTEMPTS - 1), st.data())
+def test_whatever_is_lost_and_whoever_is_heard_first_it_comes_out_as_one_after_another(
+    table: list[Row], jobs: int, kills: int, data: st.DataObject
+) -> None:
+    expected, pruner = one_after_another(table, 4)
+    simulated, here, asked = Simulated(table, kills, drawn(data)), Here(), SameEpoch()
+    outcomes = simulate(simulated, jobs, here, asked, 4)
+    assert [replace(outcome, attempts=1) for outcome in outcomes] == expected
+    assert asked.seen == pruner.seen
+    assert sorted(map(id, here.told)) == sorted(map(id, outcomes)), "each outcome is told once"
+    assert sum(outcome.attempts - 1 for outcome in outcomes) <= simulated.killed
+    # All that there are jobs for start at once, each again when it is missed.
+    assert 0 <= len(simulated.processes) - jobs <= simulated.killed
+    assert not any(process.alive for process in simulated.processes)
+
+
+def test_trial_that_is_lost_while_it_waits_gets_no_answer_before_it_asks_again() -> None:
+    table = [Row((0.5, 0.5)), Row((0.7, 0.6, 0.6))]
+    script = iter(
+        [
+            ("goes on", 1),  # and waits, for the first has not come there
+            ("is heard", 1),
+            ("dies", 1),
+            ("is heard", 1),  # its trial is begun again, by the third process
+            ("goes on", 0),
+            ("is heard", 0),  # so that the second trial could be answered, which does not wait now
+        ]
+    )
+
+    def choose(events: list[Event]) -> Event:
+        what, number = next(script, (None, None))
+        if what is None:
+            return next(event for event in events if event[0] != "dies")
+        return next(event for event in events if event == (what, [simulated.processes[number]]))
+
+    simulated, asked = Simulated(table, 1, choose), Asked(lambda number, aucs: len(aucs) == 2)
+    outcomes = simulate(simulated, 2, Here(), asked, 0)
+    assert [(outcome.kind, outcome.valid_aucs) for outcome in outcomes] == [
+        ("complete", (0.5, 0.5)),
+        ("pruned", (0.7, 0.6)),
+    ]
+    assert asked == [(0, (0.5,)), (1, (0.7,)), (1, (0.7, 0.6))]
+    assert [outcome.attempts for outcome in outcomes] == [1, 2] and len(simulated.processes) == 3
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(rows, min_size=2, max_size=4), st.integers(1, 3), st.integers(MAX_ATTEMPTS, 9), st.data())
+def test_what_is_lost_too_often_fails_with_the_epochs_that_were_asked_about(
+    table: list[Row], jobs: int, kills: int, data: st.DataObject
+) -> None:
+    simulated, here, asked = Simulated(table, kills, drawn(data)), Here(), Asked(SameEpoch())
+    outcomes = simulate(simulated, jobs, here, asked, 0)
+    for number, (outcome, row) in enumerate(zip(outcomes, table, strict=True)):
+        assert outcome.attempts <= MAX_ATTEMPTS and outcome.valid_aucs == row.aucs[: len(outcome.valid_aucs)]
+        if (outcome.error or "").startswith("the process"):
+            assert outcome.error == f"the process that trained it ended {MAX_ATTEMPTS} times, exit code -9"
+            assert outcome.attempts == MAX_ATTEMPTS
+        else:
+            assert outcome.kind == "pruned" or replace(outcome, attempts=1) == end_of(row, row.aucs, False)
+        # A resumed search asks about them again, so that a pruner knows what it would have known.
+        counted = [len(aucs) for other, aucs in asked if other == number]
+        replayed = len(outcome.valid_aucs) - (outcome.kind == "complete")
+        assert counted == list(range(1, len(counted) + 1))
+        assert replayed == len(counted) or row.is_last(replayed)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A trainer, where its plans start, and what other processes need of it."""
+
+    trainer: Trainer
+    start: dict[str, Tensor]
+    spec: TrainerSpec
+
+    def here(self) -> LocalExecutor:
+        return LocalExecutor(self.trainer, self.start, lambda _: None, lambda _: None)
+
+
+def make_lab(model: str = "deepfm", seed: int = 3) -> Lab:
+    recipe = replace(RECIPE, max_epochs=3, patience=3)
+    train, valid = make_samples(320, seed=1), make_samples(160, seed=2)
+    trainer = Trainer(FIELDS, MODELS.find(model), recipe, seed, torch.device("cpu"), train, valid)
+    start = trainer.build(trainer.full_plan()).state_dict()
+    return Lab(trainer, start, TrainerSpec(FIELDS, model, recipe, seed, "cpu", train, valid, to_arrays(start)))
+
+
+def run_here(lab: Lab, plans: Sequence[CompressionPlan], prune: Prune = never) -> list[Outcome]:
+    return list(lab.here()(plans, 5, prune))
+
+
+def run_there(pool: WorkerPool, lab: Lab, plans: Sequence[CompressionPlan], prune: Prune = never) -> list[Outcome]:
+    return list(pool.executor(lab.spec, lab.here())(plans, 5, prune))
+
+
+def assert_same_digits(there: Sequence[Outcome], here: Sequence[Outcome]) -> None:
+    for one, two in zip(there, here, strict=True):
+        assert states_equal(one.state, two.state)
+        assert replace(one, state=None, seconds=0.0, attempts=1) == replace(two, state=None, seconds=0.0)
+        assert one.seconds > 0 or one.kind == "failed"
+
+
+def pids(pool: WorkerPool) -> list[int | None]:
+    return [worker.process.pid for worker in pool._workers]
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[WorkerPool]:
+    with WorkerPool(3) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def lab() -> Lab:
+    return make_lab()
+
+
+class Pruner(SameEpoch):
+    """Ends some trials for certain, and others by their values."""
+
+    def __call__(self, number: int, valid_aucs: Sequence[float]) -> bool:
+        return super().__call__(number, valid_aucs) or (number + len(valid_aucs)) % 3 == 0
+
+
+@pytest.mark.parametrize("number", [2, 3, 6])
+def test_processes_side_by_side_give_the_same_outcomes_to_the_digit(pool: WorkerPool, lab: Lab, number: int) -> None:
+    plans = [*PLANS[:1], BAD, *PLANS[1 : number - 1]]
+    here, there = run_here(lab, plans), run_there(pool, lab, plans)
+    assert_same_digits(there, here)
+    assert [outcome.kind for outcome in here] == ["complete", "failed", *["complete"] * (number - 2)]
+    assert all(outcome.attempts == 1 for outcome in there)
+
+
+@pytest.mark.parametrize("number", [2, 3, 6])
+def test_pruning_gives_the_same_answers_side_by_side(pool: WorkerPool, lab: Lab, number: int) -> None:
+    plans = [*PLANS[:1], BAD, *PLANS[1 : number - 1]]
+    asked_here, asked_there = Pruner(), Pruner()
+    here, there = run_here(lab, plans, asked_here), run_there(pool, lab, plans, asked_there)
+    assert_same_digits(there, here)
+    assert asked_here.seen == asked_there.seen and here[0].kind == "pruned"
+
+
+def test_epochs_and_outcomes_are_told_and_outcomes_come_in_order(pool: WorkerPool, lab: Lab) -> None:
+    epochs: list[Epoch] = []
+    told: list[Outcome] = []
+    here = LocalExecutor(lab.trainer, lab.start, epochs.append, told.append)
+    outcomes = list(pool.executor(lab.spec, here)(PLANS[:4], 0, never))
+    assert sorted(map(id, told)) == sorted(map(id, outcomes))
+    assert sorted(epoch.metrics.auc for epoch in epochs) == sorted(
+        auc for outcome in outcomes for auc in outcome.valid_aucs
+    )
+    assert [outcome.valid_aucs for outcome in outcomes] == [outcome.valid_aucs for outcome in run_here(lab, PLANS[:4])]
+
+
+def test_pool_goes_on_with_another_specification_in_the_same_processes(pool: WorkerPool, lab: Lab) -> None:
+    other = make_lab("pnn", seed=8)
+    first = run_there(pool, lab, PLANS[:3])
+    before = pids(pool)
+    assert_same_digits(run_there(pool, other, PLANS[:3]), run_here(other, PLANS[:3]))
+    again = run_there(pool, lab, PLANS[:3])
+    assert pids(pool) == before and len(before) == 3
+    assert_same_digits(again, [replace(outcome, attempts=1) for outcome in first])
+    assert replace(lab.spec, pretrained=None) != lab.spec
+    scratch = Lab(lab.trainer, None, replace(lab.spec, pretrained=None))  # type: ignore[arg-type]
+    assert_same_digits(run_there(pool, scratch, PLANS[:2]), run_here(scratch, PLANS[:2]))
+
+
+def test_a_plan_that_comes_alone_is_trained_here(lab: Lab) -> None:
+    with WorkerPool(0) as alone:
+        assert run_there(alone, lab, []) == []
+        assert_same_digits(run_there(alone, lab, PLANS[:1]), run_here(lab, PLANS[:1]))
+
+
+def test_search_that_is_left_midway_does_not_disturb_the_next(pool: WorkerPool, lab: Lab) -> None:
+    expected = run_here(lab, PLANS[:2])
+    outcomes = pool.executor(lab.spec, lab.here())([BAD, PLANS[5]], 5, never)
+    assert next(outcomes).kind == "failed"
+    outcomes.close()  # type: ignore[attr-defined]
+    assert_same_digits(run_there(pool, lab, PLANS[:2]), expected)
+
+    def breaks(number: int, valid_aucs: Sequence[float]) -> bool:
+        raise ZeroDivisionError("made to fail")
+
+    with pytest.raises(ZeroDivisionError, match="made to fail"):
+        run_there(pool, lab, PLANS[:2], breaks)
+    assert_same_digits(run_there(pool, lab, PLANS[:2]), expected)
+
+
+def test_trainer_that_cannot_be_built_there_is_an_error_of_every_plan(
+    pool: WorkerPool, lab: Lab, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken = Lab(lab.trainer, lab.start, replace(lab.spec, model="depfm"))
+    before = pids(pool)
+    outcomes = run_there(pool, broken, PLANS[:2])
+    message = "AutoDPQError: unknown model 'depfm'; did you mean 'deepfm'?"
+    assert [(outcome.kind, outcome.error, outcome.attempts) for outcome in outcomes] == [("failed", message, 1)] * 2
+    assert pids(pool) == before and capfd.readouterr().err == ""
+    assert_same_digits(run_there(pool, lab, PLANS[:2]), run_here(lab, PLANS[:2]))
+
+
+FRAGILE = """
+import multiprocessing
+import os
+import signal
+import sys
+from pathlib import Path
+
+from autodpq.models import DeepFM
+from autodpq.plan import CompressionPlan
+
+FOLDER = Path(__file__).parent
+
+
+def plan_in_training():
+    frame = sys._getframe()
+    while frame is not None and not isinstance(frame.f_locals.get("plan"), CompressionPlan):
+        frame = frame.f_back
+    return frame.f_locals["plan"]
+
+
+class Fragile(DeepFM):
+    # Kills its process at a call of a plan's training, as often as a file in its folder says.
+    name = "fragile"
+    calls = 0
+
+    def forward(self, embeddings):
+        self.calls += 1
+        order = FOLDER / plan_in_training().key
+        if multiprocessing.parent_process() is not None and order.exists():
+            times, call = map(int, order.read_text().split())
+            if times and self.calls == call:
+                order.write_text(f"{times - 1} {call}")
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(embeddings)
+"""
+# An epoch is five batches and an evaluation.
+SECOND_EPOCH = 6 + 3
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What a run came to whose processes were killed, and what it would have come to."""
+
+    plans: list[CompressionPlan]
+    here: list[Outcome]
+    there: list[Outcome]
+    asked_here: SameEpoch
+    asked_there: SameEpoch
+    processes: int
+
+
+@pytest.fixture(scope="module")
+def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lost]:
+    folder = tmp_path_factory.mktemp("fragile")
+    (folder / "fragile.py").write_text(FRAGILE)
+    lab = make_lab(f"{folder / 'fragile.py'}:Fragile")
+    plans, asked_here, asked_there = PLANS[:5], SameEpoch(), SameEpoch()
+    (folder / plans[0].key).write_text(f"1 {SECOND_EPOCH}")
+    (folder / plans[3].key).write_text("99 2")
+    with WorkerPool(2) as pool:
+        there = run_there(pool, lab, plans, asked_there)
+        processes = len(pool._workers)
+        assert all(worker.process.is_alive() for worker in pool._workers)
+    here = run_here(lab, [plan for plan in plans if plan != plans[3]], asked_here)
+    yield Lost(plans, here, there, asked_here, asked_there, processes)
+    MODELS.forget("fragile")
+
+
+def test_trial_whose_process_is_killed_is_begun_again_and_gives_the_same_digits(lost: Lost) -> None:
+    assert [outcome.attempts for outcome in lost.there] == [2, 1, 1, MAX_ATTEMPTS, 1]
+    assert_same_digits([outcome for outcome in lost.there if outcome.attempts < MAX_ATTEMPTS], lost.here)
+    # It died after it had been asked about, and others had gone on since.
+    assert lost.asked_there.seen == lost.asked_here.seen and lost.asked_here.seen[1]
+    assert lost.processes == 2
+
+
+def test_trial_whose_process_always_dies_fails_in_one_line_and_the_others_go_on(lost: Lost) -> None:
+    failed = lost.there[3]
+    assert failed.error == f"the process that trained it ended {MAX_ATTEMPTS} times, exit code -9"
+    assert (failed.kind, failed.valid_auc, failed.state, failed.valid_aucs) == ("failed", None, None, ())
+    assert lost.there[4].kind != "failed"
+
+
+def test_ctrl_c_leaves_no_process_behind(lab: Lab) -> None:
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    here = LocalExecutor(lab.trainer, lab.start, stop, stop)
+    with pytest.raises(KeyboardInterrupt), WorkerPool(2) as stopped:
+        try:
+            list(stopped.executor(lab.spec, here)(PLANS[:4], 0, never))
+        finally:
+            processes = [worker.process for worker in stopped._workers]
+            assert len(processes) == 2 and all(process.is_alive() for process in processes)
+    assert not any(process.is_alive() for process in processes)
+    assert not set(processes) & set(multiprocessing.active_children())
+
+
+# A process of its own, in which nothing has been started before: what starts along with the first worker counts too.
+INTERRUPTED = """
+import os, signal, sys
+
+sys.path[:0] = sys.argv[1:]
+from tests.unit.studies.workers.test_processes import PLANS, WorkerPool, make_lab, run_there
+
+lab = make_lab()
+with WorkerPool(2) as pool:
+    for worker in pool.ready(lab.spec, 2):
+        os.kill(worker.process.pid, signal.SIGINT)
+    print([(outcome.kind, outcome.attempts) for outcome in run_there(pool, lab, PLANS[:2])])
+"""
+
+
+def test_ctrl_c_of_a_terminal_goes_to_the_workers_as_well_and_does_not_reach_them() -> None:
+    tests = Path(__file__).parents[3]
+    command = [sys.executable, "-c", INTERRUPTED, str(tests), str(tests.parent)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert (done.stdout, done.stderr) == (f"{[('complete', 1)] * 2}\n", "")
