@@ -12,9 +12,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-# Importing these registers the strategies that come with the project, without torch or Optuna.
-import autodpq.search.autodpq as _registers_autodpq  # noqa: F401
-import baselines as _registers_baselines  # noqa: F401
 from autodpq.data import EncodedDataset, dataset_spec
 from autodpq.errors import AutoDPQError, nearest
 from autodpq.ledger import check_divides
@@ -27,9 +24,7 @@ from autodpq.search.strategy import STRATEGIES, Strategy
 from autodpq.training.recipes import Recipe, find_recipe
 from studies.folder.status import run_name
 from studies.prepared import SPLIT_SEED
-
-ALL_STRATEGIES = ("fe", "fe-continued", "others", "grid", "random", "autodpq")
-"""What "all" stands for: the rows of the paper's tables, and the control."""
+from studies.strategies import ALL_STRATEGIES
 
 
 class StudyConfig(BaseModel):

@@ -70,7 +70,7 @@ def list_lines(what: str, width: int | None = None) -> Iterator[str]:
         texts = {entry.name: _first_line(entry) for entry in known if entry.error is None}
     else:
         from autodpq.search.strategy import STRATEGIES
-        from studies.config import ALL_STRATEGIES
+        from studies.strategies import ALL_STRATEGIES
 
         known = sorted(
             STRATEGIES.known(),
