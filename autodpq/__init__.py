@@ -10,9 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from autodpq._version import __version__
+from autodpq.choices import DPQ, Choice, Full, Others
 from autodpq.errors import AutoDPQError
 from autodpq.ledger import Ledger, ledger
-from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full, Others, uniform_plan
+from autodpq.plan import CompressionPlan, Field, uniform_plan
 
 if TYPE_CHECKING:
     from autodpq.packed.compress import compress

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from autodpq.choices import Full
+from autodpq.choices.base import FLOAT_BITS
 from autodpq.errors import AutoDPQError
-from autodpq.plan import DPQ, CompressionPlan, Field, Full, Others
-
-FLOAT_BITS = 32
+from autodpq.plan import CompressionPlan, Field
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class FieldLedger:
     Attributes:
         name: The field's name.
         parameters: Parameters as the paper counts them: a code is a whole parameter.
-        bits: Bits as stored: codes packed to ceil(log2 K) bits, everything else in float32.
+        bits: Bits as stored: frequent rows in float32, rare ones as their choice has it.
         rows: Rows of an id-indexed vector beside the embedding (the first-order weights).
     """
 
@@ -68,21 +68,6 @@ class Ledger:
         return self.embedding_bytes + self.first_order_bytes + self.dense_bytes
 
 
-def code_bits(K: int) -> int:
-    """Bits of one packed code: ceil(log2 K)."""
-    return (K - 1).bit_length()
-
-
-def check_divides(D: int, embedding_dim: int, where: str) -> None:
-    """Refuses a number of subspaces that does not divide the embedding dimension.
-
-    Raises:
-        AutoDPQError: D does not divide X.
-    """
-    if embedding_dim % D:
-        raise AutoDPQError(f"{where}: D={D} does not divide the embedding dimension {embedding_dim}")
-
-
 def field_ledger(field: Field, plan: CompressionPlan, embedding_dim: int) -> FieldLedger:
     """The cost of one field under its choice.
 
@@ -92,24 +77,15 @@ def field_ledger(field: Field, plan: CompressionPlan, embedding_dim: int) -> Fie
         embedding_dim: X.
 
     Raises:
-        AutoDPQError: The plan lacks the field, or D does not divide X.
+        AutoDPQError: The plan lacks the field, or its choice does not fit X.
     """
     if field.name not in plan:
         raise AutoDPQError(f"field {field.name!r}: the plan has no choice for it")
-    choice, tail, dim = plan[field.name], field.tail, embedding_dim
-    match choice:
-        case Full():
-            parameters, bits, rows = tail * dim, FLOAT_BITS * tail * dim, tail
-        case _ if tail == 0:
-            parameters, bits, rows = 0, 0, 0
-        case Others():
-            parameters, bits, rows = dim, FLOAT_BITS * dim, 1
-        case DPQ(K=K, D=D):
-            check_divides(D, dim, f"field {field.name!r}")
-            parameters = tail * D + K * dim
-            bits, rows = tail * D * code_bits(K) + FLOAT_BITS * K * dim, tail
-    head = field.head * dim
-    return FieldLedger(field.name, head + parameters, FLOAT_BITS * head + bits, field.head + rows)
+    choice = plan[field.name] if field.tail else Full()
+    choice.check(embedding_dim, f"field {field.name!r}")
+    cost, head = choice.cost(field.tail, embedding_dim), field.head * embedding_dim
+    rows = field.head + choice.modulus(field.tail)
+    return FieldLedger(field.name, head + cost.parameters, FLOAT_BITS * head + cost.bits, rows)
 
 
 def ledger(
@@ -130,7 +106,7 @@ def ledger(
         dense_floats: Other floats that inference needs.
 
     Raises:
-        AutoDPQError: A field is missing from the plan, or D does not divide X.
+        AutoDPQError: A field is missing from the plan, or a choice does not fit X.
     """
     shares = tuple(field_ledger(field, plan, embedding_dim) for field in fields)
     rows = sum(share.rows for share in shares) if first_order else 0

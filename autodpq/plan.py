@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from autodpq.choices import Choice, Full, parse_choice
 from autodpq.errors import AutoDPQError
 
 
@@ -31,65 +31,6 @@ class Field:
         return self.cardinality - self.head
 
 
-@dataclass(frozen=True, slots=True)
-class Full:
-    """Every rare value keeps a row of its own."""
-
-    def __str__(self) -> str:
-        return "full"
-
-
-@dataclass(frozen=True, slots=True)
-class Others:
-    """All rare values of the field share one row."""
-
-    def __str__(self) -> str:
-        return "others"
-
-
-@dataclass(frozen=True, slots=True)
-class DPQ:
-    """Rare values are product-quantized: D codes per value, each one of K centroids (Eq. 1).
-
-    Attributes:
-        K: Centroids per subspace, at least 2.
-        D: Subspaces; must divide the embedding dimension.
-    """
-
-    K: int
-    D: int
-
-    def __post_init__(self) -> None:
-        if self.K < 2:
-            raise AutoDPQError(f"K={self.K}: a code needs at least 2 centroids; use the choice 'others' for one")
-        if self.D < 1:
-            raise AutoDPQError(f"D={self.D}: at least one subspace is needed")
-
-    def __str__(self) -> str:
-        return f"dpq({self.K},{self.D})"
-
-
-Choice = Full | Others | DPQ
-
-_DPQ_PATTERN = re.compile(r"dpq\(([0-9]{1,9}),([0-9]{1,9})\)")
-
-
-def parse_choice(text: str) -> Choice:
-    """Reads a choice as ``str`` writes it: ``full``, ``others`` or ``dpq(K,D)``.
-
-    Raises:
-        AutoDPQError: The text is none of these.
-    """
-    if text == "full":
-        return Full()
-    if text == "others":
-        return Others()
-    match = _DPQ_PATTERN.fullmatch(text.replace(" ", ""))
-    if match is None:
-        raise AutoDPQError(f"unknown choice {text!r}: expected full, others or dpq(K,D)")
-    return DPQ(int(match[1]), int(match[2]))
-
-
 class CompressionPlan(Mapping[str, Choice]):
     """One choice per field; immutable, hashable and comparable.
 
@@ -102,8 +43,8 @@ class CompressionPlan(Mapping[str, Choice]):
     def __init__(self, choices: Mapping[str, Choice]) -> None:
         self._choices = dict(choices)
         for name, choice in self._choices.items():
-            if not isinstance(choice, Full | Others | DPQ):
-                raise AutoDPQError(f"field {name!r}: {choice!r} is no choice; expected Full(), Others() or DPQ(K, D)")
+            if not isinstance(choice, Choice):
+                raise AutoDPQError(f"field {name!r}: {choice!r} is no choice; expected Full(), DPQ(K, D) or the like")
 
     def __getitem__(self, name: str) -> Choice:
         return self._choices[name]

@@ -22,9 +22,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from autodpq.choices import DPQ, Choice, Full
 from autodpq.data.dataset import Samples
 from autodpq.models.deepfm import DeepFM
-from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full
+from autodpq.plan import CompressionPlan, Field
 from autodpq.plugins.options import label, options_of, parse_call
 from autodpq.search.strategy import Strategy
 from autodpq.search.task import SearchTask

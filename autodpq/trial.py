@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from autodpq.choices import Choice, Full, Others
 from autodpq.errors import AutoDPQError, TrainingError
 from autodpq.ledger import Ledger
-from autodpq.plan import Choice, CompressionPlan, Field, Full, Others
+from autodpq.plan import CompressionPlan, Field
 
 if TYPE_CHECKING:
     from torch import Tensor

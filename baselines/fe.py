@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PositiveInt
 
-from autodpq.plan import CompressionPlan, Others, uniform_plan
+from autodpq.choices import Others
+from autodpq.plan import CompressionPlan, uniform_plan
 from autodpq.search.autodpq import AutoDPQ
 from autodpq.search.strategy import Strategy, register
 

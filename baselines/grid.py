@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from autodpq.plan import Choice, CompressionPlan, Full
+from autodpq.choices import Choice, Full
+from autodpq.plan import CompressionPlan
 from autodpq.search.strategy import AskTellStrategy, register
 from autodpq.trial import Space, Trial
 

@@ -31,9 +31,10 @@ from avazu_rows import generate
 from peers import Data, train_autodpq
 
 from autodpq import __version__
+from autodpq.choices import Full, Others
 from autodpq.data import Samples, load_dataset
 from autodpq.models.deepfm import DeepFM
-from autodpq.plan import CompressionPlan, Full, Others
+from autodpq.plan import CompressionPlan
 from autodpq.search.bilevel import SearchOptions, search
 from autodpq.training.recipes import find_recipe
 from autodpq.training.trainer import Trainer

@@ -157,10 +157,10 @@ def write_tables(folder: Path) -> dict[str, int]:
     import torch
 
     from autodpq import DPQ
-    from autodpq.packed.codes import packed_size
+    from autodpq.choices.codes import packed_size
     from autodpq.packed.file import open_packed, write_packed
     from autodpq.packed.manifest import Manifest
-    from autodpq.packed.table import TableSpec
+    from autodpq.packed.spec import TableSpec
 
     n_rows, path, rng = int(folder.name), folder / "packed.safetensors", np.random.default_rng(0)
     folder.mkdir()

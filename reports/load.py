@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from autodpq.choices import parse_choice
 from autodpq.errors import AutoDPQError
 from autodpq.ledger import field_ledger
 from autodpq.packed.manifest import strict_json
-from autodpq.plan import CompressionPlan, Field, parse_choice
+from autodpq.plan import CompressionPlan, Field
 from reports.results import (
     CurvePoint,
     Failure,

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Others
+from autodpq.choices import DPQ, Choice, Others
+from autodpq.plan import CompressionPlan, Field
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,16 +12,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from autodpq.choices import DPQ, Choice, Full
 from autodpq.data import EncodedDataset, dataset_spec
 from autodpq.errors import AutoDPQError, nearest
-from autodpq.ledger import check_divides
 from autodpq.models import MODELS
-from autodpq.plan import DPQ, Choice, Full
 from autodpq.plan import Field as DataField
 from autodpq.plugins.options import construct, label, options_of, parse_call
 from autodpq.plugins.registry import home_expanded
 from autodpq.search.strategy import STRATEGIES, Strategy
-from autodpq.training.recipes import Recipe, find_recipe
+from autodpq.training.recipes import Recipe, find_recipe, recorded
 from studies.folder.status import run_name
 from studies.prepared import SPLIT_SEED
 from studies.strategies import ALL_STRATEGIES
@@ -168,7 +167,7 @@ def check_config(values: Mapping[str, Any]) -> StudyConfig:
             )
     recipe = find_recipe(config.recipe)
     for choice in candidates(config.K or spec.K, config.D or spec.D):
-        check_divides(choice.D, recipe.embedding_dim, "--D")
+        choice.check(recipe.embedding_dim, "--D")
     return config
 
 
@@ -261,9 +260,7 @@ def study_recipe(config: StudyConfig, dataset: EncodedDataset) -> Recipe:
 def run_config(config: StudyConfig, dataset: EncodedDataset, model: str, strategy: Strategy, seed: int) -> RunConfig:
     """The configuration of one run of a study."""
     spec = dataset_spec(config.dataset)
-    recipe = dataclasses.asdict(study_recipe(config, dataset))
-    if recipe["optimizer"] == "adam":  # which it always was before there was another: what was measured then is found
-        del recipe["optimizer"]
+    recipe = recorded(study_recipe(config, dataset))
     return RunConfig(
         data={
             "name": dataset.name,

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from autodpq import __version__
+from autodpq.choices import DPQ, Full, Others, parse_choice
 from autodpq.errors import AutoDPQError, TrainingError
 from autodpq.files import writing
 from autodpq.packed.manifest import ModelSpec
-from autodpq.plan import DPQ, CompressionPlan, Full, Others, parse_choice
+from autodpq.plan import CompressionPlan
 from autodpq.plugins.registry import source_digest
 from autodpq.search.strategy import Strategy
 from autodpq.search.task import Executor, SearchTask

@@ -6,18 +6,18 @@ import torch
 from torch import Tensor
 
 from autodpq.kernels.operations import sum_rows
-from autodpq.plan import DPQ
 
 _BATCH = 65536  # rows that are compared with centroids at a time
 
 
 @torch.no_grad()
-def kmeans_centroids(rows: Tensor, choice: DPQ, seed: int, n_iterations: int = 10, n_rows: int = 65536) -> Tensor:
+def kmeans_centroids(rows: Tensor, K: int, D: int, seed: int, n_iterations: int = 10, n_rows: int = 65536) -> Tensor:
     """Centroids by Lloyd's algorithm in every subspace, started from rows drawn at random.
 
     Args:
         rows: float [n, X].
-        choice: (K, D).
+        K: Centroids of a subspace.
+        D: Subspaces.
         seed: Seeds the sample of rows and the first centroids.
         n_iterations: Rounds of Lloyd's algorithm.
         n_rows: At most so many rows are looked at.
@@ -27,22 +27,23 @@ def kmeans_centroids(rows: Tensor, choice: DPQ, seed: int, n_iterations: int = 1
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(rows), generator=generator)[:n_rows].to(rows.device)
-    points = _subspaces(rows[order], choice.D)
-    start = torch.arange(choice.K, device=rows.device) % len(order)
+    points = _subspaces(rows[order], D)
+    start = torch.arange(K, device=rows.device) % len(order)
     centroids = _lloyd(points, points.new_ones(len(order)), points[:, start].clone(), n_iterations)
-    return centroids.transpose(0, 1).reshape(choice.K, -1)
+    return centroids.transpose(0, 1).reshape(K, -1)
 
 
 @torch.no_grad()
 def weighted_centroids(
-    rows: Tensor, weights: Tensor, choice: DPQ, seed: int, n_iterations: int = 25, n_rows: int = 65536
+    rows: Tensor, weights: Tensor, K: int, D: int, seed: int, n_iterations: int = 25, n_rows: int = 65536
 ) -> Tensor:
     """Centroids of least weighted squared error, as Lloyd's algorithm finds them from a k-means++ start.
 
     Args:
         rows: float [n, X].
         weights: float [n], none negative: how often a row is used. If all are 0, all rows count alike.
-        choice: (K, D).
+        K: Centroids of a subspace.
+        D: Subspaces.
         seed: Seeds the sample of rows and the first centroids.
         n_iterations: Rounds of Lloyd's algorithm.
         n_rows: At most so many rows are looked at; of more, so many are drawn by weight.
@@ -55,10 +56,10 @@ def weighted_centroids(
     if len(rows) > n_rows:
         rows = rows[_drawn(weights[None].cpu(), n_rows, generator)[0].to(rows.device)]
         weights = torch.ones(n_rows, dtype=torch.double)
-    points, weights = _subspaces(rows, choice.D), weights.to(rows.device)
+    points, weights = _subspaces(rows, D), weights.to(rows.device)
     centroids = points[:, :0]
     distances = torch.ones(points.shape[:2], dtype=torch.double, device=rows.device)
-    for _ in range(choice.K):
+    for _ in range(K):
         # k-means++: the next centroid is a row drawn by its weighted squared distance from those that are there.
         chosen = _drawn((distances * weights).cpu(), 1, generator).to(rows.device)
         new = points.gather(1, chosen[..., None].expand(-1, -1, points.shape[2]))
@@ -66,28 +67,28 @@ def weighted_centroids(
         distances = far if not centroids.shape[1] else torch.minimum(distances, far)
         centroids = torch.cat([centroids, new], 1)
     centroids = _lloyd(points, weights.to(points.dtype), centroids, n_iterations)
-    return centroids.transpose(0, 1).reshape(choice.K, -1)
+    return centroids.transpose(0, 1).reshape(K, -1)
 
 
 @torch.no_grad()
-def nearest_codes(rows: Tensor, centroids: Tensor, choice: DPQ) -> Tensor:
+def nearest_codes(rows: Tensor, centroids: Tensor, D: int) -> Tensor:
     """Per row and subspace, the nearest centroid.
 
     Args:
         rows: float [n, X].
         centroids: float [K, X].
-        choice: (K, D).
+        D: Subspaces.
 
     Returns:
         int64 [n, D].
     """
-    keys = _subspaces(centroids, choice.D)
+    keys = _subspaces(centroids, D)
     halves = keys.square().sum(2)[:, None] / 2
     codes = []
     for part in torch.split(rows, _BATCH):
-        scores = torch.baddbmm(halves, _subspaces(part, choice.D), keys.transpose(1, 2), beta=-1)
+        scores = torch.baddbmm(halves, _subspaces(part, D), keys.transpose(1, 2), beta=-1)
         codes.append(scores.argmax(2).transpose(0, 1))
-    return torch.cat(codes) if codes else torch.zeros((0, choice.D), dtype=torch.int64, device=rows.device)
+    return torch.cat(codes) if codes else torch.zeros((0, D), dtype=torch.int64, device=rows.device)
 
 
 def decode(codes: Tensor, centroids: Tensor) -> Tensor:

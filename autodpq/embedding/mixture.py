@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autodpq.embedding.quantizers import QuantizerOptions, Quantizers
+from autodpq.choices import DPQ
+from autodpq.embedding.product import ProductQuantizers
+from autodpq.embedding.quantizers import Quantizers
 from autodpq.kernels.native import library
 
 
@@ -51,7 +53,7 @@ class Mixture:
     """Mixes rare rows by candidates, weights and BatchNorm, with gradients by rows, weights and centroids.
 
     Args:
-        quantizers: All candidates; their options are such that :meth:`fits`.
+        quantizers: All candidates, such that they :meth:`fit <fits>`.
 
     Raises:
         AutoDPQError: It cannot be compiled.
@@ -60,14 +62,15 @@ class Mixture:
     def __init__(self, quantizers: Quantizers) -> None:
         _compiled()
         candidates = quantizers.candidates
-        groups = list(quantizers.groups)
+        groups: list[object] = list(quantizers.groups)
         shape = len(candidates), max(map(len, candidates))
         self.centroids, self.subspaces = np.ones(shape, np.int64), np.ones(shape, np.int64)
         self._groups, self._offsets = np.zeros(shape, np.int64), np.zeros(shape, np.uint64)
         for field, row in enumerate(candidates):
             for candidate, choice in enumerate(row):
-                self.centroids[field, candidate], self.subspaces[field, candidate] = choice.K, choice.D
                 group, place, column = quantizers.group(field, candidate)
+                assert isinstance(choice, DPQ) and isinstance(group, ProductQuantizers)
+                self.centroids[field, candidate], self.subspaces[field, candidate] = choice.K, choice.D
                 self._groups[field, candidate] = groups.index(group)
                 self._offsets[field, candidate] = 4 * (place * group.keys.stride(0) + column * group.keys.stride(1))
         self.candidates = np.array([len(row) for row in candidates], np.int64)
@@ -78,9 +81,9 @@ class Mixture:
         self.inverse_temperature, self.euclidean = 1 / options.temperature, int(options.scores == "euclidean")
 
     @staticmethod
-    def fits(options: QuantizerOptions) -> bool:
-        """Whether how codes are chosen is what is compiled."""
-        return not (options.straight_through or options.gumbel or options.separate_values)
+    def fits(quantizers: Quantizers) -> bool:
+        """Whether what is compiled knows all candidates, and how codes are chosen."""
+        return quantizers.product() is not None and quantizers.options.gradient == "softmax"
 
     def addresses(self, tensors: Sequence[Tensor]) -> np.ndarray[Any, np.dtype[np.uint64]]:
         """Where the centroids of every candidate lie in tensors of the groups' shapes, uint64 [fields, candidates]."""
@@ -117,6 +120,13 @@ class Mixture:
         """
         mixed: tuple[Tensor, Tensor, Tensor] = _Mix.apply(self, rows, counts, weights, running, scaling, *keys)  # type: ignore[no-untyped-call]
         return mixed
+
+
+def keys_of(quantizers: Quantizers) -> list[Tensor]:
+    """The centroids of all groups, float [fields, candidates, K, X] each."""
+    groups = quantizers.product()
+    assert groups is not None, "a mixture fits"
+    return [group.keys for group in groups]
 
 
 def _address(pair: tuple[Tensor, Tensor] | None, which: int) -> int | None:

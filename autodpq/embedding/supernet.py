@@ -1,4 +1,4 @@
-"""The union of candidates: every rare row by all of its field's (K, D), weighted (Eq. 2 and 3)."""
+"""The union of candidates: every rare row as all of its field's candidates have it, weighted (Eq. 2 and 3)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from autodpq.choices import Choice, Full
 from autodpq.embedding.base import Embedding
-from autodpq.embedding.kmeans import kmeans_centroids
-from autodpq.embedding.quantizers import QuantizerOptions, Quantizers
+from autodpq.embedding.mixture import Mixture, keys_of
+from autodpq.embedding.options import QuantizerOptions
+from autodpq.embedding.quantizers import Quantizers
 from autodpq.errors import AutoDPQError
-from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full
+from autodpq.kernels.kernels import TENSORS, Kernels
+from autodpq.plan import CompressionPlan, Field
 
 BATCH_NORM_MOMENTUM = 0.1
 BATCH_NORM_EPSILON = 1e-5
@@ -22,26 +25,29 @@ STATISTICS_ROWS = 1 << 16
 class SupernetEmbedding(Embedding):
     """Embeds rare rows by the weighted sum of their field's candidates.
 
-    Each candidate is normalised by BatchNorm without affine weights (Eq. 2), over the batch's rare rows of the field
-    while training, by running statistics else, or where the batch holds fewer than two of them. With ``scale``, the
-    result is brought to the mean and deviation of the field's pretrained rare rows, the scale of the frequent rows
-    beside it. The weights are a Gumbel-softmax over the field's ``alpha`` (Eq. 3), one draw per field and batch while
-    training, a plain softmax else.
+    Where all candidates are product-quantized, each is normalised by BatchNorm without affine weights (Eq. 2), over the
+    batch's rare rows of the field while training, by running statistics else, or where the batch holds fewer than two
+    of them. With ``scale``, the result is brought to the mean and deviation of the field's pretrained rare rows, the
+    scale of the frequent rows beside it. Candidates of other kinds are on that scale as they are, and to normalise a
+    row that all values share makes no sense: where there is one, none is normalised. The weights are a Gumbel-softmax
+    over the field's ``alpha`` (Eq. 3), one draw per field and batch while training, a plain softmax else.
 
     Attributes:
         temperature: Of the Gumbel-softmax.
         tracking: Whether running statistics move while training.
+        normalises: Whether candidates are normalised.
 
     Args:
         fields: All fields, in the order of the ids' columns.
-        space: Candidates of each field; a field without rare values has ``Full()`` alone.
+        space: Candidates of each field, of any kind; those of fields without rare values are not read.
         embedding_dim: X.
         first_order: Whether every row also has a first-order weight.
         options: How codes are chosen.
+        kernels: What a training step is computed by.
         scale: Whether candidates are scaled back.
 
     Raises:
-        AutoDPQError: A candidate is not ``DPQ``.
+        AutoDPQError: Nothing is to be searched, or a candidate does not fit X.
     """
 
     no_candidate: Tensor
@@ -57,27 +63,24 @@ class SupernetEmbedding(Embedding):
         embedding_dim: int,
         first_order: bool,
         options: QuantizerOptions,
+        kernels: Kernels = TENSORS,
         scale: bool = True,
     ) -> None:
-        for field in fields:
-            for candidate in space[field.name] if field.tail else ():
-                if not isinstance(candidate, DPQ):
-                    raise AutoDPQError(
-                        f"field {field.name!r}: the candidate {candidate} is not dpq(K,D); a weighted sum of candidates"
-                        " needs quantized ones"
-                    )
-        searched = {field.name: space[field.name][0] if field.tail else Full() for field in fields}
-        super().__init__(fields, searched, embedding_dim, first_order)
-        if not self.quantized:
+        searched = [column for column, field in enumerate(fields) if field.tail]
+        if not searched:
             raise AutoDPQError("no field has rare values at this threshold: there is nothing to search")
+        for column in searched:
+            for candidate in space[fields[column].name]:
+                candidate.check(embedding_dim, f"field {fields[column].name!r}")
+        tails = [field.tail for field in fields]
+        super().__init__(fields, tails, searched, embedding_dim, first_order, kernels)
         self.scale = scale
         self.temperature = 1.0
         self.tracking = True
-        self.candidates = tuple(
-            tuple(choice for choice in space[fields[column].name] if isinstance(choice, DPQ))
-            for column in self.quantized
-        )
-        self.quantizers: Quantizers = Quantizers(self.candidates, embedding_dim, options)
+        self.candidates = tuple(tuple(space[fields[column].name]) for column in searched)
+        sizes = [tails[column] for column in searched]
+        self.quantizers: Quantizers = Quantizers(self.candidates, sizes, embedding_dim, options)
+        self.normalises = all(choice.normalises for row in self.candidates for choice in row)
         n_fields, most = len(self.candidates), max(map(len, self.candidates))
         no_candidate = torch.zeros(n_fields, most)
         for number, row in enumerate(self.candidates):
@@ -98,20 +101,21 @@ class SupernetEmbedding(Embedding):
             logits = logits - torch.empty_like(logits).exponential_().log()
         return torch.softmax(logits / self.temperature + self.no_candidate, dim=1)
 
-    def mix(self, rows: Tensor, counts: Tensor) -> Tensor:
-        assert self.mixture is not None
+    def mix(self, mixture: Mixture, rows: Tensor, counts: Tensor) -> Tensor:
         scaling = (self.row_deviation, self.row_mean) if self.scale else None
         running = self.mean, self.variance
-        mixed, mean, variance = self.mixture(rows, counts, self.weights(), self.quantizers.keys(), running, scaling)
+        keys = keys_of(self.quantizers)
+        mixed, mean, variance = mixture(rows, counts, self.weights(), keys, running, scaling)
         if self.tracking:
             self._track(mean, variance, counts)
         return mixed
 
-    def quantize(self, rows: Tensor, fields: Tensor, counts: Tensor) -> Tensor:
-        quantized: Tensor = self.quantizers(rows, fields)
-        candidates = self.normalise(quantized, fields, counts)
+    def quantize(self, rows: Tensor, places: Tensor, fields: Tensor, counts: Tensor) -> Tensor:
+        candidates: Tensor = self.quantizers(rows, places, fields)
+        if self.normalises:
+            candidates = self.normalise(candidates, fields, counts)
         mixed = torch.einsum("tc,tcnx->tnx", self.weights().index_select(0, fields), candidates)
-        if not self.scale:
+        if not (self.scale and self.normalises):
             return mixed
         return torch.addcmul(self.row_mean[fields][:, None], mixed, self.row_deviation[fields][:, None])
 
@@ -169,34 +173,39 @@ class SupernetEmbedding(Embedding):
             gradients can be computed by.
         """
         assert self.raw is not None
-        n_direct = self.n_direct
+        n_direct, raw_numbers = self.n_direct, self.raw_numbers
         direct, quantized = rows[rows < n_direct], rows[rows >= n_direct]
         placeholder = rows.new_tensor([n_direct])
         tables = {"table": self.table[torch.cat([direct, placeholder])], "raw": self.raw[quantized - n_direct]}
         if self.first_order is not None:
             tables["first_order"] = self.first_order[rows]
-        self.n_direct = len(direct)
+        self.n_direct, self.raw_numbers = len(direct), quantized - n_direct
         try:
             yield {name: table.detach().requires_grad_() for name, table in tables.items()}
         finally:
-            self.n_direct = n_direct
+            self.n_direct, self.raw_numbers = n_direct, raw_numbers
 
     @torch.no_grad()
     def start_quantizers(self, seed: int) -> None:
-        """Starts centroids by k-means, and all statistics, from the raw rows."""
+        """Starts what candidates train beside rows, and all statistics, from the raw rows."""
         assert self.raw is not None
         for number, column in enumerate(self.quantized):
-            rows = self.raw[self.raw_rows(column)][:STATISTICS_ROWS]
+            every = self.raw[self.raw_rows(column)]
+            rows = every[:STATISTICS_ROWS]
             self.row_mean[number] = rows.mean(0)
             self.row_deviation[number] = rows.std(0, unbiased=False)
             for candidate, choice in enumerate(self.candidates[number]):
-                self.quantizers.set_centroids(kmeans_centroids(rows, choice, seed), number, candidate)
-                quantized = self.quantizers.decode(self.quantizers.encode(rows, number, candidate), number, candidate)
+                self.quantizers.start(every if choice.keeps else rows, seed, number, candidate)
+                if not self.normalises:
+                    continue
+                quantized = self.quantizers.looked_up(rows, number, candidate)
                 self.mean[number, candidate] = quantized.mean(0)
                 self.variance[number, candidate] = quantized.var(0, unbiased=False)
 
     def affine(self, field: int, candidate: int) -> tuple[Tensor, Tensor]:
         """What normalisation by running statistics and scaling come to: factor and shift, float [X] each."""
+        if not self.normalises:
+            return torch.ones_like(self.row_mean[field]), torch.zeros_like(self.row_mean[field])
         factor = (self.variance[field, candidate] + BATCH_NORM_EPSILON).rsqrt()
         shift = -self.mean[field, candidate] * factor
         if self.scale:

@@ -46,6 +46,7 @@ class _State:
     mean: Tensor
     square: Tensor
     step: Tensor
+    penalty: Tensor | None = None
 
 
 class Adam:
@@ -61,6 +62,7 @@ class Adam:
         l2: The penalty.
         update: What updates rows: :func:`update_rows`, or its compiled form.
         beta1: The first moments' decay, where gradients are not sparse.
+        by_row: Of some of the other weights, float [n, ...], the L2 penalty of each row, float [n].
     """
 
     def __init__(
@@ -71,14 +73,22 @@ class Adam:
         l2: float,
         update: Callable[..., None] = update_rows,
         beta1: float = BETA1,
+        by_row: Sequence[tuple[nn.Parameter, Tensor]] = (),
     ) -> None:
+        penalties = {id(weights): penalty for weights, penalty in by_row}
         self._beta1 = beta1
         self._rate = learning_rate
         self._update = update
         self._groups = [
             (
                 penalty,
-                [_State(w, zeros(*w.shape).to(w), zeros(*w.shape).to(w), torch.zeros((), device=w.device)) for w in ws],
+                [
+                    _State(
+                        *(w, zeros(*w.shape).to(w), zeros(*w.shape).to(w), torch.zeros((), device=w.device)),
+                        penalties.get(id(w)),
+                    )
+                    for w in ws
+                ],
             )
             for ws, penalty in ((penalised, l2), (rest, 0.0))
         ]
@@ -96,6 +106,8 @@ class Adam:
             dense = []
             for state in states:
                 gradient = state.weights.grad
+                if gradient is not None and state.penalty is not None:
+                    _penalise(gradient, state.weights, state.penalty)
                 if gradient is not None and gradient.is_sparse:
                     self._step_rows(state, gradient, l2)
                 elif gradient is not None:
@@ -128,3 +140,12 @@ class Adam:
         rate, scale = self._rate / (1 - BETA1**state.step), (1 - BETA2**state.step).rsqrt()
         penalty = torch.tensor(l2, device=values.device)
         self._update(state.weights.detach(), state.mean, state.square, rows, values, rate, scale, penalty)
+
+
+def _penalise(gradient: Tensor, weights: Tensor, penalty: Tensor) -> None:
+    """Adds an L2 penalty by row to a gradient, in place; to a sparse one for the rows that it holds."""
+    if gradient.is_sparse:
+        rows, values = gradient._indices()[0], gradient._values()
+        values.addcmul_(weights.index_select(0, rows), penalty[rows][:, None])
+    else:
+        gradient.addcmul_(weights, penalty[:, None])

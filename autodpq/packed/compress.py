@@ -14,17 +14,25 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from autodpq.embedding.kmeans import decode, nearest_codes, weighted_centroids
+from autodpq.choices import DPQ, Choice, Float16, Full, Int, Narrow, parse_candidates
+from autodpq.choices.base import layout_bytes
 from autodpq.errors import AutoDPQError, nearest
 from autodpq.packed.drop_in import DropIn, Replaceable, TrainableTable, drop_in, put_in_place
 from autodpq.packed.module import PackedEmbedding
-from autodpq.packed.table import TableSpec
-from autodpq.plan import DPQ, Choice, Full, Others
+from autodpq.packed.spec import TableSpec
 
 _Value = TypeVar("_Value")
 
 K_CANDIDATES = (4, 16, 32, 64, 128, 256)
 """Numbers of centroids that a budget chooses from; those of subspaces are the divisors of the dimension."""
+
+
+def default_candidates(dim: int) -> tuple[Choice, ...]:
+    """What a budget chooses from where nothing else is said, for rows of X numbers."""
+    divisors = [number for number in range(1, dim + 1) if dim % number == 0]
+    products = [DPQ(K, D) for K, D in product(K_CANDIDATES, divisors)]
+    return (*products, Int(2), Int(4), Int(8), Float16(), *(Narrow(d) for d in divisors if d < dim))
+
 
 _PRICED_ROWS = 16384  # a budget compares choices on at most so many rows of a table
 
@@ -53,12 +61,12 @@ class _Table:
     def n_bytes(self, choice: Choice) -> int:
         """What the table takes in a packed file."""
         n_rows, dim = self.rows.shape
-        if isinstance(choice, Full):
+        if choice == Full():
             return n_rows * dim * 4
         n_head = n_rows - int(self.is_tail.sum())
         ranked = not self.is_tail[:n_head].any()
         layout = TableSpec(self.name, n_rows, dim, n_head, choice, 0, bool(ranked)).layout()
-        return sum(dtype.itemsize * int(np.prod(shape)) for dtype, shape in layout.values())
+        return layout_bytes(layout)
 
 
 def compress(
@@ -67,6 +75,7 @@ def compress(
     plan: Mapping[str, Choice] | None = None,
     *,
     budget: float | None = None,
+    candidates: str | Sequence[Choice] | None = None,
     modules: str | Sequence[str] = "*",
     threshold: int | None = None,
     finetune: Callable[[nn.Module], object] | None = None,
@@ -76,18 +85,20 @@ def compress(
 
     Each chosen ``nn.Embedding`` or ``nn.EmbeddingBag`` is replaced by a module of the same call and output shape.
     Centroids start from k-means on the trained rows, weighted by their counts. ``finetune`` then trains the whole model
-    with rare rows quantized on the fly; after it, codes are fixed. :func:`autodpq.export` writes the result,
+    with rare rows as they will be looked up; after it, codes are fixed. :func:`autodpq.export` writes the result,
     :func:`autodpq.load` reads it.
 
     Args:
         model: A trained model; it stays as it is, a copy is compressed.
         counts: Per module, how often each row occurs in the training data, [rows]. Here and in ``plan``, names may be
             patterns such as ``"*.user"``.
-        plan: Per module, what its rare rows become: ``DPQ(K, D)`` or ``Others()``; with ``Full()`` a module is left as
-            it is.
+        plan: Per module, what its rare rows become: ``DPQ(K, D)``, ``Int(4)``, ``Others()`` or any other choice; with
+            ``Full()`` a module is left as it is.
         budget: Instead of a plan, the bytes that all chosen modules may take together, or below 1 their share of what
-            they take now. Of all choices within it, those of least squared error of k-means are taken, every row's
-            error counted as often as the row occurs.
+            they take now. Of all choices within it, those of least squared error are taken, every row's error counted
+            as often as the row occurs.
+        candidates: What the budget chooses from beside ``Full()``: choices, or a text as
+            ``"dpq(16|64,2|4),int(4),others"``; None for product quantizers, integers, half precision and short rows.
         modules: Names or patterns of the modules to compress; the others stay as they are.
         threshold: Rows that occur at least so often are kept as they are; None keeps none but a padding row.
         finetune: Called with the model, to train it as it was trained before.
@@ -101,10 +112,13 @@ def compress(
     """
     if (plan is None) == (budget is None):
         raise AutoDPQError("give either a plan or a budget")
+    if candidates is not None and plan is not None:
+        raise AutoDPQError("candidates: a plan chooses itself; they go with a budget")
+    known = parse_candidates(candidates) if isinstance(candidates, str) else candidates
     compressed = copy.deepcopy(model)
     tables = _tables(compressed, [modules] if isinstance(modules, str) else list(modules), counts, threshold)
-    choices = _planned(tables, plan) if plan is not None else _within(tables, budget or 0, seed)
-    chosen = [table for table in tables if not isinstance(choices[table.name], Full)]
+    choices = _planned(tables, plan) if plan is not None else _within(tables, known, budget or 0, seed)
+    chosen = [table for table in tables if choices[table.name] != Full()]
     trainable = {id(table.module): _trainable(table, choices[table.name], seed) for table in chosen}
     compressed = put_in_place(compressed, trainable)
     if finetune is not None:
@@ -197,16 +211,16 @@ def _planned(tables: Sequence[_Table], plan: Mapping[str, Choice]) -> dict[str, 
     choices: dict[str, Choice] = {}
     for table in tables:
         choice = _by_name("plan", plan, table.name)
-        if not isinstance(choice, DPQ | Others | Full):
-            raise AutoDPQError(f"plan: {choice!r} given for {table.name!r}; DPQ(K, D), Others() or Full() is needed")
-        dim = table.rows.shape[1]
-        if isinstance(choice, DPQ) and dim % choice.D:
-            raise AutoDPQError(f"plan: D={choice.D} does not divide the dimension {dim} of module {table.name!r}")
+        if not isinstance(choice, Choice):
+            raise AutoDPQError(f"plan: {choice!r} given for {table.name!r}; DPQ(K, D), Full() or the like is needed")
+        choice.check(table.rows.shape[1], f"plan: module {table.name!r}")
         choices[table.name] = choice if table.is_tail.any() else Full()
     return choices
 
 
-def _within(tables: Sequence[_Table], budget: float, seed: int) -> dict[str, Choice]:
+def _within(
+    tables: Sequence[_Table], candidates: Sequence[Choice] | None, budget: float, seed: int
+) -> dict[str, Choice]:
     """The choices of least error that fit, found exactly: what costs as much as another and is no better is dropped."""
     if not np.isfinite(budget):
         raise AutoDPQError(f"budget: {budget} given, a number of bytes or a share below 1 is needed")
@@ -215,7 +229,7 @@ def _within(tables: Sequence[_Table], budget: float, seed: int) -> dict[str, Cho
     best: list[tuple[int, float, dict[str, Choice]]] = [(0, 0.0, {})]
     least = 0
     for table in tables:
-        priced = _priced(table, seed)
+        priced = _priced(table, candidates, seed)
         least += min(n_bytes for n_bytes, _, _ in priced)
         sums = [
             (before + n_bytes, error + more, {**chosen, table.name: choice})
@@ -232,7 +246,7 @@ def _within(tables: Sequence[_Table], budget: float, seed: int) -> dict[str, Cho
     return best[-1][2]
 
 
-def _priced(table: _Table, seed: int) -> list[tuple[int, float, Choice]]:
+def _priced(table: _Table, candidates: Sequence[Choice] | None, seed: int) -> list[tuple[int, float, Choice]]:
     """Bytes and squared error of every choice for a table."""
     priced: list[tuple[int, float, Choice]] = [(table.n_bytes(Full()), 0.0, Full())]
     rows, weights = table.rows.cpu()[table.is_tail], table.counts[table.is_tail]
@@ -243,28 +257,23 @@ def _priced(table: _Table, seed: int) -> list[tuple[int, float, Choice]]:
         sample = torch.randperm(len(rows), generator=generator)[:_PRICED_ROWS]
         weights = weights[sample] * (len(rows) / _PRICED_ROWS)
         rows = rows[sample]
-    for K, D in product(K_CANDIDATES, (D for D in range(1, rows.shape[1] + 1) if rows.shape[1] % D == 0)):
-        choice = DPQ(K, D)
+    for choice in default_candidates(rows.shape[1]) if candidates is None else candidates:
+        choice.check(rows.shape[1], f"candidates: module {table.name!r}")
         n_bytes = table.n_bytes(choice)
         if n_bytes < priced[0][0]:
-            centroids = weighted_centroids(rows, weights, choice, seed, n_iterations=8)
-            quantized = decode(nearest_codes(rows, centroids, choice), centroids)
-            error = ((rows - quantized).square().sum(1).double() * weights).sum()
+            tried = TrainableTable(nn.Parameter(rows), torch.ones(len(rows), dtype=torch.bool), choice, None).eval()
+            tried.start(weights, seed, n_iterations=8)
+            with torch.no_grad():
+                made = tried(torch.arange(len(rows)))
+            error = ((rows - made).square().sum(1).double() * weights).sum()
             priced.append((n_bytes, float(error), choice))
     return priced
 
 
 def _trainable(table: _Table, choice: Choice, seed: int) -> DropIn:
     """The module that takes a table's place while it is fine-tuned."""
-    assert isinstance(choice, DPQ | Others), "a full table stays"
-    is_tail = table.is_tail.to(table.rows.device)
-    rows, weights = table.rows[is_tail], table.counts.to(is_tail.device)[is_tail]
-    if isinstance(choice, DPQ):
-        start = weighted_centroids(rows, weights, choice, seed)
-    else:
-        shares = weights if weights.any() else torch.ones_like(weights)
-        start = (rows * (shares / shares.sum())[:, None]).sum(0, keepdim=True).float()
-    weight = table.module.weight
+    is_tail, weight = table.is_tail.to(table.rows.device), table.module.weight
     assert isinstance(weight, nn.Parameter)
-    trained = TrainableTable(weight, is_tail, choice, start, table.module.padding_idx)
+    trained = TrainableTable(weight, is_tail, choice, table.module.padding_idx)
+    trained.start(table.counts.to(is_tail.device)[is_tail], seed)
     return drop_in(table.module, trained)

@@ -10,43 +10,67 @@ import torch
 from torch import Tensor, nn
 
 from autodpq._version import __version__
-from autodpq.embedding.kmeans import decode, nearest_codes
+from autodpq.choices import Arrays, Choice, Made
+from autodpq.embedding.groups import Group, mean_rows
+from autodpq.embedding.options import QuantizerOptions
 from autodpq.errors import AutoDPQError
-from autodpq.packed.codes import pack_codes
 from autodpq.packed.file import PackedFile
 from autodpq.packed.manifest import Manifest
 from autodpq.packed.module import PackedEmbedding, fitting_state, to_array
-from autodpq.packed.table import Arrays, PackedTable, TableSpec
-from autodpq.plan import DPQ, Others
+from autodpq.packed.spec import TableSpec
+from autodpq.packed.table import PackedTable
 
 Replaceable = nn.Embedding | nn.EmbeddingBag
 
 
-class TrainableTable(nn.Module):
-    """A table while it is fine-tuned: rare rows are quantized on the fly, straight through.
+OPTIONS = QuantizerOptions(scores="euclidean", gradient="centroid")
+"""Rows of a table move to other centroids while it is fine-tuned."""
 
-    Forward, a rare row is what its nearest centroids stand for; backward, its gradient reaches the row itself and the
-    centroids alike (DPQ-VQ of Chen et al., ICML 2020, with a hard choice), so that rows move to other centroids.
+
+class TrainableTable(nn.Module):
+    """A table while it is fine-tuned: rare rows are what their choice makes of them, on the fly.
 
     Args:
         weight: The trained rows, float32 [n, X]; the module's own parameter, so that whoever holds it trains it still.
-        is_tail: Which rows are not kept, bool [n].
-        choice: What they have instead.
-        start: Centroids [K, X], or the shared row [1, X].
+        is_tail: Which rows are not kept, bool [n], on the weight's device.
+        choice: What becomes of them.
         padding_idx: The row that gets no gradient.
     """
 
     is_tail: Tensor
+    numbers: Tensor
 
-    def __init__(
-        self, weight: nn.Parameter, is_tail: Tensor, choice: DPQ | Others, start: Tensor, padding_idx: int | None
-    ) -> None:
+    def __init__(self, weight: nn.Parameter, is_tail: Tensor, choice: Choice, padding_idx: int | None) -> None:
         super().__init__()
         self.weight = weight
-        self.centroids = nn.Parameter(start)
         self.choice = choice
         self.padding_idx = padding_idx
         self.register_buffer("is_tail", is_tail, persistent=False)
+        self.register_buffer("numbers", is_tail.cumsum(0) - 1, persistent=False)
+        n_rows = int(is_tail.sum())
+        self.modulus = choice.modulus(n_rows)
+        self.shared: nn.Parameter | None = None
+        self.group: Group | None = None
+        if isinstance(choice, Made):
+            with torch.random.fork_rng(devices=[]):  # what is drawn here is started anew
+                self.group = type(choice).group([[choice]], weight.shape[1], OPTIONS).to(weight.device)
+        else:
+            self.shared = nn.Parameter(weight.new_zeros(self.modulus, weight.shape[1]))
+
+    @torch.no_grad()
+    def start(self, weights: Tensor, seed: int, n_iterations: int = 25) -> None:
+        """Starts what is trained beside the rows.
+
+        Args:
+            weights: float [rare rows], how often each is used.
+            seed: Seeds k-means.
+            n_iterations: Rounds of k-means.
+        """
+        rows = self.weight.detach()[self.is_tail]
+        if self.group is not None:
+            self.group.start(rows, 0, 0, seed, weights, n_iterations)
+        elif self.shared is not None:
+            self.shared.copy_(mean_rows(rows, self.modulus, weights))
 
     def forward(self, ids: Tensor) -> Tensor:
         """Embeddings of ids, integer of any shape; gives float32 [*ids.shape, X]."""
@@ -54,35 +78,33 @@ class TrainableTable(nn.Module):
         rows = nn.functional.embedding(flat, self.weight, self.padding_idx)
         places = self.is_tail[flat].nonzero().squeeze(1)
         if len(places):
-            rows = rows.index_put((places,), self._quantized(flat[places]))
+            rows = rows.index_put((places,), self._made(flat[places]))
         return rows.view(*ids.shape, rows.shape[1])
 
-    def _quantized(self, ids: Tensor) -> Tensor:
-        if isinstance(self.choice, Others):
-            return self.centroids.expand(len(ids), -1)
+    def _made(self, ids: Tensor) -> Tensor:
+        if self.shared is not None:
+            return nn.functional.embedding(self.numbers[ids] % self.modulus, self.shared)
+        assert self.group is not None
         distinct, places = torch.unique(ids, return_inverse=True)
-        rows = self.weight[distinct]
-        quantized = decode(nearest_codes(rows, self.centroids, self.choice), self.centroids)
-        return (quantized + (rows - rows.detach()))[places]
+        made: Tensor = self.group(self.weight[distinct][None], self.numbers[distinct][None])
+        return made[0, 0][places]
 
     @torch.no_grad()
     def packed(self) -> PackedTable:
         """The table as it is stored; as there is no vocabulary, id 0 stands for values never seen."""
-        weight = self.weight.detach().cpu()
-        is_tail, start = self.is_tail.cpu(), self.centroids.detach().cpu()
-        head_ids = (~is_tail).nonzero().squeeze(1)
+        weight = self.weight.detach()
+        head_ids = (~self.is_tail).nonzero().squeeze(1).cpu()
         ranked = bool((head_ids == torch.arange(len(head_ids))).all())
         spec = TableSpec("table", len(weight), weight.shape[1], len(head_ids), self.choice, 0, ranked)
-        rows = weight[head_ids]
-        arrays: Arrays = {}
-        if isinstance(self.choice, DPQ):
-            arrays["centroids"] = start.numpy()
-            arrays["codes"] = pack_codes(nearest_codes(weight[is_tail], start, self.choice).numpy(), self.choice.K)
-        else:
-            rows = torch.cat([rows, start])
+        rows, arrays = weight[~self.is_tail], {}
+        if isinstance(self.choice, Made) and self.group is not None:
+            of_tail = weight[self.is_tail]
+            arrays = self.choice.pack(to_array(of_tail), self.group.shared(of_tail, 0, 0))
+        elif self.shared is not None:
+            rows = torch.cat([rows, self.shared])
         if not ranked:
             arrays["head_ids"] = head_ids.int().numpy()
-        return PackedTable(spec, {**arrays, "rows": rows.numpy()})
+        return PackedTable(spec, {**arrays, "rows": to_array(rows)})
 
 
 class DropIn(nn.Module):

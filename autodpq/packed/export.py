@@ -7,11 +7,12 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autodpq.choices import Arrays
 from autodpq.errors import AutoDPQError
 from autodpq.files import whole_file
 from autodpq.packed.file import PackedFile, open_packed, write_packed
 from autodpq.packed.manifest import Manifest, SideFile
-from autodpq.packed.table import HEAD_DTYPES, Arrays, TableSpec, store_rows
+from autodpq.packed.spec import HEAD_DTYPES, TableSpec, store_rows
 
 if TYPE_CHECKING:
     from torch import nn

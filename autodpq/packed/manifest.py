@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field, fields
 from textwrap import shorten
 from typing import Any, Literal
 
+from autodpq.choices import parse_choice
 from autodpq.errors import AutoDPQError
-from autodpq.packed.table import TableSpec
-from autodpq.plan import parse_choice
+from autodpq.packed.spec import TableSpec
 
 FORMAT = 1
 """Goes up when files are laid out otherwise; readers refuse what they do not know."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from autodpq.embedding.base import PlanEmbedding
-from autodpq.packed.codes import pack_codes
+from autodpq.choices import Arrays
+from autodpq.embedding.planned import PlanEmbedding
 from autodpq.packed.module import to_array
-from autodpq.packed.table import Arrays, TableSpec
-from autodpq.plan import DPQ
+from autodpq.packed.spec import TableSpec
 from autodpq.training.network import Network
 
 
@@ -26,7 +25,7 @@ def pack_network(network: Network, fallbacks: Sequence[int]) -> tuple[tuple[Tabl
     assert isinstance(embedding, PlanEmbedding), "candidates are no plan yet"
     specs, tables = [], {}
     for column, (field, numbers) in enumerate(zip(embedding.fields, embedding.rows_of_ids(), strict=True)):
-        choice = embedding.choices[field.name]
+        choice = embedding.choices[column]
         spec = TableSpec(
             field.name,
             field.cardinality,
@@ -37,11 +36,8 @@ def pack_network(network: Network, fallbacks: Sequence[int]) -> tuple[tuple[Tabl
             first_order=embedding.first_order is not None,
         )
         arrays = {"rows": to_array(embedding.table[numbers[: spec.n_stored].long()])}
-        if isinstance(choice, DPQ):
-            assert embedding.quantizers is not None
-            centroids = embedding.quantizers.centroids(embedding.quantized.index(column))
-            arrays["centroids"] = to_array(centroids)
-            arrays["codes"] = pack_codes(embedding.codes(column).cpu().numpy(), choice.K)
+        if column in embedding.quantized:
+            arrays |= embedding.packed(column)
         if embedding.first_order is not None:
             arrays["first_order"] = to_array(embedding.first_order[numbers[: spec.n_weights].long()])
         specs.append(spec)

@@ -11,7 +11,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,90 +18,20 @@ from autodpq import __version__
 from autodpq.errors import AutoDPQError
 from autodpq.files import whole_file
 from autodpq.models import CTRModel
-from autodpq.packed.codes import unpack_codes
 from autodpq.packed.file import PackedFile
-from autodpq.packed.load import make_model
-from autodpq.packed.table import PackedTable
-from autodpq.plan import DPQ, Full, Others
+from autodpq.packed.load import PackedNetwork, make_model
 
 OPSET = 18
 _MOST_BYTES = 2_000_000_000  # what one file of protocol buffers can hold
 
 
-class _Table(nn.Module):
-    """One table in operations that ONNX has; codes are small integers, a row per rare id."""
-
-    def __init__(self, table: PackedTable) -> None:
-        super().__init__()
-        self.spec = table.spec
-        choice = self.spec.choice
-        self.register_buffer("rows", torch.from_numpy(table.arrays["rows"].copy()))
-        if self.spec.head_dtype == "int8":
-            self.register_buffer("scales", torch.from_numpy(table.arrays["scales"].copy())[:, None])
-        if self.spec.first_order:
-            self.register_buffer("first_order", torch.from_numpy(table.arrays["first_order"].copy()))
-        if isinstance(choice, DPQ):
-            codes = unpack_codes(table.arrays["codes"], self.spec.tail, choice.K, choice.D)
-            # No operation of torch takes uint32.
-            kind = np.int32 if choice.K > 1 << 16 else np.min_scalar_type(choice.K - 1)
-            self.register_buffer("codes", torch.from_numpy(codes.astype(kind)))
-            centroids = torch.from_numpy(table.arrays["centroids"].copy())
-            by_subspace = centroids.view(choice.K, choice.D, -1).transpose(0, 1).flatten(0, 1)
-            self.register_buffer("centroids", by_subspace.contiguous())
-            self.register_buffer("offsets", torch.arange(choice.D) * choice.K)
-
-    def checked(self, ids: Tensor) -> Tensor:
-        """Ids below 0, which would count from the end, become one that no table has."""
-        return torch.where(ids < 0, torch.full_like(ids, 1 << 40), ids)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Embeddings of checked ids, int64 [batch]; gives float32 [batch, X]."""
-        choice, head = self.spec.choice, self.spec.head
-        if isinstance(choice, Full):
-            return self.stored(ids)
-        is_tail = ids >= head
-        if isinstance(choice, Others):
-            return self.stored(self.shared(ids))
-        decoded = self.decoded(torch.where(is_tail, ids - head, torch.zeros_like(ids)))
-        if not head:
-            return decoded
-        return torch.where(is_tail[:, None], decoded, self.stored(torch.where(is_tail, torch.zeros_like(ids), ids)))
-
-    def shared(self, ids: Tensor) -> Tensor:
-        """The numbers of rows where all rare ids share one; what is outside stays outside."""
-        rare = (ids >= self.spec.head) & (ids < self.spec.n_rows)
-        return torch.where(rare, torch.full_like(ids, self.spec.head), ids)
-
-    def stored(self, numbers: Tensor) -> Tensor:
-        """Rows as they are stored, in float32."""
-        rows = self.get_buffer("rows").index_select(0, numbers).float()
-        return rows * self.get_buffer("scales").index_select(0, numbers) if self.spec.head_dtype == "int8" else rows
-
-    def decoded(self, places: Tensor) -> Tensor:
-        """What the codes of rare ids stand for."""
-        entries = self.get_buffer("codes").index_select(0, places).long() + self.get_buffer("offsets")
-        return self.get_buffer("centroids").index_select(0, entries.flatten()).view(-1, self.spec.dim)
-
-    def weights(self, ids: Tensor) -> Tensor:
-        """First-order weights of checked ids."""
-        numbers = self.shared(ids) if isinstance(self.spec.choice, Others) else ids
-        return self.get_buffer("first_order").index_select(0, numbers)
-
-
 class _Network(nn.Module):
-    def __init__(self, packed: PackedFile, model: CTRModel) -> None:
+    def __init__(self, network: PackedNetwork) -> None:
         super().__init__()
-        self.tables = nn.ModuleList(_Table(table) for table in packed.tables)
-        self.model = model
-        self.first_order = model.first_order
+        self.network = network
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        tables = [table for table in self.tables if isinstance(table, _Table)]
-        columns = [table.checked(ids[:, column]) for column, table in enumerate(tables)]
-        pairs = list(zip(tables, columns, strict=True))
-        logits: Tensor = self.model(torch.stack([table(column) for table, column in pairs], 1))
-        if self.first_order:
-            logits = logits + torch.stack([table.weights(column) for table, column in pairs], 1).sum(1)
+        logits: Tensor = self.network(ids)
         return logits.sigmoid(), logits
 
 
@@ -124,18 +53,12 @@ def export_onnx(packed: PackedFile, path: Path, model: type[CTRModel] | None = N
         raise AutoDPQError(
             f"{packed.path}: its model is not ours; load it with autodpq.load and give it to torch.onnx.export"
         )
-    for spec in packed.manifest.tables:
-        if not spec.ranked:
-            raise AutoDPQError(
-                f"{packed.path}: the ids of {spec.name!r} are no frequency ranks, as ONNX export needs; "
-                "serve the packed file instead"
-            )
     try:
         import onnx
         import onnxscript  # noqa: F401  (torch's exporter needs it)
     except ImportError:
         raise AutoDPQError("ONNX export needs onnx and onnxscript: pip install 'autodpq[onnx]'") from None
-    network = _Network(packed, make_model(packed, model)).eval()
+    network = _Network(PackedNetwork(packed, make_model(packed, model))).eval()
     size = sum(value.nbytes for value in network.state_dict().values())
     if size > _MOST_BYTES:
         raise AutoDPQError(f"{path}: {size:,} bytes are more than one ONNX file holds; serve the packed file instead")

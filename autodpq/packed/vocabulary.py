@@ -14,7 +14,7 @@ from autodpq.data.digest import file_digest
 from autodpq.errors import AutoDPQError, nearest, one_line
 from autodpq.files import whole_file
 from autodpq.packed.manifest import Manifest, SideFile
-from autodpq.packed.table import TableSpec
+from autodpq.packed.spec import TableSpec
 from autodpq.packed.words import AT_LEAST, Numbers, Words
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import polars as pl
 from autodpq.data.binning import Bins, as_numbers
 from autodpq.data.readers.columns import as_text
 from autodpq.errors import AutoDPQError
-from autodpq.packed.table import TableSpec
+from autodpq.packed.spec import TableSpec
 
 AT_LEAST = "at_least"
 """The least number of a bin; the column is there where a field is binned, so that files without are as they were."""

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from autodpq.embedding.base import PlanEmbedding
+from autodpq.embedding.planned import PlanEmbedding
 from autodpq.embedding.supernet import SupernetEmbedding
 from autodpq.errors import AutoDPQError
 from autodpq.kernels.adam import Adam
+from autodpq.kernels.kernels import TENSORS
 from autodpq.kernels.operations import Merge
 from autodpq.training.fit import DeviceRows, evaluate, make_optimizer, training_step
 from autodpq.training.network import Network
@@ -58,8 +59,11 @@ def supernet_of(network: Network) -> SupernetEmbedding:
 
 
 def _loss(network: Network, ids: Tensor, labels: Tensor, weights: dict[str, Tensor]) -> Tensor:
-    """Sum of the cross entropies of a batch, with the given weights and statistics in the place of the network's."""
-    logits = functional_call(network, weights, (ids,))
+    """Sum of the cross entropies of a batch, with the given weights and statistics in the place of the network's.
+
+    Its gradient can be differentiated once more: it is dense, and made of operations that have a second one.
+    """
+    logits = functional_call(network, weights, (ids, TENSORS))
     return nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
 
 
@@ -94,11 +98,9 @@ def alpha_gradient(
     embedding = supernet_of(network)
     ids, labels = valid
     # Running statistics move once per batch, in the step that is really taken.
-    sparse, mixture, embedding.tracking = embedding.sparse_gradients, embedding.mixture, False
+    embedding.tracking = False
     try:
         if xi:
-            # A gradient that is differentiated once more is dense, and made of operations that have a second one.
-            embedding.sparse_gradients, embedding.mixture = False, None
             return _unrolled_gradient(network, train, valid, xi)
         # The way back to tables and centroids is not gone.
         _differentiate(network, alpha=True, weights=False)
@@ -113,7 +115,7 @@ def alpha_gradient(
         loss = nn.functional.binary_cross_entropy_with_logits(logits, labels[rare], reduction="sum") / len(labels)
         return torch.autograd.grad(loss, embedding.alpha)[0]
     finally:
-        embedding.sparse_gradients, embedding.mixture, embedding.tracking = sparse, mixture, True
+        embedding.tracking = True
 
 
 def _unrolled_gradient(
@@ -227,27 +229,27 @@ def carry_over(searched: Network, decided: Network) -> None:
     """Carries the centroids of the chosen candidates over to the network of the decision.
 
     That network has no BatchNorm on candidates: normalisation and scaling are one affine map per dimension, which is
-    folded into the centroids and, where they encode too, into the raw rows, so that both stay on one scale. Everything
-    else of the network is left as it is.
+    folded into the centroids and into the raw rows, so that both stay on one scale. Rows that are kept go into the
+    table. Everything else of the network is left as it is.
 
     Args:
         searched: With a :class:`SupernetEmbedding`.
-        decided: With the :class:`PlanEmbedding` of a plan within the search's space; its quantizers and raw rows are
+        decided: With the :class:`PlanEmbedding` of a plan within the search's space; what it has of rare values is
             overwritten.
     """
     source, target = supernet_of(searched), decided.embedding
-    assert isinstance(target, PlanEmbedding) and target.quantizers is not None
-    assert source.raw is not None and target.raw is not None
-    target.raw.copy_(source.raw)
+    assert isinstance(target, PlanEmbedding) and source.raw is not None
     for number, column in enumerate(source.quantized):
-        chosen = target.quantizers.candidates[number][0]
+        chosen = target.choices[column]
         candidate = source.candidates[number].index(chosen)
+        rows = source.raw[source.raw_rows(column)]
+        if chosen.keeps:
+            of_tail = target.rows_of_ids()[column][source.fields[column].head :].long()
+            target.table[of_tail] = source.quantizers.looked_up(rows, number, candidate)
+            continue
+        assert target.quantizers is not None and target.raw is not None
         factor, shift = source.affine(number, candidate)
         from_group, place, which = source.quantizers.group(number, candidate)
-        to_group, to_place, _ = target.quantizers.group(number)
-        to_group.values[to_place, 0, : chosen.K] = factor * from_group.values[place, which, : chosen.K] + shift
-        if to_group.separate is not None:
-            to_group.keys[to_place, 0, : chosen.K] = from_group.keys[place, which, : chosen.K]
-        else:
-            rows = target.raw_rows(column)
-            target.raw[rows] = factor * target.raw[rows] + shift
+        to_group, own, _ = target.quantizers.group(target.quantized.index(column))
+        to_group.carry(own, from_group, place, which, factor, shift)
+        target.raw[target.raw_rows(column)] = factor * rows + shift

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from autodpq.data.dataset import Samples
-from autodpq.embedding.base import PlanEmbedding
+from autodpq.embedding.planned import PlanEmbedding
 from autodpq.errors import AutoDPQError
-from autodpq.kernels.adam import Adam, update_rows
-from autodpq.kernels.rows import compiled_update_rows
+from autodpq.kernels.adam import Adam
 from autodpq.training.metrics import Metrics, evaluate_predictions
 from autodpq.training.network import Network
 from autodpq.training.recipes import Recipe
@@ -100,17 +99,14 @@ class DeviceRows:
 
 
 def make_optimizer(network: Network, recipe: Recipe) -> Adam:
-    """Adam over all weights that are trained; L2 on the rows and first-order weights that are used as they are.
-
-    Raw rows of quantized values are left out of that: hardly a gradient but the penalty's own would reach them, and
-    Adam, which divides by its size, would drive them to zero at full speed.
-    """
+    """Adam over all weights that are trained; L2 on first-order weights, and on the rows that are trained as rows."""
     embedding = network.embedding
     penalised = [weights for weights in (embedding.table, embedding.first_order) if weights is not None]
     known = {id(weights) for weights in penalised}
     rest = [weights for weights in network.parameters() if weights.requires_grad and id(weights) not in known]
-    update = compiled_update_rows if network.compiled_batch else update_rows
-    return Adam(penalised, rest, recipe.learning_rate, recipe.l2, update)
+    penalty = embedding.raw_penalty(recipe.l2)
+    by_row = [] if penalty is None or embedding.raw is None else [(embedding.raw, penalty)]
+    return Adam(penalised, rest, recipe.learning_rate, recipe.l2, embedding.kernels.update, by_row=by_row)
 
 
 def training_step(network: Network, optimizer: Adam, ids: Tensor, labels: Tensor, l2: float) -> None:

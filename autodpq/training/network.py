@@ -5,16 +5,14 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from autodpq.embedding.base import Embedding
+from autodpq.kernels.kernels import Kernels
 from autodpq.kernels.operations import Dropout
 from autodpq.models.base import CTRModel
 from autodpq.training.step import compiled_backward, head_logits, head_loss
 
 
 class Network(nn.Module):
-    """Row numbers in, click logits out.
-
-    Attributes:
-        compiled_batch: The batch size at which gradients are computed by compiled code; 0 for none.
+    """Row numbers in, click logits out; computed by the embedding's kernels.
 
     Args:
         embedding: Embeds row numbers.
@@ -24,27 +22,33 @@ class Network(nn.Module):
 
     def __init__(self, embedding: Embedding, model: CTRModel, embedding_dropout: float) -> None:
         super().__init__()
-        self.compiled_batch = 0
         self.embedding = embedding
         self.dropout = Dropout(embedding_dropout, len(embedding.fields) * embedding.embedding_dim)
         self.model = model
 
-    def forward(self, flat: Tensor) -> Tensor:
-        """Logits, float [batch], of row numbers [batch, fields] as ``embedding.flatten`` gives them."""
-        return head_logits(self.dropout, self.model, *self._embedded(flat))
+    def forward(self, flat: Tensor, kernels: Kernels | None = None) -> Tensor:
+        """Logits, float [batch], of row numbers [batch, fields] as ``embedding.flatten`` gives them.
+
+        Args:
+            flat: The row numbers.
+            kernels: What embeddings are computed by; None for the embedding's own.
+        """
+        return head_logits(self.dropout, self.model, *self._embedded(flat, kernels or self.embedding.kernels))
 
     def backward(self, flat: Tensor, labels: Tensor) -> None:
         """Adds the gradients of a batch's mean cross entropy: row numbers [batch, fields], labels float [batch]."""
-        embeddings, first_order = self._embedded(flat)
-        if len(labels) == self.compiled_batch:
+        kernels = self.embedding.kernels
+        embeddings, first_order = self._embedded(flat, kernels)
+        if len(labels) == kernels.compiled_batch:
             compiled_backward(self.dropout, self.model, embeddings, first_order, labels)
         else:
             head_loss(self.dropout, self.model, embeddings, first_order, labels).backward()  # type: ignore[no-untyped-call]
 
-    def _embedded(self, flat: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _embedded(self, flat: Tensor, kernels: Kernels) -> tuple[Tensor, Tensor | None]:
         """Embeddings, float [batch, fields, X], and sums of first-order weights, float [batch], or None."""
-        embedding, merge = self.embedding, self.embedding.merge(flat)
-        return embedding(flat, merge), None if embedding.first_order is None else embedding.first_order_sum(flat, merge)
+        embedding, merge = self.embedding, self.embedding.merge(flat, kernels)
+        embeddings = embedding(flat, merge, kernels)
+        return embeddings, None if embedding.first_order is None else embedding.first_order_sum(flat, merge)
 
     def reseed(self, seed: int) -> None:
         """Starts all dropout masks anew, each module with a stream of its own."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
-from autodpq.embedding.quantizers import QuantizerOptions
+from autodpq.embedding.options import QuantizerOptions
 from autodpq.errors import look_up
 from autodpq.plan import Field
 
@@ -91,3 +91,17 @@ def find_recipe(name: str) -> Recipe:
         AutoDPQError: There is none; names the nearest.
     """
     return look_up("recipe", name, RECIPES)
+
+
+def recorded(recipe: Recipe) -> dict[str, Any]:
+    """All of a recipe, as a run's configuration holds it: what was measured by earlier versions is found again.
+
+    What they did not know is left out where it is as it was, and what they could vary stands there as it is.
+    """
+    values = asdict(recipe)
+    if values["optimizer"] == "adam":
+        del values["optimizer"]
+    if values["quantizer"]["gradient"] == "softmax":
+        del values["quantizer"]["gradient"]
+    values["quantizer"] |= {"straight_through": False, "gumbel": False, "separate_values": False}
+    return values

@@ -8,13 +8,15 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from autodpq.choices import Choice, Full
 from autodpq.data.dataset import Samples
-from autodpq.embedding.base import Embedding, PlanEmbedding
+from autodpq.embedding.base import Embedding
+from autodpq.embedding.planned import PlanEmbedding
 from autodpq.embedding.supernet import SupernetEmbedding
-from autodpq.kernels.rows import CompiledMerge
+from autodpq.kernels.kernels import Kernels
 from autodpq.ledger import Ledger, ledger
 from autodpq.models.base import CTRModel
-from autodpq.plan import Choice, CompressionPlan, Field, Full, uniform_plan
+from autodpq.plan import CompressionPlan, Field, uniform_plan
 from autodpq.training.fit import DeviceRows, Epoch, FitResult, fit
 from autodpq.training.network import Network
 from autodpq.training.recipes import Recipe
@@ -61,6 +63,8 @@ class Trainer:
         self.optimizer = recipe.optimizer_for(fields)
         self.compilation = self._compile() if compiled else None
         self.compiled = self.compilation is not None and self.compilation.failure is None
+        lazy = self.optimizer == "lazy-adam"
+        self.kernels = Kernels(recipe.batch_size if self.compiled else 0, lazy)
 
     def _compile(self) -> Compilation:
         recipe = self.recipe
@@ -90,34 +94,30 @@ class Trainer:
                         nn.init.zeros_(layer.bias)
         embedding = make_embedding()
         embedding.start_rows(recipe.initial_deviation)
-        embedding.sparse_gradients = self.optimizer == "lazy-adam"
-        network = Network(embedding, model, recipe.embedding_dropout).to(self.device)
-        if self.compiled:
-            network.compiled_batch = recipe.batch_size
-            embedding.compile_mixture()
-            embedding.merging = CompiledMerge
-        return network
+        return Network(embedding, model, recipe.embedding_dropout).to(self.device)
 
     def build(self, plan: CompressionPlan) -> Network:
         """The network of a plan, from nothing.
 
         Raises:
-            AutoDPQError: The plan lacks a field, or a D does not divide X.
+            AutoDPQError: The plan lacks a field, or a choice does not fit X.
         """
-        recipe = self.recipe
+        recipe, first_order = self.recipe, self.model.first_order
         return self._network(
-            lambda: PlanEmbedding(self.fields, plan, recipe.embedding_dim, self.model.first_order, recipe.quantizer)
+            lambda: PlanEmbedding(self.fields, plan, recipe.embedding_dim, first_order, recipe.quantizer, self.kernels)
         )
 
     def build_supernet(self, space: Mapping[str, Sequence[Choice]], scale: bool) -> Network:
         """The network of the union of candidates, from nothing.
 
         Raises:
-            AutoDPQError: A candidate is not ``DPQ``, or its D does not divide X.
+            AutoDPQError: Nothing is to be searched, or a candidate does not fit X.
         """
         recipe, first_order = self.recipe, self.model.first_order
         return self._network(
-            lambda: SupernetEmbedding(self.fields, space, recipe.embedding_dim, first_order, recipe.quantizer, scale)
+            lambda: SupernetEmbedding(
+                self.fields, space, recipe.embedding_dim, first_order, recipe.quantizer, self.kernels, scale
+            )
         )
 
     def start(self, network: Network, pretrained: Mapping[str, Tensor] | None) -> None:

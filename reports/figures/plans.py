@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from autodpq.ledger import FLOAT_BITS
-from autodpq.plan import DPQ, Choice
+from autodpq.choices import DPQ, Choice
+from autodpq.choices.base import FLOAT_BITS
 from reports.figures.style import figure_style, plot_label, strategy_label
 from reports.names import in_order
 from reports.results import FieldResult, RunResult, StudyResults

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autodpq.ledger import FLOAT_BITS
+from autodpq.choices.base import FLOAT_BITS
 from reports.figures.plans import choice_label, rare_bits_per_value
 from reports.names import display_name, in_order
 from reports.numbers.tests import mean

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autodpq.choices import Full
 from autodpq.errors import AutoDPQError
 from autodpq.packed.manifest import strict_json
-from autodpq.plan import CompressionPlan, Full
+from autodpq.plan import CompressionPlan
 from reports.figures.plans import choice_label
 from reports.tables.render import DASH
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from autodpq.choices import DPQ, Choice, Full, Others
 from autodpq.ledger import ledger
-from autodpq.plan import DPQ, Choice, Field, Full, Others, uniform_plan
+from autodpq.plan import Field, uniform_plan
 from reports import paper
 from reports.tables.render import Cell, Grid, Table
 

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autodpq.choices import DPQ, Full
+from autodpq.choices.dpq import code_bits
 from autodpq.errors import AutoDPQError
-from autodpq.ledger import code_bits, field_ledger
+from autodpq.ledger import field_ledger
 from autodpq.packed.file import PackedFile, open_packed
 from autodpq.packed.table import PackedTable
-from autodpq.plan import DPQ, CompressionPlan, Field, Full
+from autodpq.plan import CompressionPlan, Field
 from reports.tables.render import Cell, Grid, Table
 
 # Per array of a table, its column and what people call it.

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from autodpq.choices import DPQ, Choice, Full, Others
 from autodpq.data import EncodedDataset, dataset_spec, split_dataset
 from autodpq.data.registry import DatasetSpec
 from autodpq.data.source import BATCH_ROWS
 from autodpq.errors import AutoDPQError
 from autodpq.ledger import Ledger, ledger
-from autodpq.plan import DPQ, Choice, Full, Others, uniform_plan
+from autodpq.plan import uniform_plan
 from studies.prepared import SPLIT_SEED, load_rows
 
 RARE_SAMPLES = 0.1

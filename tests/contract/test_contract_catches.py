@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from autodpq.choices import DPQ, Others
 from autodpq.data.dataset import Samples
 from autodpq.errors import AutoDPQError
-from autodpq.plan import DPQ, CompressionPlan, Others, uniform_plan
+from autodpq.plan import CompressionPlan, uniform_plan
 from autodpq.search.strategy import AskTellStrategy, Strategy
 from autodpq.search.task import SearchTask, never
 from autodpq.testing import MemoryJournal, StrategyContract, ToyExecutor, make_samples, make_task, reachable_arrays

@@ -173,7 +173,8 @@ def test_out_where_nobody_may_write(call: Call, arguments: list[str]) -> None:
 VANISHING = """
 import shutil
 
-from autodpq.plan import Others, uniform_plan
+from autodpq.choices import Others
+from autodpq.plan import uniform_plan
 from autodpq.search.strategy import Strategy
 
 class Vanishing(Strategy):

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import torch
 
+from autodpq.choices import Choice, Full, Others
 from autodpq.errors import AutoDPQError
-from autodpq.plan import Choice, CompressionPlan, Full, Others
+from autodpq.plan import CompressionPlan
 from autodpq.search.task import SearchTask, never
 from autodpq.testing import CANDIDATES, FIELDS, RECIPE, make_task
 from autodpq.training.fit import Epoch

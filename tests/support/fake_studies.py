@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from autodpq.choices import DPQ, Full, Others
 from autodpq.ledger import ledger
-from autodpq.plan import DPQ, CompressionPlan, Field, Full, Others, uniform_plan
+from autodpq.plan import CompressionPlan, Field, uniform_plan
 
 MOVIELENS = (
     Field("user", 6040, 4737),

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autodpq.choices import DPQ, Full, Others
+from autodpq.choices.codes import pack_codes
 from autodpq.errors import AutoDPQError
-from autodpq.packed.codes import pack_codes
 from autodpq.packed.file import open_packed
 from autodpq.packed.manifest import Manifest, ModelSpec, SideFile
-from autodpq.packed.table import TableSpec
-from autodpq.plan import DPQ, Full, Others
+from autodpq.packed.spec import TableSpec
 
 SPECS = (
     TableSpec("a.b", 20, 8, 4, DPQ(5, 4), 7, first_order=True),

@@ -9,14 +9,15 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
-from autodpq.embedding.base import PlanEmbedding
-from autodpq.embedding.quantizers import QuantizerOptions
+from autodpq.choices import DPQ, Full, Others
+from autodpq.embedding.options import QuantizerOptions
+from autodpq.embedding.planned import PlanEmbedding
 from autodpq.models import MODELS
 from autodpq.packed.file import write_packed
 from autodpq.packed.manifest import Manifest, ModelSpec
 from autodpq.packed.network import pack_network
 from autodpq.packed.vocabulary import write_vocabulary
-from autodpq.plan import DPQ, CompressionPlan, Field, Full, Others
+from autodpq.plan import CompressionPlan, Field
 from autodpq.training.network import Network
 
 WORDS = {

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from autodpq.choices import DPQ, Choice, Full
 from autodpq.ledger import FieldLedger, Ledger, ledger
-from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full
+from autodpq.plan import CompressionPlan, Field
 from autodpq.search.strategy import Strategy
 from autodpq.search.task import SearchTask
 from autodpq.testing import MemoryJournal, make_samples

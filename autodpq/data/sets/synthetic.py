@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from autodpq.choices import DPQ, Choice, Full
 from autodpq.data.cache import cache_root, load_cached
 from autodpq.data.dataset import EncodedDataset
 from autodpq.data.options import LoadOptions
 from autodpq.data.source import Batch, Source, Table
-from autodpq.plan import DPQ, Choice, CompressionPlan, Full
+from autodpq.plan import CompressionPlan
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -16,17 +16,19 @@ from support.packed_models import HEADS, WORDS, make_network, write_model
 from torch import Tensor, nn
 
 import autodpq
+from autodpq.choices import DPQ, Choice, Full, Others
+from autodpq.choices.codes import pack_codes
 from autodpq.data.dataset import Samples
 from autodpq.embedding.kmeans import kmeans_centroids, nearest_codes, weighted_centroids
 from autodpq.kernels.operations import Merge, sum_rows
 from autodpq.models import MODELS
-from autodpq.packed.codes import pack_codes
 from autodpq.packed.compress import compress
 from autodpq.packed.load import PackedNetwork, load
 from autodpq.packed.module import PackedEmbedding
 from autodpq.packed.network import pack_network
-from autodpq.packed.table import PackedTable, TableSpec, store_rows
-from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full, Others
+from autodpq.packed.spec import TableSpec, store_rows
+from autodpq.packed.table import PackedTable
+from autodpq.plan import CompressionPlan, Field
 from autodpq.search.bilevel import SearchOptions, alpha_gradient, search, supernet_of
 from autodpq.training.fit import evaluate, make_optimizer, predict, training_step
 from autodpq.training.recipes import Recipe, find_recipe

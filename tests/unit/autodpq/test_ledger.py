@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autodpq.choices import DPQ, Full, Others
+from autodpq.choices.dpq import code_bits
 from autodpq.errors import AutoDPQError
-from autodpq.ledger import check_divides, code_bits, field_ledger, ledger
-from autodpq.plan import DPQ, CompressionPlan, Field, Full, Others, uniform_plan
+from autodpq.ledger import check_divides, field_ledger, ledger
+from autodpq.plan import CompressionPlan, Field, uniform_plan
 
 CARDINALITIES = (6040, 3706, 2, 7, 21, 3403, 301, 81)
 HEADS = (4737, 2673, 2, 7, 21, 2898, 295, 78)

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autodpq.choices import DPQ, Full, Others, parse_choice
 from autodpq.errors import AutoDPQError
-from autodpq.plan import DPQ, CompressionPlan, Field, Full, Others, parse_choice, uniform_plan
+from autodpq.plan import CompressionPlan, Field, uniform_plan
 
 CHOICES = st.one_of(
     st.just(Full()), st.just(Others()), st.builds(DPQ, st.integers(2, 999_999_999), st.integers(1, 999_999_999))

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autodpq.choices import DPQ, Full, Others, parse_choice
 from autodpq.errors import AutoDPQError
-from autodpq.plan import DPQ, CompressionPlan, Full, Others, parse_choice
+from autodpq.plan import CompressionPlan
 
 PLAN = CompressionPlan({"user": DPQ(32, 8), "gen\u00e4re": Others(), "age": Full(), "a\nb": DPQ(2, 1)}).to_json()
 PIECES = [

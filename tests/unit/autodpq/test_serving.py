@@ -17,7 +17,7 @@ from autodpq.errors import AutoDPQError
 from autodpq.packed.file import open_packed, write_packed
 from autodpq.packed.manifest import ModelSpec
 from autodpq.packed.scoring import probabilities
-from autodpq.packed.table import store_rows
+from autodpq.packed.spec import store_rows
 from autodpq.serving import ServedModel, open_model
 
 MODELS = ["deepfm", "pnn", "dcn", "dcnv2"]

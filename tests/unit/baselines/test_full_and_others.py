@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from autodpq.choices import Full, Others
 from autodpq.errors import AutoDPQError
-from autodpq.plan import Full, Others, uniform_plan
+from autodpq.plan import uniform_plan
 from autodpq.plugins.options import options_of
 from autodpq.search.autodpq import AutoDPQ
 from autodpq.search.strategy import STRATEGIES, Strategy

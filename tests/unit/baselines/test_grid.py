@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from support.planted import PAIRS, SPACE
 
-from autodpq.plan import DPQ, Choice, CompressionPlan, Full
+from autodpq.choices import DPQ, Choice, Full
+from autodpq.plan import CompressionPlan
 from autodpq.testing import CANDIDATES, ToyExecutor, make_task
 from baselines import Grid
 

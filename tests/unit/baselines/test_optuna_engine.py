@@ -22,8 +22,9 @@ from support.planted import (
     searched,
 )
 
+from autodpq.choices import Choice, Full
 from autodpq.errors import AutoDPQError
-from autodpq.plan import Choice, CompressionPlan, Full
+from autodpq.plan import CompressionPlan
 from autodpq.search.strategy import STRATEGIES
 from autodpq.testing import ToyExecutor, make_task
 from autodpq.trial import Outcome, Trial

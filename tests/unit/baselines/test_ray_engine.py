@@ -23,8 +23,9 @@ from support.planted import (
     searched,
 )
 
+from autodpq.choices import Choice, Full
 from autodpq.errors import AutoDPQError
-from autodpq.plan import Choice, CompressionPlan, Full
+from autodpq.plan import CompressionPlan
 from autodpq.plugins.options import construct
 from autodpq.search.strategy import STRATEGIES
 from autodpq.testing import MemoryJournal

@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fake_studies import write_study
 
+from autodpq.choices import DPQ, Full, Others
 from autodpq.errors import AutoDPQError
-from autodpq.plan import DPQ, CompressionPlan, Full, Others
+from autodpq.plan import CompressionPlan
 from autodpq.search.task import SearchTask
 from autodpq.testing import FIELDS, make_task
 from autodpq.trial import Budget, Outcome

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from support.fake_studies import write_study
 
+from autodpq.choices import DPQ, Full
 from autodpq.errors import AutoDPQError
-from autodpq.plan import DPQ, Full
 from reports import load_study
 
 

@@ -13,8 +13,9 @@ import pytest
 from support.in_memory import make_dataset
 from support.installed import installing
 
+from autodpq.choices import DPQ, Full
 from autodpq.errors import AutoDPQError
-from autodpq.plan import DPQ, CompressionPlan, Field, Full
+from autodpq.plan import CompressionPlan, Field
 from autodpq.plugins.options import label
 from autodpq.search.autodpq import AutoDPQ
 from autodpq.search.strategy import STRATEGIES, Strategy

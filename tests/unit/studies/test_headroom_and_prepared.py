@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from support.in_memory import make_dataset
 
+from autodpq.choices import DPQ
 from autodpq.data import EncodedDataset, Samples, Truth
 from autodpq.errors import AutoDPQError
-from autodpq.plan import DPQ, CompressionPlan, Field
+from autodpq.plan import CompressionPlan, Field
 from studies.headroom import auc_by_frequency, headroom
 from studies.prepared import Prepared, prepare
 

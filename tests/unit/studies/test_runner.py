@@ -15,9 +15,10 @@ import pytest
 from rich.console import Console
 from support.installed import installing
 
+from autodpq.choices import DPQ, Full, Others
 from autodpq.errors import AutoDPQError, TrainingError
 from autodpq.models import MODELS
-from autodpq.plan import DPQ, CompressionPlan, Full, Others, uniform_plan
+from autodpq.plan import CompressionPlan, uniform_plan
 from autodpq.plugins.options import split_names
 from autodpq.search.strategy import STRATEGIES, Strategy
 from autodpq.search.task import SearchTask
@@ -260,7 +261,8 @@ def trials_of(folder: Path, run: str) -> list[dict[str, Any]]:
 
 PLUG_IN = """
 from autodpq.models import DeepFM
-from autodpq.plan import Others, uniform_plan
+from autodpq.choices import Others
+from autodpq.plan import uniform_plan
 from autodpq.search.strategy import Strategy
 
 class Mine(Strategy):

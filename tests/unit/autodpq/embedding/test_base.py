@@ -7,11 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autodpq.choices import DPQ, Full, Others
 from autodpq.embedding.base import TILE, PlanEmbedding
-from autodpq.embedding.quantizers import QuantizerOptions
+from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.supernet import SupernetEmbedding
 from autodpq.errors import AutoDPQError
-from autodpq.plan import DPQ, CompressionPlan, Field, Full, Others
+from autodpq.plan import CompressionPlan, Field
 
 X = 4
 # One without rare values, one without frequent ones.

@@ -7,12 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autodpq.embedding.base import PlanEmbedding
-from autodpq.embedding.quantizers import QuantizerOptions
+from autodpq.choices import DPQ, Full
+from autodpq.embedding.options import QuantizerOptions
+from autodpq.embedding.planned import PlanEmbedding
 from autodpq.embedding.supernet import SupernetEmbedding
 from autodpq.kernels.native import compiler
 from autodpq.models.deepfm import DeepFM
-from autodpq.plan import DPQ, CompressionPlan, Field, Full
+from autodpq.plan import CompressionPlan, Field
 from autodpq.search.bilevel import alpha_gradient
 from autodpq.training.network import Network
 

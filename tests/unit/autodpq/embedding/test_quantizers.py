@@ -9,10 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autodpq.choices import DPQ
 from autodpq.embedding.kmeans import kmeans_centroids
-from autodpq.embedding.quantizers import QuantizerGroup, QuantizerOptions, Quantizers
+from autodpq.embedding.options import QuantizerOptions
+from autodpq.embedding.quantizers import Quantizers
 from autodpq.errors import AutoDPQError
-from autodpq.plan import DPQ
 
 X = 8
 SCORES = ["inner", "euclidean"]

@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from autodpq.choices import DPQ, Full, Others
 from autodpq.embedding.base import TILE, PlanEmbedding
-from autodpq.embedding.quantizers import QuantizerOptions
+from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.supernet import BATCH_NORM_EPSILON, SupernetEmbedding
 from autodpq.errors import AutoDPQError
-from autodpq.plan import DPQ, CompressionPlan, Field, Full, Others
+from autodpq.plan import CompressionPlan, Field
 
 X = 4
 FIELDS = (Field("a", 8, 2), Field("b", 3, 3), Field("c", 5, 0))

@@ -3,13 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from autodpq.embedding.base import PlanEmbedding
-from autodpq.embedding.quantizers import QuantizerOptions
+from autodpq.choices import Full
+from autodpq.embedding.options import QuantizerOptions
+from autodpq.embedding.planned import PlanEmbedding
 from autodpq.errors import AutoDPQError
 from autodpq.kernels.operations import Dropout
 from autodpq.models import DCN, MODELS, PNN, DCNv2, DeepFM
 from autodpq.models.layers import MLP
-from autodpq.plan import CompressionPlan, Field, Full
+from autodpq.plan import CompressionPlan, Field
 from autodpq.training.network import Network
 
 N_FIELDS, X = 4, 3

@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autodpq.ledger import code_bits, field_ledger
-from autodpq.packed.codes import pack_codes, packed_size, unpack_codes
-from autodpq.plan import DPQ, CompressionPlan, Field
+from autodpq.choices import DPQ
+from autodpq.choices.codes import pack_codes, packed_size, unpack_codes
+from autodpq.choices.dpq import code_bits
+from autodpq.ledger import field_ledger
+from autodpq.plan import CompressionPlan, Field
 
 
 def bits_of(codes: np.ndarray, K: int) -> list[int]:

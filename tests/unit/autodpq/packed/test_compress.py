@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 import autodpq
+from autodpq.choices import DPQ, Full, Others
 from autodpq.errors import AutoDPQError
 from autodpq.packed.compress import compress
 from autodpq.packed.drop_in import CompressedEmbedding, CompressedEmbeddingBag, TrainableTable
 from autodpq.packed.file import open_packed
 from autodpq.packed.module import PackedEmbedding
-from autodpq.plan import DPQ, Full, Others
 
 N_USERS, N_WORDS, DIM = 300, 120, 8
 

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.packed_files import DENSE, MANIFEST, TABLES, arrays_of, refused
 
+from autodpq.choices import DPQ
 from autodpq.errors import AutoDPQError
 from autodpq.packed.file import open_packed, write_packed
 from autodpq.packed.manifest import Manifest
-from autodpq.packed.table import TableSpec
-from autodpq.plan import DPQ
+from autodpq.packed.spec import TableSpec
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autodpq.choices import DPQ, Full, Others
 from autodpq.errors import AutoDPQError
 from autodpq.packed.manifest import FORMAT, Manifest, ModelSpec, SideFile, strict_json
-from autodpq.packed.table import HEAD_DTYPES, TableSpec
-from autodpq.plan import DPQ, Full, Others
+from autodpq.packed.spec import HEAD_DTYPES, TableSpec
 
 MANIFEST = Manifest(
     "network",

@@ -8,10 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autodpq.packed.codes import pack_codes
+from autodpq.choices import DPQ, Choice, Full, Others
+from autodpq.choices.codes import pack_codes
 from autodpq.packed.module import PackedEmbedding
-from autodpq.packed.table import PackedTable, TableSpec, store_rows
-from autodpq.plan import DPQ, Choice, Full, Others
+from autodpq.packed.spec import TableSpec, store_rows
+from autodpq.packed.table import PackedTable
 
 DIM = 16
 CHOICES = [Full(), Others(), DPQ(2, 1), DPQ(5, 4), DPQ(32, 8), DPQ(200, 16), DPQ(256, 8), DPQ(1000, 16)]

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from autodpq.embedding.base import PlanEmbedding
-from autodpq.embedding.quantizers import QuantizerOptions
+from autodpq.choices import DPQ, Full, Others
+from autodpq.embedding.options import QuantizerOptions
+from autodpq.embedding.planned import PlanEmbedding
 from autodpq.ledger import ledger
 from autodpq.models import MODELS
 from autodpq.packed.network import fallback_ids, pack_network
 from autodpq.packed.table import PackedTable
-from autodpq.plan import DPQ, CompressionPlan, Field, Full, Others
+from autodpq.plan import CompressionPlan, Field
 from autodpq.training.fit import DeviceRows, predict
 from autodpq.training.network import Network
 

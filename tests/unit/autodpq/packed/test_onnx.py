@@ -17,14 +17,14 @@ from support.packed_models import FALLBACKS, FIELDS, random_ids, torch_logits, w
 from torch import Tensor
 
 import autodpq
+from autodpq.choices import DPQ, Choice, Full, Others
+from autodpq.choices.codes import pack_codes
 from autodpq.errors import AutoDPQError
 from autodpq.models import DCN, CTRModel
-from autodpq.packed.codes import pack_codes
 from autodpq.packed.file import PackedFile, open_packed, write_packed
 from autodpq.packed.manifest import Manifest, ModelSpec
 from autodpq.packed.onnx import _quiet, export_onnx
-from autodpq.packed.table import TableSpec, store_rows
-from autodpq.plan import DPQ, Choice, Full, Others
+from autodpq.packed.spec import TableSpec, store_rows
 
 OUTSIDE = r"out of data bounds|indices element"  # onnxruntime's words
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autodpq.choices import DPQ, Choice, Full, Others
+from autodpq.choices.codes import pack_codes, packed_size
+from autodpq.choices.dpq import code_bits
 from autodpq.errors import AutoDPQError
-from autodpq.ledger import code_bits
-from autodpq.packed.codes import pack_codes, packed_size
-from autodpq.packed.table import PackedTable, TableSpec, decoding_table, n_together, store_rows
-from autodpq.plan import DPQ, Choice, Full, Others
+from autodpq.packed.spec import TableSpec, store_rows
+from autodpq.packed.table import PackedTable, decoding_table, n_together
 
 
 def make(choice, head: int, tail: int, ranked: bool, head_dtype: str = "float32"):  # type: ignore[no-untyped-def]

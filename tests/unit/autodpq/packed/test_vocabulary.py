@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.packed_models import FALLBACKS, WORDS, random_ids, values_of, vocabulary
 
+from autodpq.choices import DPQ
 from autodpq.data import EncodedDataset, load_dataset
 from autodpq.data.digest import file_digest
 from autodpq.errors import AutoDPQError
 from autodpq.packed.manifest import SideFile
-from autodpq.packed.table import TableSpec
+from autodpq.packed.spec import TableSpec
 from autodpq.packed.vocabulary import Vocabulary, write_vocabulary
-from autodpq.plan import DPQ
 
 SCHEMA = {"field": pl.String, "id": pl.Int32, "value": pl.String}
 

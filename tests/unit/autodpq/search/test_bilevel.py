@@ -9,12 +9,13 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from autodpq.embedding.base import PlanEmbedding
-from autodpq.embedding.quantizers import QuantizerOptions
+from autodpq.choices import DPQ, Full
+from autodpq.embedding.options import QuantizerOptions
+from autodpq.embedding.planned import PlanEmbedding
 from autodpq.embedding.supernet import SupernetEmbedding
 from autodpq.errors import AutoDPQError
 from autodpq.models import DCN, PNN, DeepFM
-from autodpq.plan import DPQ, Field, Full
+from autodpq.plan import Field
 from autodpq.search.bilevel import ALPHA, SearchOptions, alpha_gradient, carry_over, search, supernet_of
 from autodpq.training.fit import DeviceRows
 from autodpq.training.network import Network

@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autodpq.choices import DPQ, Full, Others
 from autodpq.errors import AutoDPQError
-from autodpq.plan import DPQ, CompressionPlan, Full, Others
+from autodpq.plan import CompressionPlan
 from autodpq.search.task import SearchTask, never
 from autodpq.testing import CANDIDATES, MemoryJournal, ToyExecutor, make_task
 from autodpq.trial import Budget, Outcome, Prune, Trial, best_trial

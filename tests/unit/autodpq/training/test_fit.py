@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from autodpq.choices import DPQ, Full, Others
 from autodpq.data.dataset import Samples
-from autodpq.embedding.base import PlanEmbedding
-from autodpq.embedding.quantizers import QuantizerOptions
+from autodpq.embedding.options import QuantizerOptions
+from autodpq.embedding.planned import PlanEmbedding
 from autodpq.errors import AutoDPQError
 from autodpq.models import DeepFM
-from autodpq.plan import DPQ, CompressionPlan, Field, Full, Others
+from autodpq.plan import CompressionPlan, Field
 from autodpq.training.fit import DeviceRows, evaluate, fit, make_optimizer, predict, training_step
 from autodpq.training.metrics import evaluate_predictions
 from autodpq.training.network import Network

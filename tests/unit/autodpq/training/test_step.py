@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from autodpq.choices import DPQ, Full, Others
 from autodpq.data.dataset import Samples
-from autodpq.embedding.base import PlanEmbedding
-from autodpq.embedding.quantizers import QuantizerOptions
+from autodpq.embedding.options import QuantizerOptions
+from autodpq.embedding.planned import PlanEmbedding
 from autodpq.kernels.operations import Dropout
 from autodpq.models import MODELS, DeepFM
 from autodpq.models.base import CTRModel
-from autodpq.plan import DPQ, CompressionPlan, Field, Full, Others
+from autodpq.plan import CompressionPlan, Field
 from autodpq.training.attempt import train_one
 from autodpq.training.fit import make_optimizer
 from autodpq.training.network import Network

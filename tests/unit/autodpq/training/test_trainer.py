@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from autodpq.choices import DPQ, Full, Others
+from autodpq.choices.dpq import code_bits
 from autodpq.data.dataset import Samples
 from autodpq.embedding.kmeans import kmeans_centroids
-from autodpq.embedding.quantizers import QuantizerOptions
+from autodpq.embedding.options import QuantizerOptions
 from autodpq.errors import AutoDPQError
-from autodpq.ledger import code_bits
 from autodpq.models import MODELS, DeepFM
-from autodpq.plan import DPQ, CompressionPlan, Field, Full, Others
+from autodpq.plan import CompressionPlan, Field
 from autodpq.search.bilevel import SearchOptions, search
 from autodpq.training.attempt import pruned_by, train_one
 from autodpq.training.fit import evaluate

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import autodpq
+from autodpq.choices import DPQ, Full, Others
+from autodpq.choices.codes import pack_codes
 from autodpq.errors import AutoDPQError
-from autodpq.packed.codes import pack_codes
 from autodpq.packed.file import open_packed, write_packed
 from autodpq.packed.manifest import Manifest, SideFile
-from autodpq.packed.table import TableSpec
-from autodpq.plan import DPQ, Full, Others
+from autodpq.packed.spec import TableSpec
 from reports.tables.file_audit import file_audit_table, file_audit_text
 
 # The rare values of MovieLens-1M by field, and two fields of other choices.

@@ -9,10 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from autodpq.choices import DPQ, Full, Others
 from autodpq.data import load_dataset
 from autodpq.errors import AutoDPQError
 from autodpq.ledger import ledger
-from autodpq.plan import DPQ, Full, Others, uniform_plan
+from autodpq.plan import uniform_plan
 from studies.cli import inspection
 from studies.cli.inspection import THRESHOLDS, inspect_data, suggest_threshold
 from studies.cli.inspection_table import inspection_table

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.in_memory import Asked, Row, SameEpoch, end_of, one_after_another, rows, spec_of, states_equal
 
+from autodpq.choices import DPQ, Others
 from autodpq.errors import AutoDPQError
 from autodpq.models import DeepFM
-from autodpq.plan import DPQ, CompressionPlan, Others
+from autodpq.plan import CompressionPlan
 from autodpq.search.task import SearchTask, never
 from autodpq.testing import CANDIDATES, make_task
 from autodpq.training.attempt import train_one

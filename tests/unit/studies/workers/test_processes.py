@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from support.in_memory import Asked, Row, SameEpoch, end_of, one_after_another, rows, states_equal
 from torch import Tensor
 
+from autodpq.choices import DPQ, Full, Others
 from autodpq.models import MODELS
-from autodpq.plan import DPQ, CompressionPlan, Full, Others
+from autodpq.plan import CompressionPlan
 from autodpq.search.task import never
 from autodpq.testing import CANDIDATES, FIELDS, RECIPE, make_samples
 from autodpq.training.fit import Epoch

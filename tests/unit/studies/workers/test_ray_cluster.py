@@ -14,8 +14,9 @@ from unittest.mock import MagicMock
 
 import pytest
 
+from autodpq.choices import Full
 from autodpq.errors import AutoDPQError
-from autodpq.plan import CompressionPlan, Full
+from autodpq.plan import CompressionPlan
 from autodpq.search.task import never
 from autodpq.training.fit import Epoch
 from autodpq.training.metrics import Metrics

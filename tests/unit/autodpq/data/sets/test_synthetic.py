@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autodpq.choices import DPQ, Full
 from autodpq.data import EncodedDataset, bayes_auc, dataset_spec, load_dataset, split_dataset
 from autodpq.data.sets.synthetic import LATENT_DIM, N_ROWS, SHAPES, THRESHOLD, Generated, generate
-from autodpq.plan import DPQ, Full
 
 IDS_DIGEST = "bb472b836c88015c"
 

@@ -1,0 +1,211 @@
+"""What becomes of the rows of a field's rare values: the interface of choices (no torch here).
+
+A choice is a frozen dataclass whose fields are its parameters: ``str`` writes it as ``name(first,second)``, and the
+registry reads that again. It says two things of the n rare values of a field, numbered from 0 by falling frequency:
+*where* a value's row lies (:class:`Kept`), or *what* is stored of it and made into a row again (:class:`Made`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from autodpq.choices.operations import NUMPY, Operations
+
+if TYPE_CHECKING:
+    from autodpq.embedding.groups import Group
+    from autodpq.embedding.options import QuantizerOptions
+
+FLOAT_BITS = 32
+
+Floats = npt.NDArray[np.float32]
+Arrays = dict[str, npt.NDArray[Any]]
+Layout = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
+"""Type and shape of arrays by name, as a packed file holds them."""
+
+RESERVED = frozenset({"rows", "scales", "head_ids", "first_order"})
+"""Names of arrays that every table may have: no choice has one of its own so called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the rare values of a field cost.
+
+    Attributes:
+        parameters: Parameters as the paper counts them: a code is a whole parameter.
+        bits: Bits as stored.
+    """
+
+    parameters: int
+    bits: int
+
+
+def layout_bytes(layout: Layout) -> int:
+    """Bytes of all arrays."""
+    return sum(dtype.itemsize * math.prod(shape) for dtype, shape in layout.values())
+
+
+class Choice(ABC):
+    """What becomes of the rows of rare values.
+
+    Attributes:
+        name: What it is called in plans, on the command line and in files.
+        keeps: Whether rows are kept as they are, so that only where they lie is chosen.
+        normalises: Whether the union of candidates brings its rows to one scale (Eq. 2) where all candidates do so.
+    """
+
+    name: ClassVar[str]
+    keeps: ClassVar[bool]
+    normalises: ClassVar[bool] = False
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        values = [getattr(self, parameter) for parameter in self.parameters()]
+        shown = [value if isinstance(value, str) else json.dumps(value) for value in values]
+        return f"{self.name}({','.join(shown)})" if shown else self.name
+
+    @classmethod
+    def parameters(cls) -> tuple[str, ...]:
+        """The names of its parameters, in the order in which they are written."""
+        return tuple(field.name for field in dataclasses.fields(cls)) if dataclasses.is_dataclass(cls) else ()
+
+    def check(self, dim: int, where: str) -> None:
+        """Refuses an embedding dimension that the choice cannot be had with.
+
+        Args:
+            dim: X.
+            where: What the error names first: an option, a field, a table.
+
+        Raises:
+            AutoDPQError: The parameters do not fit X.
+        """
+        return None
+
+    def modulus(self, n_rows: int) -> int:
+        """How many rows n rare values have: value t has the row t modulo this number."""
+        return n_rows
+
+    @abstractmethod
+    def cost(self, n_rows: int, dim: int) -> Cost:
+        """What n rows of X numbers cost."""
+
+    @abstractmethod
+    def layout(self, n_rows: int, dim: int) -> Layout:
+        """The arrays that a packed file holds of n rows, beside those that are kept as they are."""
+
+
+class Kept(Choice):
+    """Rows are kept as they are; values may share them.
+
+    A subclass says by :meth:`modulus` how many rows there are.
+    """
+
+    keeps: ClassVar[bool] = True
+    __slots__ = ()
+
+    def cost(self, n_rows: int, dim: int) -> Cost:
+        """What the rows cost in 32-bit floats."""
+        kept = self.modulus(n_rows) * dim
+        return Cost(kept, FLOAT_BITS * kept)
+
+    def layout(self, n_rows: int, dim: int) -> Layout:
+        """Nothing: its rows lie with the frequent values'."""
+        return {}
+
+
+class Made(Choice):
+    """Something smaller is stored of every row, from which a row is made when it is looked up.
+
+    A subclass says by :meth:`layout` what is stored, by :meth:`pack` how it comes from trained rows, and by
+    :meth:`made` how rows come from it. Without more, rows are trained straight through: forward as they will be looked
+    up, backward as if nothing had been done to them. What is trained for all rows of a field together is started by
+    :meth:`start` and used by :meth:`trained`.
+    """
+
+    keeps: ClassVar[bool] = False
+    __slots__ = ()
+
+    def cost(self, n_rows: int, dim: int) -> Cost:
+        """What the layout takes; every number of it is a parameter."""
+        layout = self.layout(n_rows, dim)
+        return Cost(sum(math.prod(shape) for _, shape in layout.values()), 8 * layout_bytes(layout))
+
+    @abstractmethod
+    def pack(self, rows: Floats, shared: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+        """What is stored of trained rows.
+
+        Args:
+            rows: float32 [n, X].
+            shared: What was trained for all rows together, by the names of :meth:`start`; DPQ's codes, too.
+
+        Returns:
+            The arrays of :meth:`layout`.
+        """
+
+    @abstractmethod
+    def made(self, arrays: Mapping[str, Any], places: Any, dim: int, operations: Operations) -> Any:
+        """Rows by their numbers; one body for numpy, torch and ONNX, whose operators are the same.
+
+        Args:
+            arrays: What :meth:`prepared` gives, as arrays or as tensors.
+            places: int64 [m], row numbers.
+            dim: X.
+            operations: What their operators do not give.
+
+        Returns:
+            float32 [m, X].
+        """
+
+    def prepared(self, arrays: Arrays, dim: int) -> Arrays:
+        """What look-ups read instead of the stored arrays, where something is faster to read; of few bytes."""
+        return arrays
+
+    def start(self, rows: Floats, seed: int) -> Arrays:
+        """What all rows share while they are trained, from the rows that training starts with, float32 [n, X]."""
+        return {}
+
+    def trained(self, rows: Any, shared: Mapping[str, Any]) -> Any:
+        """Rows as training sees them, where gradients are to flow through what is done to them.
+
+        Only asked where :meth:`start` gives something.
+
+        Args:
+            rows: A tensor, float32 [n, X].
+            shared: Tensors by the names of :meth:`start`.
+
+        Returns:
+            A tensor, float32 [n, X].
+        """
+        raise TypeError(f"{type(self).__name__} starts what rows share, but does not say how they are trained by it")
+
+    def rounded(self, rows: Floats, shared: Mapping[str, npt.NDArray[Any]]) -> Floats:
+        """Rows as they will be looked up, float32 [n, X]; for arguments, see :meth:`pack`."""
+        arrays = self.prepared(self.pack(rows, shared), rows.shape[1])
+        made: Floats = self.made(arrays, np.arange(len(rows)), rows.shape[1], NUMPY)
+        return made
+
+    @classmethod
+    def group_key(cls, choice: Any) -> object:
+        """What candidates that are trained together have in common."""
+        return choice
+
+    @classmethod
+    def group(cls, members: Sequence[Sequence[Any]], dim: int, options: QuantizerOptions) -> Group:
+        """What trains candidates of this kind together (torch is imported here).
+
+        Args:
+            members: The candidates of some fields, equally many of each, all of one :meth:`group_key`.
+            dim: X.
+            options: How codes are chosen.
+        """
+        from autodpq.embedding.groups import StraightThrough
+
+        return StraightThrough(members, dim)

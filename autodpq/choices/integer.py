@@ -1,0 +1,77 @@
+"""Rows of small integers, a scale each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from autodpq.choices.base import Arrays, Cost, Floats, Layout, Made
+from autodpq.choices.codes import pack_words, words_size
+from autodpq.choices.operations import Operations
+from autodpq.choices.registry import register
+from autodpq.errors import AutoDPQError
+
+BITS = (2, 4, 8)
+SCALE_BITS = 16
+_LARGEST = float(np.finfo(np.float16).max)
+# A row's outermost numbers may be cut off where that rounds the others better; with 8 bits it hardly ever does.
+_SHARES = (np.linspace(0.3, 1.0, 15)).astype(np.float32)
+
+
+@register
+@dataclass(frozen=True, slots=True)
+class Int(Made):
+    """A row is integers of b bits times one scale of its own: round(row / s) s, uniform and symmetric about 0.
+
+    The scale is, of a few shares of the row's largest number, the one of least squared error.
+
+    Attributes:
+        bits: b: 2, 4 or 8.
+    """
+
+    name: ClassVar[str] = "int"
+    bits: int
+
+    def __post_init__(self) -> None:
+        if self.bits not in BITS:
+            raise AutoDPQError(f"{self.name}: bits={self.bits}: {', '.join(map(str, BITS))} are possible")
+
+    @property
+    def largest(self) -> int:
+        """The largest integer; the smallest is its negative."""
+        return (1 << self.bits - 1) - 1
+
+    def cost(self, n_rows: int, dim: int) -> Cost:
+        """A parameter for every integer and every scale."""
+        return Cost(n_rows * (dim + 1), n_rows * (dim * self.bits + SCALE_BITS))
+
+    def layout(self, n_rows: int, dim: int) -> Layout:
+        """``codes`` [bytes], integers from 0 on; ``steps`` [n], the scales."""
+        return {
+            "codes": (np.dtype("u1"), (words_size(n_rows, dim, self.bits),)),
+            "steps": (np.dtype("<f2"), (n_rows,)),
+        }
+
+    def pack(self, rows: Floats, shared: Mapping[str, Any]) -> Arrays:
+        """Integers and scales."""
+        outermost = np.abs(rows).max(1, initial=0.0)
+        steps = np.zeros(len(rows), np.float16)
+        codes = np.full(rows.shape, self.largest, np.uint8)
+        least = np.full(len(rows), np.inf, np.float32)
+        for share in _SHARES if self.bits < max(BITS) else _SHARES[-1:]:
+            tried = (outermost * (share / np.float32(self.largest))).clip(max=_LARGEST).astype(np.float16)
+            step = tried.astype(np.float32)[:, None]
+            integers = np.rint(rows / np.where(step > 0, step, 1)).clip(-self.largest, self.largest)
+            error = np.square(rows - integers * step).sum(1)
+            better = error < least
+            least[better], steps[better] = error[better], tried[better]
+            codes[better] = (integers[better] + self.largest).astype(np.uint8)
+        return {"codes": pack_words(codes, self.bits), "steps": steps}
+
+    def made(self, arrays: Mapping[str, Any], places: Any, dim: int, operations: Operations) -> Any:
+        """Integers times scales."""
+        integers = operations.cast(operations.bits(arrays["codes"], places, dim, self.bits)) - float(self.largest)
+        return integers * operations.cast(operations.take(arrays["steps"], places))[:, None]

@@ -1,0 +1,133 @@
+"""A plan made into an embedding: frequent rows as they are, rare rows by their field's choice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from autodpq.choices import Arrays, Full, Made
+from autodpq.embedding.base import Embedding
+from autodpq.embedding.mixture import Mixture, keys_of
+from autodpq.embedding.options import QuantizerOptions
+from autodpq.embedding.quantizers import Quantizers
+from autodpq.errors import AutoDPQError
+from autodpq.kernels.kernels import TENSORS, Kernels
+from autodpq.kernels.operations import Merge, gather
+from autodpq.plan import CompressionPlan, Field
+
+
+class PlanEmbedding(Embedding):
+    """The embedding of a plan.
+
+    Attributes:
+        choices: Of each field, what became of it.
+
+    Args:
+        fields: All fields, in the order of the ids' columns.
+        plan: One choice per field.
+        embedding_dim: X.
+        first_order: Whether every row also has a first-order weight.
+        options: How codes are chosen.
+        kernels: What a training step is computed by.
+
+    Raises:
+        AutoDPQError: The plan lacks a field, or a choice does not fit X.
+    """
+
+    tails: Tensor
+
+    def __init__(
+        self,
+        fields: Sequence[Field],
+        plan: CompressionPlan,
+        embedding_dim: int,
+        first_order: bool,
+        options: QuantizerOptions,
+        kernels: Kernels = TENSORS,
+    ) -> None:
+        for field in fields:
+            if field.name not in plan:
+                raise AutoDPQError(f"field {field.name!r}: the plan has no choice for it")
+        chosen = [plan[field.name] if field.tail else Full() for field in fields]
+        for field, choice in zip(fields, chosen, strict=True):
+            choice.check(embedding_dim, f"field {field.name!r}")
+        moduli = [choice.modulus(field.tail) for field, choice in zip(fields, chosen, strict=True)]
+        quantized = [column for column, choice in enumerate(chosen) if not choice.keeps]
+        super().__init__(fields, moduli, quantized, embedding_dim, first_order, kernels)
+        self.choices = tuple(chosen)
+        sizes = [self.moduli[column] for column in quantized]
+        if quantized:
+            self.quantizers = Quantizers(
+                [[self.choices[column]] for column in quantized], sizes, embedding_dim, options
+            )
+        self.register_buffer("tails", torch.tensor([float(size) for size in sizes]), persistent=False)
+        self._rows: Tensor | None = None
+
+    def packed(self, column: int) -> Arrays:
+        """What a packed file holds of a quantized column's rare values."""
+        choice = self.choices[column]
+        assert isinstance(choice, Made) and self.quantizers is not None and self.raw is not None
+        rows = self.raw[self.raw_rows(column)].detach()
+        shared = self.quantizers.shared(rows, self.quantized.index(column))
+        return choice.pack(rows.cpu().numpy(), shared)
+
+    def decoded(self) -> Tensor:
+        """What every row number stands for outside training, float [direct and raw rows, X]."""
+        rows = [self.table.detach()[: self.n_direct]]
+        for number, column in enumerate(self.quantized):
+            assert self.quantizers is not None and self.raw is not None
+            rows.append(self.quantizers.looked_up(self.raw[self.raw_rows(column)].detach(), number))
+        return torch.cat(rows) if self.quantized else rows[0]
+
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """Inside, rare values are what their codes stand for, as in the model that is taken away."""
+        self._rows = self.decoded()
+        try:
+            yield
+        finally:
+            self._rows = None
+
+    def forward(self, flat: Tensor, merge: Merge | None = None, kernels: Kernels | None = None) -> Tensor:
+        """Embeds row numbers [batch, fields]; gives float [batch, fields, X]."""
+        return super().forward(flat, merge, kernels) if self._rows is None else gather(self._rows, flat)
+
+    def quantize(self, rows: Tensor, places: Tensor, fields: Tensor, counts: Tensor) -> Tensor:
+        assert self.quantizers is not None
+        quantized: Tensor = self.quantizers(rows, places, fields)
+        return quantized[:, 0]
+
+    def mix(self, mixture: Mixture, rows: Tensor, counts: Tensor) -> Tensor:
+        assert self.quantizers is not None
+        mixed, _, _ = mixture(rows, counts, rows.new_ones(len(counts), 1), keys_of(self.quantizers), None, None)
+        return mixed
+
+    def centroid_norms(self) -> Tensor:
+        """Squared norms of the centroids, each as often as it serves a rare value on average: n / K times.
+
+        This is what the squared norms of the rare values' embeddings come to, had each a row of its own.
+        """
+        assert self.quantizers is not None
+        return self.quantizers.norms(self.tails)
+
+    def raw_penalty(self, l2: float) -> Tensor | None:
+        """The L2 penalty of each raw row; see :meth:`Embedding.raw_penalty`."""
+        if self.quantizers is None or self.raw is None:
+            return None
+        trained = [self.quantizers.group(number)[0].trains_rows for number in range(len(self.quantized))]
+        if not l2 or not any(trained):
+            return None
+        penalty = torch.zeros(len(self.raw), device=self.raw.device)
+        for column, trains_rows in zip(self.quantized, trained, strict=True):
+            penalty[self.raw_rows(column)] = l2 * trains_rows
+        return penalty
+
+    def start_quantizers(self, seed: int) -> None:
+        """Starts what is trained beside rows from every field's raw rows."""
+        if self.quantizers is None or self.raw is None:
+            return
+        for number, column in enumerate(self.quantized):
+            self.quantizers.start(self.raw[self.raw_rows(column)], seed, number)

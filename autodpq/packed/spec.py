@@ -1,0 +1,116 @@
+"""What a packed table is, and how its rows are stored (numpy only)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autodpq.choices import Choice, Full
+from autodpq.choices.base import Floats, Layout
+from autodpq.errors import AutoDPQError
+
+HEAD_DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2"), "int8": np.dtype("i1")}
+"""How rows of their own can be stored; int8 has one scale per row."""
+
+_MOST_ROWS = (1 << 31) - 1  # ids are stored in 32 bits
+_MOST_DIM = 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """What a table is.
+
+    Attributes:
+        name: Of the field or of the module.
+        n_rows: Ids: 0 to n_rows - 1.
+        dim: X.
+        head: How many ids have a row of their own. Under ``Full`` all have, whatever this number is.
+        choice: What the other ids have.
+        fallback: The id that stands for values never seen.
+        ranked: Whether ids are frequency ranks, so that the first ``head`` ids have rows; else they are listed.
+        first_order: Whether there are first-order weights.
+        head_dtype: How rows of their own are stored: float32, float16 or int8.
+    """
+
+    name: str
+    n_rows: int
+    dim: int
+    head: int
+    choice: Choice
+    fallback: int
+    ranked: bool = True
+    first_order: bool = False
+    head_dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        where = f"table {self.name!r}"
+        if not 0 < self.n_rows <= _MOST_ROWS or not 0 < self.dim <= _MOST_DIM or not 0 <= self.head <= self.n_rows:
+            raise AutoDPQError(f"{where}: {self.n_rows} rows of {self.dim} numbers, {self.head} frequent: impossible")
+        if not 0 <= self.fallback < self.n_rows:
+            raise AutoDPQError(f"{where}: id {self.fallback} for values never seen is outside 0..{self.n_rows - 1}")
+        if self.head_dtype not in HEAD_DTYPES:
+            raise AutoDPQError(f"{where}: {self.head_dtype!r} given, one of {', '.join(HEAD_DTYPES)} is needed")
+        self.choice.check(self.dim, where)
+        if self.head == self.n_rows and self.choice != Full():
+            raise AutoDPQError(f"{where}: {self.choice} given, but every id has a row of its own")
+        if not self.ranked and self.choice.keeps and self.choice.modulus(self.tail) == self.tail:
+            raise AutoDPQError(f"{where}: no id is listed under {self.choice}")
+
+    @property
+    def tail(self) -> int:
+        """How many ids have no row of their own."""
+        return 0 if self.choice == Full() else self.n_rows - self.head
+
+    @property
+    def n_stored(self) -> int:
+        """Rows as they are stored: those of their own, and those that others share."""
+        return self.n_weights if self.choice.keeps else self.n_rows - self.tail
+
+    @property
+    def n_weights(self) -> int:
+        """First-order weights: one per id, or one for all that share a row."""
+        return self.n_rows - self.tail + self.choice.modulus(self.tail)
+
+    @property
+    def own_layout(self) -> Layout:
+        """Type and shape of the arrays that the choice has of its own."""
+        return self.choice.layout(self.tail, self.dim)
+
+    def layout(self) -> Layout:
+        """Type and shape of every array of the table: ``rows`` [stored, X]; ``scales`` [stored] of int8 rows; those of
+        the choice; ``head_ids`` [head], rising; ``first_order`` [weights]."""
+        float32 = np.dtype("<f4")
+        arrays: Layout = {"rows": (HEAD_DTYPES[self.head_dtype], (self.n_stored, self.dim))}
+        if self.head_dtype == "int8":
+            arrays["scales"] = (float32, (self.n_stored,))
+        arrays |= self.own_layout
+        if not self.ranked:
+            arrays["head_ids"] = (np.dtype("<i4"), (self.head,))
+        if self.first_order:
+            arrays["first_order"] = (float32, (self.n_weights,))
+        return arrays
+
+
+def store_rows(rows: Floats, head_dtype: str) -> dict[str, npt.NDArray[Any]]:
+    """Rows as they are stored: ``rows``, and for int8 ``scales``.
+
+    Args:
+        rows: float32 [n, X].
+        head_dtype: float32, float16 or int8.
+
+    Raises:
+        AutoDPQError: A number is too large for float16.
+    """
+    largest = np.finfo(np.float16).max
+    if head_dtype == "float16" and (np.abs(rows) > largest).any():
+        raise AutoDPQError(f"head_dtype: a row holds a number beyond {largest}, float16's largest; use int8 or float32")
+    if head_dtype != "int8":
+        return {"rows": rows.astype(HEAD_DTYPES[head_dtype])}
+    scales = np.abs(rows).max(1, initial=0.0) / np.float32(127)
+    return {
+        "rows": np.rint(rows / np.where(scales > 0, scales, 1)[:, None]).astype(np.int8),
+        "scales": scales.astype(np.float32),
+    }
