@@ -1,38 +1,25 @@
-"""The contract that every strategy must keep, as tests for the authors of plug-ins (needs pytest).
-
-In a test module of one's own, this is all::
-
-    class TestMine(StrategyContract):
-        strategy = Mine
-"""
+"""A task of generated rows that is searched in a blink, and what a search is given and tells."""
 
 from __future__ import annotations
 
 import inspect
-import json
-import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 import torch
 from torch import Tensor, nn
 
 from autodpq.data.dataset import Samples
 from autodpq.models.deepfm import DeepFM
 from autodpq.plan import DPQ, Choice, CompressionPlan, Field, Full
-from autodpq.plugins.options import label, options_of, parse_call
-from autodpq.search.strategy import Strategy
 from autodpq.search.task import SearchTask
 from autodpq.training.attempt import pruned_by, train_one
 from autodpq.training.network import Network
 from autodpq.training.recipes import Recipe
 from autodpq.training.trainer import Trainer
-from autodpq.trial import Budget, Outcome, Phase, Pretrained, Prune, Trial, check_plan
+from autodpq.trial import Budget, Outcome, Phase, Pretrained, Prune, Trial
 
 FIELDS = (Field("user", 40, 12), Field("item", 24, 8), Field("device", 3, 3))
 CANDIDATES = (DPQ(2, 1), DPQ(2, 2), DPQ(4, 2))
@@ -152,105 +139,3 @@ def reachable_arrays(root: object) -> Iterator[npt.NDArray[Any]]:
             if id(other) not in seen and not inspect.ismodule(other):
                 seen[id(other)] = other  # kept alive, lest another object get its id
                 waiting.append(other)
-
-
-def _search_elsewhere(strategy: Strategy, seed: int) -> str:
-    return strategy.search(make_task(seed)).to_json()
-
-
-def _without_times(history: Sequence[Trial]) -> list[Trial]:
-    return [replace(trial, seconds={}) for trial in history]
-
-
-class StrategyContract:
-    """Tests of one strategy; a subclass whose name begins with ``Test`` names it.
-
-    Attributes:
-        strategy: The class to test. Another process must be able to import it.
-    """
-
-    strategy: ClassVar[type[Strategy]]
-
-    def make_strategy(self) -> Strategy:
-        """The strategy to test; to be overridden where it has options without defaults."""
-        return self.strategy()
-
-    def search(self, **options: Any) -> tuple[CompressionPlan, SearchTask]:
-        """Searches a task that :func:`make_task` makes of the options."""
-        task = make_task(**options)
-        return self.make_strategy().search(task), task
-
-    def test_plan_covers_every_field_and_fits_the_space(self) -> None:
-        plan, task = self.search()
-        check_plan(plan, task.fields, task.space)
-        for trial in task.history:
-            check_plan(trial.plan, task.fields, task.space)
-
-    def test_plan_survives_json(self) -> None:
-        plan, _ = self.search()
-        assert CompressionPlan.from_json(plan.to_json()) == plan
-
-    def test_same_seed_gives_the_same_search(self) -> None:
-        for seed in (0, 1):
-            (plan, task), (again, task_again) = self.search(seed=seed), self.search(seed=seed)
-            assert plan == again
-            assert _without_times(task.history) == _without_times(task_again.history)
-
-    def test_same_seed_gives_the_same_plan_in_another_process(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("PYTHONHASHSEED", "12345")
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            elsewhere = pool.submit(_search_elsewhere, self.make_strategy(), 1).result()
-        assert elsewhere == self.search(seed=1)[0].to_json()
-
-    def test_interrupted_search_goes_on_as_if_it_had_not_been(self) -> None:
-        plan, whole = self.search()
-        for done in range(len(whole.history)):
-            journal, resumed = MemoryJournal(), ToyExecutor()
-            with pytest.raises(KeyboardInterrupt):
-                self.search(journal=journal, executor=ToyExecutor(stops_at=done))
-            assert len(journal.trials) == done, "a trial is told of as soon as it ends"
-            again, task = self.search(journal=journal, executor=resumed)
-            assert again == plan
-            assert _without_times(task.history) == _without_times(whole.history)
-            assert resumed.trained == [trial.plan for trial in whole.history[done:]], "finished trials ran again"
-
-    @pytest.mark.parametrize("trials", [1, 2])
-    def test_budget_is_kept(self, trials: int) -> None:
-        executor = ToyExecutor()
-        _, task = self.search(trials=trials, executor=executor)
-        assert len(task.history) == len(executor.trained) <= trials
-
-    def test_failed_trial_is_recorded_and_the_search_goes_on(self) -> None:
-        _, task = self.search()
-        if len(task.history) < 2:
-            pytest.skip("runs fewer than two trials")
-        for number in range(len(task.history)):
-            plan, failed = self.search(executor=ToyExecutor(fails_at=number))
-            assert [trial.number for trial in failed.history if trial.state == "failed"] == [number]
-            assert len(failed.history) > 1
-            assert "made to fail" in (failed.history[number].error or "")
-            check_plan(plan, failed.fields, failed.space)
-
-    def test_constructor_takes_keyword_options_and_only_stores_them(self) -> None:
-        parameters = inspect.signature(self.strategy).parameters
-        assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters.values())
-        given = {name: object() for name in parameters}
-        assert vars(self.strategy(**given)) == given
-
-    def test_options_can_be_recorded(self) -> None:
-        options = options_of(self.make_strategy())
-        assert json.loads(json.dumps(options, allow_nan=False)).keys() == options.keys()
-        assert parse_call(label(self.make_strategy()))[0] == self.strategy.name
-
-    def test_phases_add_up_to_the_time_charged(self) -> None:
-        _, task = self.search()
-        assert sum(task.seconds.values()) == task.elapsed, "a phase has not ended"
-        assert all(seconds >= 0 for seconds in task.seconds.values())
-        assert task.seconds["search"] >= sum(trial.seconds["search"] for trial in task.history)
-
-    def test_only_training_and_validation_rows_can_be_reached(self) -> None:
-        strategy, task = self.make_strategy(), make_task()
-        known = {len(task.train), len(task.valid)}
-        strategy.search(task)
-        rows = [array for array in reachable_arrays((task, strategy)) if array.ndim == 2 and array.dtype == np.int32]
-        assert {len(ids) for ids in rows if ids.shape[1] == len(task.fields)} == known
