@@ -5,9 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 import multiprocessing
+import pickle
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,8 +24,20 @@ from autodpq.testing.toys import MemoryJournal, ToyExecutor, make_task, reachabl
 from autodpq.trial import Trial, check_plan
 
 
-def _search_elsewhere(strategy: Strategy, seed: int) -> str:
-    return strategy.search(make_task(seed)).to_json()
+@cache
+def _another_process() -> ProcessPoolExecutor:
+    """One for all contracts of a process, in which strings have other hashes."""
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONHASHSEED", "12345")
+        pool.submit(int).result()  # it is there only when it has something to do
+    return pool
+
+
+def _search_elsewhere(path: Sequence[str], strategy: bytes, seed: int) -> str:
+    sys.path[:] = path  # of now: the process may be older than the folder that the strategy is in
+    found: Strategy = pickle.loads(strategy)
+    return found.search(make_task(seed)).to_json()
 
 
 def _without_times(history: Sequence[Trial]) -> list[Trial]:
@@ -63,10 +78,9 @@ class StrategyContract:
             assert plan == again
             assert _without_times(task.history) == _without_times(task_again.history)
 
-    def test_same_seed_gives_the_same_plan_in_another_process(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("PYTHONHASHSEED", "12345")
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            elsewhere = pool.submit(_search_elsewhere, self.make_strategy(), 1).result()
+    def test_same_seed_gives_the_same_plan_in_another_process(self) -> None:
+        strategy = pickle.dumps(self.make_strategy())
+        elsewhere = _another_process().submit(_search_elsewhere, sys.path, strategy, 1).result()
         assert elsewhere == self.search(seed=1)[0].to_json()
 
     def test_interrupted_search_goes_on_as_if_it_had_not_been(self) -> None:

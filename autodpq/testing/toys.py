@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -86,6 +88,18 @@ class ToyExecutor:
                 yield train_one(self.trainer, plan, self.start, pruned_by(prune, number))
 
 
+def _make_trainer(seed: int) -> tuple[Trainer, Samples, Samples]:
+    train, valid = make_samples(320, seed=1), make_samples(160, seed=2)
+    return Trainer(FIELDS, DeepFM, RECIPE, seed, torch.device("cpu"), train, valid), train, valid
+
+
+@cache
+def _pretrained(seed: int) -> Pretrained:
+    """Trained once per process, as a study does; whoever gets it gets a copy."""
+    network, result = _make_trainer(seed)[0].pretrain()
+    return Pretrained(network.state_dict(), result.seconds, result.epochs)
+
+
 def make_task(
     seed: int = 0,
     trials: int | None = 3,
@@ -100,10 +114,9 @@ def make_task(
         journal: What an interrupted search left, or where to keep what this one tells.
         executor: Trains plans.
     """
-    train, valid = make_samples(320, seed=1), make_samples(160, seed=2)
-    trainer = Trainer(FIELDS, DeepFM, RECIPE, seed, torch.device("cpu"), train, valid)
-    network, result = trainer.pretrain()
-    pretrained = Pretrained(network.state_dict(), result.seconds, result.epochs)
+    trainer, train, valid = _make_trainer(seed)
+    known = _pretrained(seed)
+    pretrained = replace(known, state={name: value.clone() for name, value in known.state.items()})
     executor = executor or ToyExecutor()
     executor.trainer, executor.start = trainer, pretrained.state
     full: tuple[Choice, ...] = (Full(),)
