@@ -124,7 +124,7 @@ class ServedModel:
         return self._embed(self._samples(ids))
 
     def score(self, ids: npt.ArrayLike) -> Floats:
-        """Click logits of samples.
+        """Click logits of samples; the last digits of one (about 1e-7) can depend on the rows that stand beside it.
 
         Args:
             ids: integer [batch, fields].
@@ -155,7 +155,7 @@ class ServedModel:
         return logits
 
     def predict(self, values: pl.DataFrame | pd.DataFrame | Mapping[str, Any]) -> npt.NDArray[np.float64]:
-        """Click probabilities of raw values.
+        """Click probabilities of raw values; the last digits (about 1e-7) can depend on the rows that stand beside.
 
         Args:
             values: A column per field, others are left alone; a mapping has a sequence per field. Types matter as in

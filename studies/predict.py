@@ -53,6 +53,8 @@ class Predicted:
 def predict_file(model: Path, input: Path, out: Path) -> Predicted:
     """Writes the click probability of every row of a file, in its order, whole or not at all.
 
+    The last digits of a probability (about 1e-7) can depend on the rows that are scored in one batch with it.
+
     Args:
         model: A packed file of a network, its vocabulary beside it.
         input: One file, a folder or a pattern as data sets are, with a column of raw values per field of the model.

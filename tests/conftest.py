@@ -8,11 +8,21 @@ import sys
 import warnings
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 # Before torch is imported, and for the processes that tests start: tests of this size gain nothing from threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest.register_assert_rewrite("autodpq.testing")
+
+# How long an example takes says nothing on a machine that is busy with other things; files are written by all examples
+# of a test into one folder.
+hypothesis.settings.register_profile(
+    "any-machine",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("any-machine")
 
 
 @pytest.fixture(autouse=True)

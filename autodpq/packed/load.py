@@ -79,7 +79,7 @@ class PackedNetwork(nn.Module):
         return logits
 
     def predict(self, values: pl.DataFrame | pd.DataFrame | Mapping[str, Any]) -> npt.NDArray[np.float64]:
-        """Click probabilities of raw values.
+        """Click probabilities of raw values; the last digits (about 1e-7) can depend on the rows that stand beside.
 
         Args:
             values: A column per field, others are left alone; a mapping has a sequence per field.

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from support.cheats import DependsOnTheProcess
 
 from autodpq.choices import DPQ, Others
 from autodpq.data.dataset import Samples
@@ -183,6 +184,17 @@ def test_a_sound_strategy_passes(test: str, arguments: dict[str, Any]) -> None:
 def test_a_strategy_that_breaks_the_contract_does_not_pass(strategy: type[Strategy], test: str) -> None:
     with pytest.raises((AssertionError, AutoDPQError, ValueError)):
         getattr(contract_of(strategy), test)(**dict(TESTS)[test])
+
+
+def test_a_strategy_that_depends_on_the_process_does_not_pass() -> None:
+    with pytest.raises(AssertionError):
+        contract_of(DependsOnTheProcess).test_same_seed_gives_the_same_plan_in_another_process()
+
+
+def test_pretraining_that_a_strategy_alters_is_that_of_no_other() -> None:
+    for value in make_task().pretrained().values():
+        value.zero_()
+    assert any(value.any() for value in make_task().pretrained().values())
 
 
 def test_toy_task_is_small_and_always_the_same() -> None:

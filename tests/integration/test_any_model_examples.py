@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.patience import PATIENCE
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "any-model"
 
@@ -22,7 +23,7 @@ def test_a_tenth_of_the_bytes_costs_little_auc(library: str, script: str, tmp_pa
     data_dir = os.environ.get("AUTODPQ_DATA")
     assert data_dir, "set AUTODPQ_DATA to the folder that holds ml-1m.zip"
     command = [sys.executable, EXAMPLES / script, "--data-dir", data_dir, "--out", tmp_path / "model.safetensors"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * PATIENCE)
     assert done.returncode == 0, done.stderr
     before, after = map(float, re.findall(r"test AUC (\S+) before, (\S+) after", done.stdout)[0])
     assert before > 0.8 and after > before - 0.002

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 import typer
 from support.command_line import Call, Called, call_cli
 from support.installed import Site, installing
+from support.patience import PATIENCE
 
 from autodpq._version import __version__
 from autodpq.errors import AutoDPQError
@@ -105,13 +105,11 @@ def test_same_command_again_runs_nothing(study: tuple[Path, Called], arguments: 
     out, _ = study
     before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*.json*")}
     records = (out / "records.csv").read_bytes()
-    begin = time.monotonic()
     again = call_cli(*arguments, out, cache=cache)
     assert again.code == 0, again.err
     assert "12 runs, 12 of them done before" in again.out
     assert {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*.json*")} == before
     assert (out / "records.csv").read_bytes() == records
-    assert time.monotonic() - begin < 60
 
 
 def test_lost_result_is_measured_anew_with_the_same_digits(copy: Path, arguments: list[str], cache: Path) -> None:
@@ -209,7 +207,7 @@ def test_ctrl_c_says_that_what_is_finished_is_kept(cache: Path, tmp_path: Path) 
         while not run.stdout.readline().startswith("[1/18]"):
             assert run.poll() is None
         run.send_signal(signal.SIGINT)
-        _, err = run.communicate(timeout=60)
+        _, err = run.communicate(timeout=PATIENCE)
     assert run.returncode == 130
     assert err.startswith("Stopped.") and len(err.splitlines()) == 1
     assert len(list((tmp_path / "study").glob("runs/*/result.json"))) >= 1

@@ -15,6 +15,7 @@ import pytest
 from support.command_line import Call, Called, call_cli
 from support.disk_space import no_file_above
 from support.installed import installing
+from support.patience import PATIENCE
 
 from studies.cli.main import main
 from studies.watch.progress import Progress
@@ -138,7 +139,7 @@ def can_mount() -> bool:
     """Whether this process may mount a disk of its own, which Linux allows in a namespace unless it is told not to."""
     try:
         command = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"]
-        return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+        return subprocess.run(command, capture_output=True, timeout=PATIENCE).returncode == 0
     except OSError:
         return False
 
@@ -148,7 +149,7 @@ def test_disk_that_is_full_and_then_read_only(cache: Path, whole: Path, argument
     (tmp_path / "study").mkdir()
     command = ["unshare", "-rm", sys.executable, "-c", IN_A_NAMESPACE, tmp_path / "study", tmp_path / "kept" / "study"]
     environment = {**os.environ, "AUTODPQ_CACHE": str(cache)}
-    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     called = [json.loads(line) for line in done.stdout.splitlines()]
     *full, status, report, run = called

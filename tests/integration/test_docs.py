@@ -17,6 +17,7 @@ import pytest
 import typer
 import yaml
 from support.pages import ROOT, Block, blocks_of
+from support.patience import PATIENCE
 
 from autodpq import __version__
 from studies.cli.main import app
@@ -79,7 +80,7 @@ def run_block(block: Block, folder: Path, names: dict[str, Any]) -> None:
         exec(compile("\n" * (block.line - 1) + block.text, str(ROOT / block.page), "exec"), names)
     elif block.language == "sh":
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", block.text], cwd=folder, capture_output=True, text=True, timeout=300
+            ["bash", "-euo", "pipefail", "-c", block.text], cwd=folder, capture_output=True, text=True, timeout=PATIENCE
         )
         assert done.returncode == 0, (
             f"{block}: exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
@@ -122,7 +123,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr

@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 from nbclient import NotebookClient
+from support.patience import PATIENCE
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -21,7 +22,7 @@ def test_the_quickstart_runs(tmp_path: Path, cache: Path) -> None:
         env={**os.environ, "AUTODPQ_CACHE": str(cache)},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=int(PATIENCE),
     )
     assert done.returncode == 0, done.stderr
     records = pd.read_csv(tmp_path / "quickstart" / "records.csv")
@@ -38,7 +39,8 @@ def test_the_notebook_runs_and_shows_what_is_kept_in_it(tmp_path: Path, cache: P
     kept = nbformat.read(EXAMPLES / "quickstart.ipynb", as_version=4)
     ran = nbformat.read(EXAMPLES / "quickstart.ipynb", as_version=4)
     (tmp_path / "cache").symlink_to(cache)
-    client = NotebookClient(ran, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}})
+    resources = {"metadata": {"path": str(tmp_path)}}
+    client = NotebookClient(ran, timeout=int(PATIENCE), kernel_name="python3", resources=resources)
     client.execute(env={**os.environ, "AUTODPQ_CACHE": str(cache)})
     for before, after in zip(kept.cells, ran.cells, strict=True):
         if before.cell_type == "code":

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support.patience import PATIENCE
 
 PHASES = ("seconds_pretrain", "seconds_search", "seconds_retrain")
 TIMES = ["seconds", *PHASES, "machine"]
@@ -48,26 +49,24 @@ def start(cache: Path, own_csv: Path) -> Iterator[Start]:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-@dataclass
-class Whole:
-    """A study that nothing interrupted, and how long it took."""
-
-    folder: Path
-    seconds: float
-
-
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Whole:
+def whole(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Path:
+    """A study that nothing interrupted."""
     out = tmp_path_factory.mktemp("whole") / "study"
-    begin = time.monotonic()
     process = start(out)
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
-    return Whole(out, time.monotonic() - begin)
+    return out
 
 
 def files_of(study: Path) -> set[str]:
     return {str(path.relative_to(study)) for path in study.rglob("*") if path.is_file()}
+
+
+def progress_of(study: Path) -> int:
+    """How far a study is: its files, and the lines that are added to them one by one."""
+    files = [path for path in study.rglob("*") if not path.name.startswith(".")]
+    return len(files) + sum(lines_of(path).count(b"\n") for path in files if path.suffix == ".jsonl")
 
 
 def records_of(study: Path) -> pd.DataFrame:
@@ -161,13 +160,22 @@ class Lives:
         assert charged <= jobs * sum(self.seconds)
 
 
-def ends_within(process: subprocess.Popen, seconds: float) -> bool:
-    """Whether a process ends by itself; else it is killed, and no process that it started may live on for long."""
+def ends_before(process: subprocess.Popen, study: Path, progress: float, wait: float) -> bool:
+    """Whether a process ends by itself; else it is killed, and no process that it started may live on for long.
+
+    Args:
+        process: The process.
+        study: What it writes.
+        progress: How far the study is when the process is to be killed.
+        wait: Seconds that it is given beyond, so that it may be doing anything when it is killed.
+    """
+    while process.poll() is None and progress_of(study) < progress:
+        time.sleep(0.01)
     try:
-        _, err = process.communicate(timeout=seconds)
+        _, err = process.communicate(timeout=wait if process.poll() is None else PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.communicate(timeout=30)  # the pipes are closed when the last process that holds them ends
+        process.communicate(timeout=PATIENCE)  # the pipes are closed when the last process that holds them ends
         return False
     assert process.returncode == 0, err
     return True
@@ -183,24 +191,25 @@ def ends_within(process: subprocess.Popen, seconds: float) -> bool:
     ],
 )
 def test_study_that_is_killed_at_any_moment_goes_on_from_there(
-    start: Start, whole: Whole, tmp_path: Path, jobs: int, kills: int
+    start: Start, whole: Path, tmp_path: Path, jobs: int, kills: int
 ) -> None:
     rng = np.random.default_rng([jobs, kills])
-    # Few kills come early enough for a machine that has become faster meanwhile.
-    moments = whole.seconds * (1.0 if kills > 10 else 0.6) * (rng.permutation(kills) + rng.random(kills)) / kills
+    # Few kills come early enough for something to be left; how far a study is says so on a fast and a slow machine.
+    steps = progress_of(whole) * (1.0 if kills > 10 else 0.6) * (rng.permutation(kills) + rng.random(kills)) / kills
     studies, killed = 0, 0
-    left = [*moments]
+    left = [*steps]
     while left or studies == 0:
         out, lives, ended = tmp_path / str(studies) / "study", Lives(), False
         studies += 1
         while not ended:
             done = Done.of(out)
             begin = time.monotonic()
-            ended = ends_within(start(out, "--jobs", str(jobs)), left.pop(0) if left else 300)
+            step, wait = (left.pop(0), 0.3 * rng.random()) if left else (np.inf, PATIENCE)
+            ended = ends_before(start(out, "--jobs", str(jobs)), out, progress_of(out) + step, wait)
             lives.end(out, time.monotonic() - begin)
             killed += not ended
             done.check()
-        assert_same(out, whole.folder)
+        assert_same(out, whole)
         lives.check(out, jobs)
     assert killed >= kills / 3, "most processes ended before they were killed"
 
@@ -235,24 +244,24 @@ finally:
 
 @pytest.mark.slow
 def test_study_that_is_killed_as_it_changes_a_file_goes_on_from_there(
-    start: Start, whole: Whole, tmp_path: Path
+    start: Start, whole: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "whole" / "study"
-    said, err = start(out, how=("-c", KILLS_ITSELF, str(out), "0")).communicate(timeout=300)
+    said, err = start(out, how=("-c", KILLS_ITSELF, str(out), "0")).communicate(timeout=PATIENCE)
     count = int(said.split()[-1])
     assert count > 200, err
     rng = np.random.default_rng(0)
     for number in map(int, (rng.permutation(30) + rng.random(30)) / 30 * count):
         out = tmp_path / str(number) / "study"
         process = start(out, how=("-c", KILLS_ITSELF, str(out), str(number + 1)))
-        process.communicate(timeout=300)
+        process.communicate(timeout=PATIENCE)
         assert process.returncode == -signal.SIGKILL
         done = Done.of(out)
         process = start(out)
-        _, err = process.communicate(timeout=300)
+        _, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, err
         done.check()
-        assert_same(out, whole.folder)
+        assert_same(out, whole)
 
 
 def wait_for_trials(process: subprocess.Popen, study: Path) -> None:
@@ -266,7 +275,7 @@ def test_ctrl_c_in_a_search_ends_all_processes_and_keeps_the_trials(start: Start
     process = start(tmp_path / "study", "--strategies", "random", "--trials", "1000", "--jobs", str(jobs))
     wait_for_trials(process, tmp_path / "study")
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=20)  # no process holds the pipes any more
+    _, err = process.communicate(timeout=PATIENCE)  # no process holds the pipes any more
     assert process.returncode == 130
     assert (
         err.startswith("Stopped. Finished runs and trials are kept; the same command goes on") and err.count("\n") == 1
@@ -288,7 +297,7 @@ class Slow(DeepFM):
     def forward(self, embedded):
         if multiprocessing.parent_process() is not None:
             Path(__file__).with_name("training").touch()
-            time.sleep(600)
+            time.sleep(3600)
         return super().forward(embedded)
 """
 
@@ -304,5 +313,5 @@ def test_processes_in_the_middle_of_an_epoch_end_with_the_study(
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(how)
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == code

@@ -21,6 +21,7 @@ from studies.prepared import SPLIT_SEED
 N_ROWS = 4000
 TOWNS = ("Köln", "São Paulo", "北京", "Zürich, Süd", 'the "old" town', "O'Brien", "")
 RUN = ("--label", "bought", "--seeds", "1", "--strategies", "fe,others,autodpq(search_epochs=2)", "--threshold", "10")
+LAST_DIGITS = 1e-6  # what rows beside a row may change in its probability, and a little more
 MEASURED = ["dataset", "strategy", "test_auc", "test_logloss", "valid_auc", "parameters", "bytes", "plan"]
 
 
@@ -111,12 +112,15 @@ def test_from_file_to_report_and_back(
     dataset = load_dataset(given, label="bought")
     test = split_dataset(dataset, SPLIT_SEED).test
     probabilities = scores["probability"].to_numpy()
+    # Rows that torch and numpy tell apart by a last digit may change places: a pair is 1e-5 of AUC.
     assert roc_auc_score(odd["bought"].to_numpy()[test], probabilities[test]) == pytest.approx(
-        run["test_auc"], abs=1e-9
+        run["test_auc"], abs=1e-4
     )
+    # A part of the folder ends where a batch of all rows does not.
     served = open_model("m.safetensors")
-    assert served.predict(odd).tolist() == probabilities.tolist()
-    assert served.predict({name: odd[name].to_list() for name in odd.columns[1:]}).tolist() == probabilities.tolist()
+    np.testing.assert_allclose(served.predict(odd), probabilities, rtol=0, atol=LAST_DIGITS)
+    columns = {name: odd[name].to_list() for name in odd.columns[1:]}
+    np.testing.assert_allclose(served.predict(columns), probabilities, rtol=0, atol=LAST_DIGITS)
     if scope == "all":
         assert np.array_equal(served.vocabulary.encode(odd, "x"), dataset.ids)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from support.patience import PATIENCE
 
 HERE = Path(__file__).parents[2]
 EXAMPLE = HERE / "examples" / "plug-in"
@@ -23,7 +24,7 @@ def test_the_example_is_short() -> None:
 @pytest.mark.slow
 def test_the_example_installs_beside_the_wheel_and_has_a_row_of_its_own(tmp_path: Path, own_csv: Path) -> None:
     def call(*command: str | Path) -> str:
-        done = subprocess.run([*map(str, command)], cwd=tmp_path, capture_output=True, text=True, timeout=900)
+        done = subprocess.run([*map(str, command)], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

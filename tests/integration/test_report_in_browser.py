@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support.browser import Browser, browser_of
 from support.fake_studies import MOVIELENS, write_study
+from support.patience import PATIENCE
 
 from autodpq.plan import Field
 from reports import headroom_table, load_study, statistics_table, study_page, table1, table2
@@ -163,7 +164,7 @@ def test_the_theme_follows_the_system_and_the_button(browser: Browser, page: Pat
     assert browser.value("document.getElementById('theme').textContent") == "Light theme"
     browser.click("#theme")
     assert background(browser) == light
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:  # the browser writes what a page remembers when it finds the time
         browser.open(page.as_uri())
         if background(browser) == light:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import typer
 from support.installed import installing
+from support.patience import PATIENCE
 
 from studies.cli.main import app
 
@@ -36,7 +37,7 @@ def imported(code: str, tmp_path: Path, *arguments: str, path: Iterable[Path] = 
         env={**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, path), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     return set(json.loads(report.read_text())), done.stdout

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-SECONDS = 60.0
+from support.patience import PATIENCE
 
 
 class Browser:
@@ -57,7 +57,7 @@ class Browser:
         self._session = None
         try:
             self.call("Browser.close")
-            self._process.wait(SECONDS)
+            self._process.wait(PATIENCE)
         finally:
             self._process.kill()
             self._process.wait()
@@ -79,7 +79,7 @@ class Browser:
                 return dict(answer["result"])
 
     def _next(self) -> dict[str, Any]:
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + PATIENCE
         while b"\0" not in self._buffer:
             assert self._selector.select(end - time.monotonic()), "the browser says nothing"
             piece = os.read(self._read, 1 << 20)

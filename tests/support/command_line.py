@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.patience import PATIENCE
+
 
 @dataclass(frozen=True)
 class Called:
@@ -32,6 +34,6 @@ def call_cli(*arguments: str | Path, cache: Path, env: Mapping[str, str] | None 
         cwd=cache.parent,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
     )
     return Called(done.returncode, done.stdout, done.stderr)

@@ -48,27 +48,27 @@ def check_choice(text):
     assert choice is None or parse_choice(str(choice)) == choice
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(altered_plans())
 def test_altered_plans_are_errors_of_ours(text):
     check_plan(text)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(choices)
 def test_altered_choices_are_errors_of_ours(text):
     check_choice(text)
 
 
 @pytest.mark.slow
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=10_000)
 @given(altered_plans())
 def test_altered_plans_ten_thousand_times(text):
     check_plan(text)
 
 
 @pytest.mark.slow
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=10_000)
 @given(choices)
 def test_altered_choices_ten_thousand_times(text):
     check_choice(text)

@@ -264,7 +264,7 @@ CHECKS = [check_report, check_status, check_resumed]
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(data=st.data())
 def test_altered_studies_are_errors_of_ours(check, study, data):
     check(study, data)
@@ -272,7 +272,7 @@ def test_altered_studies_are_errors_of_ours(check, study, data):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=10_000)
 @given(data=st.data())
 def test_altered_studies_ten_thousand_times(check, study, data):
     check(study, data)
@@ -284,7 +284,7 @@ def check_written(study, data):
 
 
 @pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_what_is_read_of_altered_studies_can_be_drawn(study, data):
     check_written(study, data)
@@ -292,7 +292,7 @@ def test_what_is_read_of_altered_studies_can_be_drawn(study, data):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(data=st.data())
 def test_what_is_read_of_altered_studies_can_be_drawn_a_thousand_times(study, data):
     check_written(study, data)

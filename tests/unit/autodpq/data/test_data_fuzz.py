@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autodpq.data import load_dataset, split_dataset
@@ -191,7 +191,7 @@ FUZZERS = [
 
 
 @pytest.mark.parametrize("check", FUZZERS)
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80)
 @given(data=st.data())
 def test_files_made_by_chance_are_errors_of_ours(check: Fuzzer, tmp_path: Path, data: st.DataObject) -> None:
     check(tmp_path, data)
@@ -199,7 +199,7 @@ def test_files_made_by_chance_are_errors_of_ours(check: Fuzzer, tmp_path: Path, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("check", FUZZERS)
-@settings(max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10_000)
 @given(data=st.data())
 def test_files_made_by_chance_ten_thousand_times(check: Fuzzer, tmp_path: Path, data: st.DataObject) -> None:
     check(tmp_path, data)

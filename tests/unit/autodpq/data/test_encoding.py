@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autodpq.data.dataset import EncodedDataset
@@ -51,7 +51,6 @@ def decoded(dataset: EncodedDataset, field: str) -> list[str]:
     return values
 
 
-@settings(deadline=None)
 @given(COLUMNS)
 def test_ids_are_ranks_by_falling_count_and_decode_to_the_values(drawn: tuple[list[str], list[str], list[int]]) -> None:
     first, second, cuts = drawn
@@ -65,7 +64,6 @@ def test_ids_are_ranks_by_falling_count_and_decode_to_the_values(drawn: tuple[li
             assert decoded(dataset, ("first", "second")[column]) == values
 
 
-@settings(deadline=None)
 @given(COLUMNS, st.integers(1, 5))
 def test_a_value_is_rare_exactly_when_its_id_is_at_least_the_head(
     drawn: tuple[list[str], list[str], list[int]], threshold: int
@@ -83,7 +81,6 @@ def test_a_value_is_rare_exactly_when_its_id_is_at_least_the_head(
             assert (dataset.ids[:, column] >= field.head).tolist() == rare
 
 
-@settings(deadline=None)
 @given(COLUMNS)
 def test_batches_do_not_change_what_is_written(drawn: tuple[list[str], list[str], list[int]]) -> None:
     first, second, cuts = drawn
@@ -104,7 +101,6 @@ def test_many_rows_are_exchanged_in_parts(tmp_path: Path, monkeypatch: pytest.Mo
     assert decoded(dataset, "field") == values
 
 
-@settings(deadline=None)
 @given(COLUMNS, st.data())
 def test_recounting_ranks_by_the_counted_rows_alone(
     drawn: tuple[list[str], list[str], list[int]], data: st.DataObject

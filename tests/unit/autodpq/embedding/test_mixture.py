@@ -86,7 +86,7 @@ def test_it_is_what_tensor_operations_compute(options: QuantizerOptions, scale: 
     check_same(exact, compiled, ids_of(200, 1), 1e-4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 6), st.integers(0, 1000), st.sampled_from(OPTIONS[1:]))
 def test_fields_with_few_rows_keep_to_running_statistics(rows: int, seed: int, options: QuantizerOptions) -> None:
     exact, compiled = both(options)

@@ -273,7 +273,7 @@ def test_some_fields_alone_give_the_same_rows(training):
         assert torch.equal(group.encode(rows[index], index), group.encode(rows)[index])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.integers(1, 3).flatmap(
         lambda n: st.lists(st.lists(st.integers(2, 6), min_size=n, max_size=n), min_size=1, max_size=3)
@@ -344,7 +344,7 @@ SPACES = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(list(SPACES.values())),
     st.lists(st.integers(0, 2), min_size=1, max_size=6),

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from autodpq.choices import DPQ, Full, Others
-from autodpq.embedding.base import TILE, PlanEmbedding
+from autodpq.embedding.base import TILE
 from autodpq.embedding.options import QuantizerOptions
+from autodpq.embedding.planned import PlanEmbedding
 from autodpq.embedding.supernet import BATCH_NORM_EPSILON, SupernetEmbedding
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan, Field
@@ -124,7 +125,7 @@ def tiled(rows, n, fill):
     return filled.view(n_tiles, n, *rows.shape[1:]).transpose(1, 2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.tuples(st.integers(0, 11), st.integers(0, 11)).filter(any), st.integers(1, 4), st.integers(0, 1000))
 def test_statistics_are_of_a_field_over_all_its_tiles(counts, n, seed):
     generator = torch.Generator().manual_seed(seed)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -31,7 +31,6 @@ def check_merge(ids: Tensor) -> None:
     assert torch.equal(found.rows[found.places.long()], ids.long())
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, LARGEST) | st.integers(0, 9) | st.sampled_from([2047, 2048, 2**22 - 1, 2**22, LARGEST])))
 def test_numbers_are_merged_as_tensor_operations_merge_them(numbers: list[int]) -> None:
     check_merge(torch.tensor(numbers, dtype=torch.int32))

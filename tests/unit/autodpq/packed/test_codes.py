@@ -17,7 +17,7 @@ def bits_of(codes: np.ndarray, K: int) -> list[int]:
     return [int(code) >> bit & 1 for row in codes for code in row for bit in range(code_bits(K))]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(2, 300) | st.integers(2, 1 << 20), st.integers(1, 20), st.integers(0, 60), st.randoms())
 def test_packing_is_a_stream_of_bits_and_unpacking_its_inverse(K: int, D: int, n_rows: int, random) -> None:  # type: ignore[no-untyped-def]
     codes = np.array([[random.randrange(K) for _ in range(D)] for _ in range(n_rows)], np.int64).reshape(n_rows, D)
@@ -51,7 +51,7 @@ def test_the_paper_s_data_set_takes_the_bytes_that_the_ledger_says() -> None:
     assert cost.bits == 8 * (150 * 64 + 14_250 + 32 * 64)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(2, 300), st.integers(0, 6), st.integers(0, 200), st.integers(0, 50))
 def test_packed_size_is_the_ledger_s(K: int, power: int, tail: int, head: int) -> None:
     D = 1 << power

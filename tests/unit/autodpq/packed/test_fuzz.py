@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.packed_files import DENSE, MANIFEST, TABLES, crafted, parts_of, refused, sealed, text_of
 from support.packed_models import random_ids, write_model
@@ -138,7 +138,7 @@ FUZZERS = [check_fuzzed, check_fuzzed_text, check_loaded]
 
 
 @pytest.mark.parametrize("check", FUZZERS)
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200)
 @given(data=st.data())
 def test_altered_headers_are_errors_of_ours(check: Fuzzer, tmp_path: Path, data: st.DataObject) -> None:
     check(tmp_path, data)
@@ -146,14 +146,14 @@ def test_altered_headers_are_errors_of_ours(check: Fuzzer, tmp_path: Path, data:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("check", FUZZERS)
-@settings(max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10_000)
 @given(data=st.data())
 def test_altered_headers_ten_thousand_times(check: Fuzzer, tmp_path: Path, data: st.DataObject) -> None:
     check(tmp_path, data)
 
 
 @pytest.mark.slow
-@settings(max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10_000)
 @given(st.binary(max_size=400), st.integers(0, 1 << 12), st.integers(0, 400))
 def test_any_bytes_are_errors_of_ours(tmp_path: Path, inserted: bytes, place: int, removed: int) -> None:
     if not (tmp_path / "a").exists():

@@ -54,7 +54,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
     return Manifest(kind, tuple(tables), model, side, draw(texts), draw(st.dictionaries(texts, values, max_size=4)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(manifests())
 def test_what_is_written_is_read(manifest: Manifest) -> None:
     text = manifest.to_json()

@@ -231,7 +231,7 @@ def searched(task: SearchTask, batches: Sequence[int], pruner: Median) -> None:
         task.evaluate_many([PLANS[(number + shift) % len(PLANS)] for number in range(done, done + size)], pruner)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(rows, min_size=1, max_size=8), st.data())
 def test_resumed_pruner_knows_what_the_uninterrupted_one_would(
     toy: SearchTask, table: list[Row], data: st.DataObject

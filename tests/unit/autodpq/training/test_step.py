@@ -311,5 +311,7 @@ def test_compiled_lazy_adam_is_compiled_once_for_all_plans():
         assert compiled.build(plan).embedding.sparse_gradients
         outcomes = [train_one(trainer, plan, None, lambda *_: False) for trainer in (eager, compiled)]
         assert outcomes[1].error is None, (number, outcomes[1].error)
-        assert outcomes[1].valid_auc == pytest.approx(outcomes[0].valid_auc, abs=1e-4)
+        # Not their AUCs: few values make few logits, and where two are equal but for a last digit, many pairs turn.
+        for name, weight in outcomes[0].state.items():
+            torch.testing.assert_close(outcomes[1].state[name], weight, rtol=1e-4, atol=2e-5, msg=name)
     assert n_graphs() == before

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -23,6 +24,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
+from support.patience import PATIENCE
 
 from autodpq.errors import AutoDPQError
 from studies.watch.dashboard import Mirror
@@ -91,7 +93,7 @@ class Server:
         log = self.folder / "log"
         command = [str(self.programs / program), "-D", str(self.folder / "data"), *arguments]
         with log.open("a") as file:
-            done = subprocess.run(command, cwd=self.folder, stdout=file, stderr=file, timeout=60, **self.owner)
+            done = subprocess.run(command, cwd=self.folder, stdout=file, stderr=file, timeout=PATIENCE, **self.owner)
         assert done.returncode == 0, log.read_text()
 
     def start(self) -> None:
@@ -221,7 +223,7 @@ def test_a_trial_says_what_its_line_says(url: str) -> None:
         assert trial.user_attrs == {name: expected[name] for name in names}
         assert trial.duration is not None
         assert trial.duration.total_seconds() == pytest.approx(sum(expected["seconds"].values()), abs=1e-5)
-        assert trial.datetime_complete is not None and abs(trial.datetime_complete.timestamp() - time.time()) < 60
+        assert trial.datetime_complete is not None and abs(trial.datetime_complete.timestamp() - time.time()) < PATIENCE
 
 
 def test_pareto_front_is_that_of_the_lines(url: str) -> None:
@@ -323,6 +325,17 @@ def test_server_that_restarts_between_trials_is_not_noticed(server: Server, data
     assert numbers(database) == [0, 1, 2, 3]
 
 
+@pytest.fixture
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search does not wait for a storage that fails: Optuna tries again, and sleeps in between."""
+
+    def refuse(seconds: float) -> None:
+        raise AssertionError(f"it slept for {seconds} s")
+
+    monkeypatch.setattr("optuna.storages._rdb.storage.time", SimpleNamespace(sleep=refuse))
+
+
+@pytest.mark.usefixtures("_no_waiting")
 def test_outages_are_warned_of_once_each_and_caught_up_with(server: Server, database: str) -> None:
     warnings: list[str] = []
     mirrored = mirror(database, warnings.append)
@@ -332,9 +345,7 @@ def test_outages_are_warned_of_once_each_and_caught_up_with(server: Server, data
         server.stop()
         try:
             for count in (1, 2):
-                begun = time.monotonic()
                 run.copy(lines[: 3 * outage + count])
-                assert time.monotonic() - begun < 2
             other = mirrored.open(f"other {outage}", "other", ATTRIBUTES, CHOICES)
             other.copy(lines[:1])
         finally:
@@ -356,7 +367,7 @@ def _mirror_run(url: str, number: int, barrier: Any, results: Any) -> None:
     """One of several processes that share a storage, which none of them finds made."""
     warnings: list[str] = []
     try:
-        barrier.wait(60)
+        barrier.wait(PATIENCE)
         run, lines = mirror(url, warnings.append).open(f"run {number}", str(number), ATTRIBUTES, CHOICES), lines_of(8)
         for count in range(1, 9):
             run.copy(lines[:count])
@@ -371,9 +382,9 @@ def test_processes_mirror_into_one_storage_at_the_same_time(url: str) -> None:
     processes = [context.Process(target=_mirror_run, args=(url, number, barrier, results)) for number in range(3)]
     for process in processes:
         process.start()
-    assert [results.get(timeout=90) for _ in processes] == [[], [], []]
+    assert [results.get(timeout=PATIENCE) for _ in processes] == [[], [], []]
     for number, process in enumerate(processes):
-        process.join(30)
+        process.join(PATIENCE)
         assert numbers(url, f"run {number}") == list(range(8))
         assert [trial.number for trial in read(url, f"run {number}").trials] == list(range(8))
 
@@ -432,13 +443,12 @@ def test_missing_drivers_are_named(monkeypatch: pytest.MonkeyPatch, url: str, mi
 
 
 @pytest.mark.parametrize("query", ["", "?password=secret", "?application_name=mirror"])
+@pytest.mark.usefixtures("_no_waiting")
 def test_server_that_is_not_there_is_told_at_once(query: str) -> None:
     pytest.importorskip("psycopg")
-    begun = time.monotonic()
     message = refused(f"postgresql+psycopg://user:secret@127.0.0.1:1/db{query}")
     assert "postgresql+psycopg://user:***@127.0.0.1:1/db cannot be opened: " in message
     assert "onnection refused" in message
-    assert time.monotonic() - begun < 5
 
 
 def test_server_that_does_not_answer_is_given_up() -> None:
@@ -447,7 +457,7 @@ def test_server_that_does_not_answer_is_given_up() -> None:
         begun = time.monotonic()
         message = refused(f"postgresql+psycopg://user:secret@127.0.0.1:{silent.getsockname()[1]}/db")
         assert "timeout" in message
-        assert 2 < time.monotonic() - begun < 10
+        assert 2 < time.monotonic() - begun < PATIENCE, "by itself the driver waits for ever"
 
 
 def test_wrong_password_and_database_are_told_without_the_password(server: Server, database: str) -> None:

@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.in_memory import Asked, Row, SameEpoch, end_of, one_after_another, rows, states_equal
+from support.patience import PATIENCE
 from torch import Tensor
 
 from autodpq.choices import DPQ, Full, Others
@@ -179,7 +180,7 @@ def simulate(simulated: Simulated, jobs: int, here: Here, prune: Prune, first: i
             return list(pool.executor("spec", here)(plans, first, prune))  # type: ignore[arg-type]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(rows, min_size=2, max_size=6), st.integers(1, 3), st.integers(0, MAX_ATTEMPTS - 1), st.data())
 def test_whatever_is_lost_and_whoever_is_heard_first_it_comes_out_as_one_after_another(
     table: list[Row], jobs: int, kills: int, data: st.DataObject
@@ -225,7 +226,7 @@ def test_trial_that_is_lost_while_it_waits_gets_no_answer_before_it_asks_again()
     assert [outcome.attempts for outcome in outcomes] == [1, 2] and len(simulated.processes) == 3
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(rows, min_size=2, max_size=4), st.integers(1, 3), st.integers(MAX_ATTEMPTS, 9), st.data())
 def test_what_is_lost_too_often_fails_with_the_epochs_that_were_asked_about(
     table: list[Row], jobs: int, kills: int, data: st.DataObject
@@ -495,5 +496,5 @@ with WorkerPool(2) as pool:
 def test_ctrl_c_of_a_terminal_goes_to_the_workers_as_well_and_does_not_reach_them() -> None:
     tests = Path(__file__).parents[3]
     command = [sys.executable, "-c", INTERRUPTED, str(tests), str(tests.parent)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.stdout, done.stderr) == (f"{[('complete', 1)] * 2}\n", "")
