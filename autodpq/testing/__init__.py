@@ -1,11 +1,15 @@
-"""The contract that every strategy must keep, as tests for the authors of plug-ins (needs pytest).
+"""The contracts that strategies and choices must keep, as tests for the authors of plug-ins (needs pytest).
 
 In a test module of one's own, this is all::
 
     class TestMine(StrategyContract):
         strategy = Mine
+
+    class TestMyChoice(ChoiceContract):
+        choices = (MyChoice(1), MyChoice(2))
 """
 
+from autodpq.testing.choices import ChoiceContract, examples_of
 from autodpq.testing.strategies import StrategyContract
 from autodpq.testing.toys import (
     CANDIDATES,
@@ -22,9 +26,11 @@ __all__ = [
     "CANDIDATES",
     "FIELDS",
     "RECIPE",
+    "ChoiceContract",
     "MemoryJournal",
     "StrategyContract",
     "ToyExecutor",
+    "examples_of",
     "make_samples",
     "make_task",
     "reachable_arrays",
