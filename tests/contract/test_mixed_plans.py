@@ -75,7 +75,7 @@ def check_onnx(fields: list[Field], choices: list[Choice], tmp_path: Path) -> No
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     (found,) = session.run(["logits"], {"ids": ids.astype(np.int64)})
     assert np.allclose(found, logits.numpy(), rtol=0, atol=1e-5)
-    with pytest.raises(Exception, match="(?i)out of|indices"):
+    with pytest.raises(Exception, match=r"(?i)out of|indices"):
         session.run(["logits"], {"ids": np.full((1, len(fields)), 10_000)})
 
 
