@@ -22,7 +22,7 @@ from support.installed import Site, installing
 from autodpq._version import __version__
 from autodpq.errors import AutoDPQError
 from studies.cli.main import app
-from studies.config import StudyConfig
+from studies.options import StudyConfig
 
 STRATEGIES = ("fe", "fe-continued", "others", "grid", "random", "autodpq")
 SEEDS = 2

@@ -14,8 +14,8 @@ import pytest
 import studies
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
-from studies.config import StudyConfig
 from studies.folder.frames import keep_frame
+from studies.options import StudyConfig
 from studies.study import Options
 
 
