@@ -27,7 +27,7 @@ from studies.folder.status import write_asked
 from studies.options import StudyConfig
 from studies.prepared import LOADING, Prepared, load_rows, prepare_for
 from studies.pretraining import pretrain
-from studies.run import Context, Run, Shared, Workers, sources
+from studies.single_run import Context, Run, Shared, Workers, sources
 from studies.watch.dashboard import Mirror
 from studies.watch.progress import Progress
 from studies.watch.tensorboard import FOLDER, Scalars

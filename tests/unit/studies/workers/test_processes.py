@@ -392,7 +392,7 @@ def test_traceback_of_what_code_does_there_comes_here(
     for outcome in run_there(pool, broken, PLANS[:2]):
         assert outcome.kind == "failed" and outcome.error is not None and outcome.traceback is not None
         assert f", in {function}\n" in outcome.traceback
-        assert outcome.traceback.splitlines()[-1].startswith(outcome.error.partition(":")[0])
+        assert f"\n{outcome.error.partition(':')[0]}: " in outcome.traceback
 
 
 FRAGILE = """
