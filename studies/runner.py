@@ -170,7 +170,7 @@ def _cluster(config: StudyConfig, progress: Progress) -> AbstractContextManager[
 
 def _trainings(strategy: Strategy, space: Space, trials: int | None) -> int:
     """About how many trainings a run takes, for the time left; one without trials has its own and the final one."""
-    return strategy.expected_trials(space, Budget(trials)) if strategy.default_trials else 2
+    return strategy.expected_trials(space, Budget(trials)) or 2
 
 
 def _claim(out: Path, config: StudyConfig) -> None:

@@ -32,16 +32,18 @@ class Strategy(ABC):
         """Chooses a plan."""
 
     def expected_trials(self, space: Space, budget: Budget) -> int:
-        """About how many trials a search takes: the budget's, else the strategy's own number.
+        """About how many trials a search takes: the budget's, else the strategy's own number; 0 if it has none.
 
-        Studies tell the time left by it, before there is a task. A strategy whose number depends on the candidates
-        overrides it, as ``grid`` does.
+        Studies tell the time left by it, before there is a task. A strategy whose number depends on the fields or
+        candidates overrides it, as ``grid`` does.
 
         Args:
             space: Candidates of each field.
             budget: What the search may spend.
         """
-        return self.default_trials if budget.trials is None else budget.trials
+        if budget.trials is None or not self.default_trials:
+            return self.default_trials
+        return budget.trials
 
     def n_trials(self, task: SearchTask) -> int:
         """How many trials are run: as many as are expected."""

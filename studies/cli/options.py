@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 from pydantic.fields import FieldInfo
@@ -58,9 +58,10 @@ def _parameters(options: tuple[str, ...]) -> Iterator[inspect.Parameter]:
         both = f"{flag}/--no-{flag[2:]}" if field.annotation is bool else flag
         default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
         read = _reading(flag, line)
-        option = typer.Option(default, both, help=line.help, rich_help_panel=line.panel, callback=read)
-        kind = _kind(field, line)
-        yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind)
+        option = typer.Option(both, help=line.help, rich_help_panel=line.panel, callback=read)
+        yield inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[_kind(field, line), option]
+        )
 
 
 def _kind(field: FieldInfo, line: CommandLine) -> Any:

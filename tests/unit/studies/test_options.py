@@ -17,8 +17,12 @@ def given(*arguments: str, options: tuple[str, ...] = ()) -> dict[str, Any]:
 
     @app.command()
     @takes(*options)
-    def command(context: typer.Context, *, own: int = 3, seeds: int, **others: Any) -> None:
-        seen.update(others, seeds=seeds, own=own, given={name for name in context.params if is_given(context, name)})
+    def command(
+        context: typer.Context, *, own: int = 3, seeds: int, K: tuple[int, ...] | None = None, **others: Any
+    ) -> None:
+        seen.update(
+            others, seeds=seeds, own=own, K=K, given={name for name in context.params if is_given(context, name)}
+        )
 
     result = CliRunner().invoke(app, arguments)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -50,9 +54,10 @@ def test_options_are_read_as_their_fields_hold_them() -> None:
 
 
 def test_a_command_takes_the_options_that_it_names_alone() -> None:
-    assert set(given("--label", "x", options=("label", "seeds"))) == {"label", "seeds", "own", "given"}
+    taken = ("label", "seeds", "K")
+    assert set(given("--label", "x", options=taken)) == {*taken, "own", "given"}
     with pytest.raises(AssertionError, match="No such option"):
-        given("--models", "pnn", options=("label", "seeds"))
+        given("--models", "pnn", options=taken)
 
 
 @pytest.mark.parametrize(
