@@ -41,6 +41,7 @@ class Trial:
         error: Why the trial failed; None unless it did.
         valid_aucs: Validation AUC after each epoch.
         attempts: How often it was begun: more than once where the process or machine that trained it was lost.
+        traceback: Where code failed; None unless it did.
     """
 
     number: int
@@ -54,6 +55,7 @@ class Trial:
     error: str | None = None
     valid_aucs: tuple[float, ...] = ()
     attempts: int = 1
+    traceback: str | None = None
 
 
 def best_trial(history: Sequence[Trial]) -> Trial:
@@ -107,6 +109,7 @@ class Outcome:
         state: The network's weights; None unless it was trained to its end.
         error: Why it failed; None unless it did.
         attempts: How often it was begun.
+        traceback: Where code failed; None unless it did.
     """
 
     valid_auc: float | None
@@ -116,6 +119,7 @@ class Outcome:
     state: Mapping[str, Tensor] | None
     error: str | None = None
     attempts: int = 1
+    traceback: str | None = None
 
     @property
     def kind(self) -> Literal["complete", "pruned", "failed"]:

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 from autodpq.choices import Choice, Full
 from autodpq.plan import CompressionPlan
 from autodpq.search.strategy import AskTellStrategy, register
-from autodpq.trial import Space, Trial
+from autodpq.trial import Budget, Space, Trial
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from autodpq.search.task import SearchTask
 
 
 def _global_plans(space: Space) -> list[CompressionPlan]:
@@ -32,9 +30,9 @@ class Grid(AskTellStrategy):
     name: ClassVar[str] = "grid"
     uses_history: ClassVar[bool] = False
 
-    def n_trials(self, task: SearchTask) -> int:
-        every = len(_global_plans(task.space))
-        return every if task.budget.trials is None else min(every, task.budget.trials)
+    def expected_trials(self, space: Space, budget: Budget) -> int:
+        every = len(_global_plans(space))
+        return every if budget.trials is None else min(every, budget.trials)
 
     def ask(self, number: int, space: Space, rng: np.random.Generator, history: Sequence[Trial]) -> CompressionPlan:
         return _global_plans(space)[number]

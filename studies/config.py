@@ -1,4 +1,4 @@
-"""What a study asks for: options checked before anything runs, and the canonical configuration of every run."""
+"""What a study asks for: its options checked before anything runs, and the canonical configuration of every run."""
 
 from __future__ import annotations
 
@@ -6,102 +6,26 @@ import dataclasses
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from autodpq.choices import DPQ, Choice, Full
+from autodpq.choices import DPQ, Choice, Full, parse_candidates
 from autodpq.data import EncodedDataset, dataset_spec
+from autodpq.data.registry import DatasetSpec
 from autodpq.errors import AutoDPQError, nearest
 from autodpq.models import MODELS
-from autodpq.plan import Field as DataField
+from autodpq.plan import Field
 from autodpq.plugins.options import construct, label, options_of, parse_call
 from autodpq.plugins.registry import home_expanded
 from autodpq.search.strategy import STRATEGIES, Strategy
 from autodpq.training.recipes import Recipe, find_recipe, recorded
 from studies.folder.status import run_name
+from studies.options import StudyConfig
 from studies.prepared import SPLIT_SEED
 from studies.strategies import ALL_STRATEGIES
-
-
-class StudyConfig(BaseModel):
-    """The options of a study, as the command line takes them.
-
-    Attributes:
-        dataset: A known name, a plug-in or a file.
-        strategies: Names of strategies or plug-ins, with options as ``name(option=value)``.
-        options: Options of strategies by name; those in ``strategies`` stand before them.
-        models: Names of models or plug-ins.
-        seeds: Number of seeds: 0, 1, ...
-        recipe: Name of the recipe.
-        trials: Trials of each search; None leaves it to the strategy.
-        trial_timeout: Seconds of training after which a trial counts as failed; None for no limit.
-        threshold: A value that occurs at least this often is frequent; None takes the data set's.
-        K: Numbers of centroids that candidates have; None takes the data set's.
-        D: Numbers of subspaces that candidates have; None takes the data set's.
-        init: Train plans from the pretrained table or from nothing.
-        split: How the data is split; None takes the data set's way.
-        resplit: Give every seed a split of its own, the same for all strategies.
-        frequency_scope: Count frequencies over all rows, or over the training rows alone.
-        optimizer: ``adam``, ``lazy-adam``, or ``auto``, which the size of the tables decides.
-        device: Where to train.
-        compile: Whether training steps are compiled; ``auto`` where it pays.
-        executor: Where trials are trained: on this machine, or on a Ray cluster.
-        jobs: Processes of this machine that train trials side by side.
-        ray_address: The cluster, as host:port, or "auto".
-        cpus_per_trial: Cores that a trial takes on the cluster.
-        gpus_per_trial: GPUs that a trial takes on the cluster; above 0 it trains there.
-        mirror: An Optuna storage that trials are copied to.
-        tensorboard: Write scalars for TensorBoard into the study's folder.
-        log_level: How much is told while the study runs.
-        data_dir: The folder of the publishers' files.
-        cache_dir: The folder of encoded data.
-        label: The label column of one's own file.
-        fields: The fields to use; None for all.
-        exclude: The fields to leave out; None for none.
-        numeric: Columns of one's own file that are binned though their numbers are whole, or are text; None for none.
-        split_column: The column of one's own file that says train, valid or test.
-        time_column: The column of one's own file that says when.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    dataset: str = "synthetic"
-    strategies: tuple[str, ...] = ("all",)
-    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    models: tuple[str, ...] = ("deepfm",)
-    seeds: int = Field(3, ge=1)
-    recipe: str = "paper"
-    trials: int | None = Field(None, ge=1)
-    trial_timeout: float | None = Field(None, gt=0)
-    threshold: int | None = Field(None, ge=1)
-    K: tuple[int, ...] | None = None
-    D: tuple[int, ...] | None = None
-    init: Literal["pretrained", "scratch"] = "pretrained"
-    split: Literal["random", "time", "column", "auto"] | None = None
-    resplit: bool = False
-    frequency_scope: Literal["all", "train"] = "all"
-    optimizer: Literal["auto", "adam", "lazy-adam"] = "auto"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    compile: Literal["auto", "on", "off"] = "auto"
-    executor: Literal["local", "ray"] = "local"
-    jobs: int = Field(1, ge=1)
-    ray_address: str = "auto"
-    cpus_per_trial: float = Field(1, gt=0)
-    gpus_per_trial: float = Field(0, ge=0)
-    mirror: str | None = None
-    tensorboard: bool = False
-    log_level: Literal["debug", "info", "warning"] = "info"
-    data_dir: str | None = None
-    cache_dir: str | None = None
-    label: str = "click"
-    fields: tuple[str, ...] | None = None
-    exclude: tuple[str, ...] | None = None
-    numeric: tuple[str, ...] | None = None
-    split_column: str | None = None
-    time_column: str | None = None
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -127,6 +51,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise AutoDPQError(f"{path}: {key} = {first['input']!r}: {first['msg']}{unknown}") from None
     references = [parse_call(text)[0] for text in config.strategies]
     named = {"strategies": references, "options": list(config.options), "models": list(config.models)}
+    named["candidates"] = list(config.candidates or ())
     code = [(key, name) for key, names in named.items() for name in names if ":" in name]
     if ":" in config.dataset and not home_expanded(config.dataset).exists():
         code.append(("dataset", config.dataset))
@@ -166,8 +91,8 @@ def check_config(values: Mapping[str, Any]) -> StudyConfig:
                 f"{option}: {','.join(map(str, numbers)) or 'nothing'} given, distinct numbers are needed"
             )
     recipe = find_recipe(config.recipe)
-    for choice in candidates(config.K or spec.K, config.D or spec.D):
-        choice.check(recipe.embedding_dim, "--D")
+    for choice in study_candidates(config, spec):
+        choice.check(recipe.embedding_dim, "--D" if config.candidates is None else "--candidates")
     return config
 
 
@@ -193,8 +118,24 @@ def candidates(K: tuple[int, ...], D: tuple[int, ...]) -> list[DPQ]:
     return [DPQ(k, d) for k in K for d in D]
 
 
-def make_space(fields: tuple[DataField, ...], choices: list[DPQ]) -> dict[str, tuple[Choice, ...]]:
-    """Candidates of each field: all pairs, or ``Full()`` alone where there are no rare values."""
+def study_candidates(config: StudyConfig, spec: DatasetSpec) -> tuple[Choice, ...]:
+    """What rare values may become, in the order given: ``candidates``, else every pair of ``K`` and ``D``.
+
+    Raises:
+        AutoDPQError: A choice is none, or both are given.
+    """
+    if config.candidates is None:
+        return tuple(candidates(config.K or spec.K, config.D or spec.D))
+    if config.K is not None or config.D is not None:
+        raise AutoDPQError("--candidates: not together with --K or --D")
+    try:
+        return parse_candidates(config.candidates)
+    except AutoDPQError as error:
+        raise AutoDPQError(f"--candidates: {error}") from None
+
+
+def make_space(fields: Sequence[Field], choices: Sequence[Choice]) -> dict[str, tuple[Choice, ...]]:
+    """Candidates of each field: all choices, or ``Full()`` alone where there are no rare values."""
     full: tuple[Choice, ...] = (Full(),)
     return {field.name: tuple(choices) if field.tail else full for field in fields}
 
@@ -211,7 +152,7 @@ class RunConfig:
         seed: The seed.
         recipe: All of the recipe.
         init: Where plans are trained from.
-        candidates: The pairs, as ``dpq(K,D)``.
+        candidates: The choices, as texts.
         trials: Trials of each search.
     """
 
@@ -253,7 +194,7 @@ def _digest(text: str) -> str:
 def study_recipe(config: StudyConfig, dataset: EncodedDataset) -> Recipe:
     """How all models of a study are trained, its optimizer decided."""
     recipe = dataclasses.replace(find_recipe(config.recipe), optimizer=config.optimizer)
-    fields = [DataField(*named, 0) for named in zip(dataset.field_names, map(len, dataset.counts), strict=True)]
+    fields = [Field(*named, 0) for named in zip(dataset.field_names, map(len, dataset.counts), strict=True)]
     return dataclasses.replace(recipe, optimizer=recipe.optimizer_for(fields))
 
 
@@ -276,6 +217,6 @@ def run_config(config: StudyConfig, dataset: EncodedDataset, model: str, strateg
         seed=seed,
         recipe=recipe,
         init=config.init,
-        candidates=tuple(str(choice) for choice in candidates(config.K or spec.K, config.D or spec.D)),
+        candidates=tuple(map(str, study_candidates(config, spec))),
         trials=config.trials,
     )

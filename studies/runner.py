@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 
+from autodpq.data import dataset_spec
 from autodpq.errors import AutoDPQError
 from autodpq.models import MODELS
 from autodpq.search.strategy import Strategy
@@ -18,13 +19,15 @@ from autodpq.training.fit import DeviceRows
 from autodpq.training.recipes import Recipe
 from autodpq.training.step import MIN_ROWS, why_not
 from autodpq.training.trainer import Trainer
-from studies.config import RunConfig, StudyConfig, make_strategies, run_config, study_recipe
+from autodpq.trial import Budget, Space
+from studies.config import RunConfig, make_space, make_strategies, run_config, study_candidates, study_recipe
 from studies.folder.files import read_json, write_json
 from studies.folder.records import clear_up, write_records
 from studies.folder.status import write_asked
+from studies.options import StudyConfig
 from studies.prepared import LOADING, Prepared, load_rows, prepare_for
 from studies.pretraining import pretrain
-from studies.run import Context, Run, Shared, Workers, sources
+from studies.single_run import Context, Run, Shared, Workers, sources
 from studies.watch.dashboard import Mirror
 from studies.watch.progress import Progress
 from studies.watch.tensorboard import FOLDER, Scalars
@@ -59,6 +62,7 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
     device = choose_device(config.device)
     dataset = load_rows({option: getattr(config, option) for option in LOADING})
     strategies = make_strategies(config)
+    candidates = study_candidates(config, dataset_spec(config.dataset))
     runs = [
         (run_config(config, dataset, MODELS.find(model).name, strategy, seed), model, strategy)
         for model in config.models
@@ -80,8 +84,9 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
         clear_up(out)
         write_asked(out, {run.run_id: run.name for run, _, _ in runs})
         finished = finished_runs()
-        context = Context(config, out, workers, mirror, progress)
-        trainings = {run.run_id: _trainings(config, run, strategy) for run, _, strategy in runs}
+        context = Context(config, candidates, out, workers, mirror, progress)
+        space = make_space(prepared.fields, candidates)
+        trainings = {run.run_id: _trainings(strategy, space, config.trials) for run, _, strategy in runs}
         threshold = runs[0][0].data["threshold"]
         progress.start_study(dataset, prepared.fields, threshold, prepared.truth, trainings, finished)
         if mirror is not None:
@@ -163,12 +168,9 @@ def _cluster(config: StudyConfig, progress: Progress) -> AbstractContextManager[
     return RayCluster(config.ray_address, config.cpus_per_trial, config.gpus_per_trial, progress.warn)
 
 
-def _trainings(config: StudyConfig, run: RunConfig, strategy: Strategy) -> int:
-    """About how many trainings a run takes, for the time left."""
-    if not strategy.default_trials:
-        return 2
-    expected = len(run.candidates) if strategy.name == "grid" else strategy.default_trials
-    return expected if config.trials is None else min(config.trials, expected)
+def _trainings(strategy: Strategy, space: Space, trials: int | None) -> int:
+    """About how many trainings a run takes, for the time left; one without trials has its own and the final one."""
+    return strategy.expected_trials(space, Budget(trials)) or 2
 
 
 def _claim(out: Path, config: StudyConfig) -> None:

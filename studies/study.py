@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
@@ -15,50 +15,13 @@ from autodpq.errors import AutoDPQError, nearest
 from autodpq.plan import CompressionPlan
 from studies.folder.frames import Frame, keep_frame
 from studies.folder.models import best_compressed, read_records
+from studies.options import StudyConfig
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
     from reports import StudyResults, Table
-
-
-class Options(TypedDict, total=False):
-    """The options of a study but for its data set; :class:`studies.config.StudyConfig` says what each means."""
-
-    strategies: Sequence[str]
-    options: Mapping[str, Mapping[str, Any]]
-    models: Sequence[str]
-    seeds: int
-    recipe: str
-    trials: int | None
-    trial_timeout: float | None
-    threshold: int | None
-    K: Sequence[int] | None
-    D: Sequence[int] | None
-    init: Literal["pretrained", "scratch"]
-    split: Literal["random", "time", "column", "auto"] | None
-    resplit: bool
-    frequency_scope: Literal["all", "train"]
-    optimizer: Literal["auto", "adam", "lazy-adam"]
-    device: Literal["auto", "cpu", "cuda"]
-    compile: Literal["auto", "on", "off"]
-    executor: Literal["local", "ray"]
-    jobs: int
-    ray_address: str
-    cpus_per_trial: float
-    gpus_per_trial: float
-    mirror: str | None
-    tensorboard: bool
-    log_level: Literal["debug", "info", "warning"]
-    data_dir: str | None
-    cache_dir: str | None
-    label: str
-    fields: Sequence[str] | None
-    exclude: Sequence[str] | None
-    numeric: Sequence[str] | None
-    split_column: str | None
-    time_column: str | None
 
 
 class Study:
@@ -230,7 +193,7 @@ def run(
     *,
     out: str | Path = "autodpq-study",
     show_progress: bool = True,
-    **options: Unpack[Options],
+    **options: Any,
 ) -> Study:
     """Runs what is missing of a study and writes its report, as ``autodpq-study run`` does.
 
@@ -238,7 +201,8 @@ def run(
         dataset: A name, a file, or a frame of pandas, polars or Arrow, which is kept in the study's folder.
         out: Folder of the study; the same call again does what is missing.
         show_progress: Tell on standard output how far it is.
-        **options: The command line's, in words: ``strategies=["fe", "random"], seeds=3, label="click"``.
+        **options: The command line's, as :class:`studies.options.StudyConfig` declares them:
+            ``strategies=["fe", "random"], seeds=3, label="click"``.
 
     Returns:
         The study.
@@ -249,9 +213,9 @@ def run(
     from studies.config import check_config
 
     folder = Path(out)
-    unknown = next((name for name in options if name not in Options.__annotations__), None)
+    unknown = next((name for name in options if name not in StudyConfig.model_fields), None)
     if unknown is not None:
-        raise AutoDPQError(f"unknown option {unknown!r}{nearest(unknown, Options.__annotations__)}")
+        raise AutoDPQError(f"unknown option {unknown!r}{nearest(unknown, StudyConfig.model_fields)}")
     if not isinstance(dataset, str | Path):
         check_config(options)  # before anything is written
         dataset = keep_frame(dataset, folder)
@@ -265,7 +229,7 @@ def run_and_report(values: Mapping[str, Any], out: Path, console: Console) -> St
     """Checks options, runs what is missing and writes the report.
 
     Args:
-        values: Options of :class:`studies.config.StudyConfig`.
+        values: Options of :class:`studies.options.StudyConfig`.
         out: The study's folder.
         console: Where progress is told.
 

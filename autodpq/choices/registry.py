@@ -66,9 +66,9 @@ def parse_candidates(texts: str | Sequence[str]) -> tuple[Choice, ...]:
             found += (_made(reference, given) for given in product(*(value.split("|") for value in values)))
     twice = next((choice for choice in found if found.count(choice) > 1), None)
     if twice is not None:
-        raise AutoDPQError(f"candidates: {twice} is there twice")
+        raise AutoDPQError(f"{twice} is given twice")
     if not found:
-        raise AutoDPQError("candidates: at least one choice is needed, as in dpq(8|16,2|4),others")
+        raise AutoDPQError("at least one choice is needed, as in dpq(8|16,2|4),others")
     return tuple(found)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from autodpq.plan import CompressionPlan
 from autodpq.plugins.registry import Registry, is_class_of
-from autodpq.trial import Space, Trial, best_trial
+from autodpq.trial import Budget, Space, Trial, best_trial
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,9 +31,23 @@ class Strategy(ABC):
     def search(self, task: SearchTask) -> CompressionPlan:
         """Chooses a plan."""
 
+    def expected_trials(self, space: Space, budget: Budget) -> int:
+        """About how many trials a search takes: the budget's, else the strategy's own number; 0 if it has none.
+
+        Studies tell the time left by it, before there is a task. A strategy whose number depends on the fields or
+        candidates overrides it, as ``grid`` does.
+
+        Args:
+            space: Candidates of each field.
+            budget: What the search may spend.
+        """
+        if budget.trials is None or not self.default_trials:
+            return self.default_trials
+        return budget.trials
+
     def n_trials(self, task: SearchTask) -> int:
-        """How many trials are run: the budget's, else the strategy's own number."""
-        return self.default_trials if task.budget.trials is None else task.budget.trials
+        """How many trials are run: as many as are expected."""
+        return self.expected_trials(task.space, task.budget)
 
 
 class AskTellStrategy(Strategy):

@@ -247,6 +247,7 @@ class SearchTask:
             error=outcome.error,
             valid_aucs=tuple(outcome.valid_aucs),
             attempts=outcome.attempts,
+            traceback=outcome.traceback,
         )
         self._journal.add_trial(trial, outcome.state if best else None)
         self._record(trial)

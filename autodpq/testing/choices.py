@@ -213,8 +213,10 @@ class ChoiceContract:
                     mine, theirs = (rows[column][: field.head].long() for rows in (direct, supernet.rows_of_ids()))
                     decided.embedding.table[mine] = supernet.table[theirs]
             carry_over(union, decided)
-            rows = [n.embedding(n.embedding.flatten(trainer.valid.ids)) for n in (union.eval(), decided.eval())]
-            assert torch.allclose(*rows, rtol=0, atol=1e-4), str(choice)
+            of_union, of_plan = (
+                n.embedding(n.embedding.flatten(trainer.valid.ids)) for n in (union.eval(), decided.eval())
+            )
+            assert torch.allclose(of_union, of_plan, rtol=0, atol=1e-4), str(choice)
 
     def test_any_torch_model_can_be_compressed_by_it(self, tmp_path: Path) -> None:
         counts = {"0": np.arange(300)[::-1]}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from autodpq.errors import TrainingError, one_line
+from autodpq.errors import AutoDPQError, TrainingError, one_line
 from autodpq.plan import CompressionPlan
 from autodpq.training.fit import Epoch
 from autodpq.training.network import Network
@@ -72,9 +73,21 @@ def train_one(
         assert failed.__cause__ is not None, "raised from what failed"
         raise failed.__cause__ from None
     except Exception as error:
-        return Outcome(None, None, seconds(), aucs, None, one_line(error))
+        return failure(error, seconds(), aucs)
     metrics = result.best.metrics
     return Outcome(metrics.auc, metrics.logloss, seconds(), aucs, network.state_dict())
+
+
+def failure(error: Exception, seconds: float = 0.0, valid_aucs: tuple[float, ...] = ()) -> Outcome:
+    """What a trial comes to that an error ended; an error of code brings its traceback, the project's own say it all.
+
+    Args:
+        error: The error.
+        seconds: Of training.
+        valid_aucs: Validation AUC after each epoch before.
+    """
+    trace = None if isinstance(error, AutoDPQError) else "".join(traceback.format_exception(error))
+    return Outcome(None, None, seconds, valid_aucs, None, one_line(error), traceback=trace)
 
 
 def pruned_by(

@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from studies.cli.options import (
-    CacheDir,
-    DataDir,
-    Exclude,
-    Fields,
-    Label,
-    Numeric,
-    SplitColumn,
-    Threshold,
-    TimeColumn,
-    loading,
-)
+from studies.cli.options import COLUMNS, FOLDERS, takes
 
 data_app = typer.Typer(no_args_is_help=True, help="Look at data before anything is trained.")
 
 
 @data_app.command()
+@takes(*COLUMNS, "threshold", *FOLDERS)
 def inspect(
-    context: typer.Context,
     dataset: Annotated[
         str, typer.Argument(help="A file, a folder of parquet files, a pattern, or a name (list datasets).")
     ],
-    label: Label = "click",
-    fields: Fields = None,
-    exclude: Exclude = None,
-    numeric: Numeric = None,
-    split_column: SplitColumn = None,
-    time_column: TimeColumn = None,
-    threshold: Threshold = None,
-    data_dir: DataDir = None,
-    cache_dir: CacheDir = None,
+    *,
+    threshold: int | None,
+    **loading: Any,
 ) -> None:
     """Show fields, cardinalities, rare values, a suggested threshold, the split, and what plans would cost."""
     from studies.cli.inspection import inspect_data
     from studies.cli.inspection_table import inspection_table
 
-    print(inspection_table(inspect_data(loading(context), threshold)).to_text(), end="")
+    print(inspection_table(inspect_data({"dataset": dataset, **loading}, threshold)).to_text(), end="")
 
 
 @data_app.callback()

@@ -17,29 +17,7 @@ from autodpq._version import __version__
 from autodpq.errors import AutoDPQError
 from studies.cli.data import data_app
 from studies.cli.models import audit, export, predict
-from studies.cli.options import (
-    CacheDir,
-    Centroids,
-    DataDir,
-    Dataset,
-    Exclude,
-    Fields,
-    Label,
-    Numeric,
-    SplitColumn,
-    Subspaces,
-    Threshold,
-    TimeColumn,
-    candidates,
-    data,
-    is_given,
-    loading,
-    machine,
-    names,
-    numbers,
-    output,
-    training,
-)
+from studies.cli.options import is_given, takes
 
 if TYPE_CHECKING:
     from studies.study import Study
@@ -59,98 +37,24 @@ class Listed(StrEnum):
 
 
 @app.command()
+@takes()
 def run(
     context: typer.Context,
-    strategies: Annotated[
-        str,
-        typer.Option(
-            help="Names (list strategies), module:Class or file.py:Class, each with options as name(option=value), "
-            "commas between; all are the paper's."
-        ),
-    ] = "all",
-    dataset: Dataset = "synthetic",
-    models: Annotated[
-        str, typer.Option(help="Names (list models), module:Class or file.py:Class, with commas.")
-    ] = "deepfm",
-    seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
-    recipe: Annotated[str, training(help="Training recipe: paper or strong.")] = "paper",
-    trials: Annotated[int | None, typer.Option(help="Trials of each search; else 20, and grid tries all.")] = None,
-    trial_timeout: Annotated[
-        float | None, typer.Option(help="Seconds of training after which a trial counts as failed; else no limit.")
-    ] = None,
-    threshold: Threshold = None,
-    k: Centroids = None,
-    d: Subspaces = None,
-    init: Annotated[str, training(help="Train plans from the pretrained table, or from scratch.")] = "pretrained",
-    split: Annotated[str | None, data(help="random, time, column or auto; else the data set's way.")] = None,
-    resplit: Annotated[bool, data(help="A split of its own for every seed.")] = False,
-    frequency_scope: Annotated[str, candidates(help="Count values over all rows, or over train rows.")] = "all",
-    optimizer: Annotated[
-        str, training(help="adam, lazy-adam (the batch's rows of the tables alone), or auto: by the tables' size.")
-    ] = "auto",
-    device: Annotated[str, machine(help="auto, cpu or cuda.")] = "auto",
-    compile: Annotated[str, machine(help="Compile training steps: on, off, or auto, where it pays.")] = "auto",
-    executor: Annotated[str, machine(help="Train trials on this machine (local) or on a Ray cluster (ray).")] = "local",
-    jobs: Annotated[int, machine(help="Processes of this machine that train trials side by side.")] = 1,
-    ray_address: Annotated[str, machine(help="The Ray cluster, as host:port; auto finds one here.")] = "auto",
-    cpus_per_trial: Annotated[float, machine(help="Cores that a trial takes on the Ray cluster.")] = 1,
-    gpus_per_trial: Annotated[float, machine(help="GPUs that a trial takes on the Ray cluster.")] = 0,
-    mirror: Annotated[
-        str | None, output(help="Optuna storage (sqlite:///FILE, postgresql://..., FILE.log) to copy trials to.")
-    ] = None,
-    tensorboard: Annotated[bool, output(help="Write scalars for TensorBoard into OUT/tensorboard.")] = False,
-    log_level: Annotated[
-        str, output(help="debug tells every epoch and trial, info every run, warning what goes wrong.")
-    ] = "info",
-    data_dir: DataDir = None,
-    cache_dir: CacheDir = None,
-    label: Label = "click",
-    fields: Fields = None,
-    exclude: Exclude = None,
-    numeric: Numeric = None,
-    split_column: SplitColumn = None,
-    time_column: TimeColumn = None,
+    *,
     config: Annotated[
         Path | None, typer.Option(help="TOML file of these options and of \\[options.STRATEGY]; the command line wins.")
     ] = None,
     out: Annotated[
         Path, typer.Option(help="Folder of the study; the same command again does what is missing.")
     ] = DEFAULT_OUT,
+    **options: Any,
 ) -> None:
     """Run a study and write its report: every strategy, model and seed that is not done yet."""
     from studies.config import read_config
     from studies.study import run_and_report
 
-    values: dict[str, Any] = {
-        **loading(context),
-        "strategies": names(strategies),
-        "models": names(models),
-        "seeds": seeds,
-        "recipe": recipe,
-        "trials": trials,
-        "trial_timeout": trial_timeout,
-        "threshold": threshold,
-        "K": numbers("--K", k),
-        "D": numbers("--D", d),
-        "init": init,
-        "split": split,
-        "resplit": resplit,
-        "frequency_scope": frequency_scope,
-        "optimizer": optimizer,
-        "device": device,
-        "compile": compile,
-        "executor": executor,
-        "jobs": jobs,
-        "ray_address": ray_address,
-        "cpus_per_trial": cpus_per_trial,
-        "gpus_per_trial": gpus_per_trial,
-        "mirror": mirror,
-        "tensorboard": tensorboard,
-        "log_level": log_level,
-    }
-    if config is not None:
-        given = {name for name in values if is_given(context, name)}
-        values = {**values, **{name: value for name, value in read_config(config).items() if name not in given}}
+    values = {} if config is None else read_config(config)
+    values = {**options, **{name: value for name, value in values.items() if not is_given(context, name)}}
     console = Console(emoji=False)
     study = run_and_report(values, out, console)
     _print_report(console, study)

@@ -4,28 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from autodpq.errors import AutoDPQError
-from studies.cli.options import (
-    CacheDir,
-    Centroids,
-    DataDir,
-    Dataset,
-    Exclude,
-    Fields,
-    Label,
-    Numeric,
-    SplitColumn,
-    Subspaces,
-    Threshold,
-    TimeColumn,
-    is_given,
-    loading,
-    numbers,
-)
+from studies.cli.options import COLUMNS, FOLDERS, is_given, takes
 
 RUN_FOLDER = "Folder of a run, STUDY/runs/RUN, RUN as in records.csv; of a STUDY, its best compressed model is taken."
 
@@ -38,24 +22,19 @@ class HeadDtype(StrEnum):
     int8 = "int8"
 
 
+@takes("dataset", "threshold", "K", "D", *FOLDERS, *COLUMNS)
 def audit(
     context: typer.Context,
     run: Annotated[
         Path | None,
         typer.Argument(help=f"{RUN_FOLDER} Or an exported file. Else plans for --dataset are priced."),
     ] = None,
-    dataset: Dataset = "synthetic",
-    threshold: Threshold = None,
-    k: Centroids = None,
-    d: Subspaces = None,
-    data_dir: DataDir = None,
-    cache_dir: CacheDir = None,
-    label: Label = "click",
-    fields: Fields = None,
-    exclude: Exclude = None,
-    numeric: Numeric = None,
-    split_column: SplitColumn = None,
-    time_column: TimeColumn = None,
+    *,
+    dataset: str,
+    threshold: int | None,
+    K: tuple[int, ...] | None,
+    D: tuple[int, ...] | None,
+    **loading: Any,
 ) -> None:
     """Print what a model's file holds, to the byte; or what FE, Others and every uniform (K, D) would cost."""
     if run is not None:
@@ -71,21 +50,22 @@ def audit(
     from reports import audit_text
     from studies.prepared import load_rows
 
-    spec, loaded = dataset_spec(dataset), load_rows(loading(context))
+    spec, loaded = dataset_spec(dataset), load_rows({"dataset": dataset, **loading})
     sizes = loaded.fields(spec.threshold if threshold is None else threshold)
-    centroids, subspaces = numbers("--K", k) or spec.K, numbers("--D", d) or spec.D
-    print(audit_text(loaded.name, sizes, centroids, subspaces, spec.embedding_dim))
+    print(audit_text(loaded.name, sizes, K or spec.K, D or spec.D, spec.embedding_dim))
 
 
+@takes(*FOLDERS)
 def export(
     run: Annotated[Path, typer.Argument(help=RUN_FOLDER)],
+    *,
     out: Annotated[Path, typer.Option(help="The file, NAME.safetensors; NAME.vocabulary.parquet goes beside it.")],
     head_dtype: Annotated[
         HeadDtype, typer.Option(help="How rows that are not quantized are stored; the loss in AUC is printed.")
     ] = HeadDtype.float32,
     onnx: Annotated[Path | None, typer.Option(help="An ONNX file, NAME.onnx, beside.")] = None,
-    data_dir: DataDir = None,
-    cache_dir: CacheDir = None,
+    data_dir: str | None,
+    cache_dir: str | None,
 ) -> None:
     """Take the compressed model of a run away: one packed file, to load, to serve, to predict with."""
     from studies.folder.models import export_run, run_of

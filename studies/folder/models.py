@@ -126,7 +126,7 @@ def keep_model(
 
 
 def export_run(
-    run: Path, out: Path, *, head_dtype: str, onnx: Path | None, data_dir: Path | None, cache_dir: Path | None
+    run: Path, out: Path, *, head_dtype: str, onnx: Path | None, data_dir: str | None, cache_dir: str | None
 ) -> list[str]:
     """Writes the model of a run for those who serve it.
 
@@ -173,7 +173,7 @@ def export_run(
         return lines
 
 
-def _test_rows(run: Path, data_dir: Path | None, cache_dir: Path | None) -> Samples:
+def _test_rows(run: Path, data_dir: str | None, cache_dir: str | None) -> Samples:
     from studies.prepared import LOADING, load_rows, prepare_for
 
     config = read_json(run / "config.json")

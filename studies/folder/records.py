@@ -123,6 +123,7 @@ class _TrialLine(BaseModel):
     # Versions before 0.2 wrote neither, and never began a trial again.
     valid_aucs: list[_AUC] = []
     attempts: PositiveInt = 1
+    traceback: str | None = None
 
 
 class RunFolder:
@@ -203,6 +204,7 @@ class RunFolder:
             "error": trial.error,
             "valid_aucs": list(trial.valid_aucs),
             "attempts": trial.attempts,
+            "traceback": trial.traceback,
         }
         append_line(self.path / "trials.jsonl", line)
         if self.on_line is not None:

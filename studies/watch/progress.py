@@ -167,6 +167,8 @@ class Progress:
         self._advance(1)
         own = f" AUC {outcome.valid_auc:.4f}," if outcome.valid_auc is not None else f" {outcome.kind},"
         self._state(f"trial {self._trial}{own} best {self._best:.4f}")
+        if outcome.traceback is not None:
+            self._say("debug", outcome.traceback.rstrip())
 
     def trial_line(self, line: dict[str, Any]) -> None:
         """A line of ``trials.jsonl`` was written, or read back."""

@@ -15,9 +15,8 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Self
 
-from autodpq.errors import one_line
 from autodpq.plan import CompressionPlan
-from autodpq.training.attempt import train_one
+from autodpq.training.attempt import failure, train_one
 from autodpq.training.fit import Epoch
 from autodpq.trial import Outcome, Prune
 from studies.workers.local import LocalExecutor
@@ -38,7 +37,7 @@ def _end_with_the_study() -> None:
 def _work(connection: Connection) -> None:
     """A worker's life: specifications and plans come in; epochs and outcomes go out, each epoch answered."""
     threading.Thread(target=_end_with_the_study, daemon=True).start()
-    trainer = pretrained = timeout = error = None
+    trainer = pretrained = timeout = refusal = None
 
     def after_epoch(epoch: Epoch, valid_aucs: tuple[float, ...]) -> bool:
         connection.send((epoch, valid_aucs))
@@ -53,9 +52,10 @@ def _work(connection: Connection) -> None:
                     trainer, pretrained = message.build()
                     timeout = message.timeout
                 except Exception as failed:
-                    error = one_line(failed)
+                    refusal = failure(failed)
             elif trainer is None:
-                connection.send(SentOutcome.pack(Outcome(None, None, 0.0, (), None, error)))
+                assert refusal is not None, "a specification comes before plans"
+                connection.send(SentOutcome.pack(refusal))
             else:
                 connection.send(SentOutcome.pack(train_one(trainer, message, pretrained, after_epoch, timeout)))
     except (EOFError, OSError):

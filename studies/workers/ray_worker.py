@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from autodpq.plan import CompressionPlan
-from autodpq.training.attempt import train_one
+from autodpq.training.attempt import failure, train_one
 from autodpq.training.fit import Epoch
 from autodpq.training.trainer import Trainer
 from autodpq.trial import Outcome
@@ -209,7 +209,7 @@ def train_trial(config: dict[str, Any]) -> None:
     try:
         trainer, pretrained, timeout = _build(job.parcel)
     except Exception as error:
-        outcome = Outcome(None, None, 0.0, (), None, f"{type(error).__name__}: {error}")
+        outcome = failure(error)
     else:
         outcome = train_one(trainer, job.plan, pretrained, after_epoch, timeout)
     ray.get(mailbox.trial_ended.remote(trial, job.ticket, SentOutcome.pack(outcome)))

@@ -22,7 +22,7 @@ from support.patience import PATIENCE
 from autodpq._version import __version__
 from autodpq.errors import AutoDPQError
 from studies.cli.main import app
-from studies.config import StudyConfig
+from studies.options import StudyConfig
 
 STRATEGIES = ("fe", "fe-continued", "others", "grid", "random", "autodpq")
 SEEDS = 2
@@ -316,8 +316,7 @@ def config_of(call_here: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 def test_every_option_of_a_study_can_be_given_on_the_command_line_and_in_the_file() -> None:
     command: Any = typer.main.get_command(app)
     options = {option.name for option in command.commands["run"].params}
-    fields = {name.lower() for name in StudyConfig.model_fields}
-    assert options - {"config", "out", "help"} == fields - {"options"}
+    assert options - {"config", "out", "help"} == set(StudyConfig.model_fields) - {"options"}
 
 
 BOTH = [
@@ -331,6 +330,8 @@ BOTH = [
     ("threshold", "30", "20", 20, 30),
     ("K", "[4]", "8,16", (8, 16), (4,)),
     ("D", "[4]", "2,4", (2, 4), (4,)),
+    ("candidates", '["dpq(8,2)", "others"]', "dpq(4,2),full", ("dpq(4,2),full",), ("dpq(8,2)", "others")),
+    ("candidates", '"others"', "dpq(4,2)", ("dpq(4,2)",), ("others",)),
     ("init", '"scratch"', "pretrained", "pretrained", "scratch"),
     ("split", '"time"', "random", "random", "time"),
     ("frequency_scope", '"train"', "all", "all", "train"),

@@ -8,7 +8,8 @@ from support.planted import PAIRS, SPACE
 from autodpq.choices import DPQ, Choice, Full
 from autodpq.plan import CompressionPlan
 from autodpq.testing import CANDIDATES, ToyExecutor, make_task
-from baselines import Grid
+from autodpq.trial import Budget
+from baselines import FullEmbedding, Grid, Random
 
 
 def test_grid_tries_every_pair_once_in_order_the_same_for_all_searched_fields() -> None:
@@ -33,6 +34,13 @@ def test_grid_stops_where_the_budget_or_the_grid_ends() -> None:
     assert Grid().n_trials(make_task(trials=2)) == 2
     assert Grid().n_trials(make_task(trials=100)) == len(CANDIDATES)
     assert Grid().n_trials(make_task(trials=None)) == len(CANDIDATES)
+
+
+def test_trials_are_expected_by_the_space_before_there_is_a_task() -> None:
+    for trials, grid, random in ((None, len(PAIRS), 20), (2, 2, 2), (100, len(PAIRS), 100)):
+        assert Grid().expected_trials(SPACE, Budget(trials)) == grid
+        assert Random().expected_trials(SPACE, Budget(trials)) == random
+        assert FullEmbedding().expected_trials(SPACE, Budget(trials)) == 0
 
 
 def test_grid_leaves_out_pairs_that_not_every_field_may_take() -> None:

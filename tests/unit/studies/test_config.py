@@ -13,7 +13,8 @@ import pytest
 from support.in_memory import make_dataset
 from support.installed import installing
 
-from autodpq.choices import DPQ, Full
+from autodpq.choices import DPQ, Full, Others
+from autodpq.data import dataset_spec
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan, Field
 from autodpq.plugins.options import label
@@ -24,14 +25,15 @@ from baselines import TPE, FullEmbedding, FullEmbeddingContinued, Grid, Random
 from studies.config import (
     ALL_STRATEGIES,
     RunConfig,
-    StudyConfig,
     candidates,
     check_config,
     make_space,
     make_strategies,
     read_config,
     run_config,
+    study_candidates,
 )
+from studies.options import StudyConfig
 
 DATASET = make_dataset({"user": [0, 0, 1, 1], "item": [0, 0, 0, 1]}, [0, 1, 0, 1])
 
@@ -96,6 +98,14 @@ def test_defaults_are_accepted() -> None:
         ({"K": (8, -4)}, "K=-4"),
         ({"D": (0,)}, "D=0"),
         ({"D": (2, 3)}, "--D: D=3 does not divide the embedding dimension 16"),
+        ({"candidates": "dpq(8,2)", "K": (8,)}, "--candidates: not together with --K or --D"),
+        ({"candidates": ("dpq(8,2)",), "D": (2,)}, "--candidates: not together with --K or --D"),
+        ({"candidates": "dpq(8,2),brothers"}, "--candidates: unknown choice 'brothers'"),
+        ({"candidates": ("dpq(8,2)", "full,dpq(8,2)")}, "--candidates: dpq(8,2) is given twice"),
+        ({"candidates": "dpq(8,3)"}, "--candidates: D=3 does not divide the embedding dimension 16"),
+        ({"candidates": "dpq(8,2"}, "--candidates: 'dpq(8,2': ')' is missing"),
+        ({"candidates": ()}, "--candidates: '' given, at least one choice is needed"),
+        ({"candidates": 3}, "--candidates: 3 given"),
         ({"seedz": 3}, "--seedz: 3 given"),
         ({"strategies": ()}, "--strategies: at least one name"),
         ({"models": ()}, "--models: at least one name"),
@@ -158,6 +168,21 @@ def test_configuration_cannot_be_changed() -> None:
 
 def test_every_pair_in_the_order_given() -> None:
     assert candidates((16, 8), (2, 4)) == [DPQ(16, 2), DPQ(16, 4), DPQ(8, 2), DPQ(8, 4)]
+
+
+@pytest.mark.parametrize(
+    "given", ["dpq(8,4), others,full", ("dpq(8,4)", "others", "full"), ["dpq(8,4)", "others,full"]]
+)
+def test_candidates_are_choices_of_any_kind_in_the_order_given(given: Any) -> None:
+    config = check_config({"candidates": given})
+    choices = study_candidates(config, dataset_spec(config.dataset))
+    assert choices == (DPQ(8, 4), Others(), Full())
+    assert run_of(candidates=given).candidates == ("dpq(8,4)", "others", "full")
+    assert make_space((Field("user", 10, 4),), choices) == {"user": choices}
+
+
+def test_pairs_are_named_alike_as_candidates_and_as_K_and_D() -> None:
+    assert run_of(candidates="dpq(8,2),dpq(8,4)").run_id == run_of(K=(8,), D=(2, 4)).run_id
 
 
 def test_space_has_all_pairs_or_full_alone() -> None:

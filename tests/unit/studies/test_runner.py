@@ -23,6 +23,7 @@ from autodpq.plugins.options import split_names
 from autodpq.search.strategy import STRATEGIES, Strategy
 from autodpq.search.task import SearchTask
 from autodpq.testing import reachable_arrays
+from autodpq.training.trainer import Trainer
 from autodpq.trial import best_trial
 from reports import load_study, table1
 from studies.config import check_config
@@ -125,8 +126,9 @@ def run(tmp_path: Path) -> Run:
             "cache_dir": str(tmp_path / "cache"),
             **values,
         }
-        with Progress(console or Console(file=told or io.StringIO())) as progress:
-            return run_study(check_config(config), tmp_path / folder, progress)
+        checked = check_config(config)
+        with Progress(console or Console(file=told or io.StringIO()), checked.log_level) as progress:
+            return run_study(checked, tmp_path / folder, progress)
 
     return study
 
@@ -161,6 +163,40 @@ def test_a_run_whose_trials_all_fail_is_recorded_as_failed_and_the_study_goes_on
     text = table1(study).to_text()
     assert re.search(r"^hopeless +failed( +[-\u2013\u2014])+ *$", text, re.MULTILINE), text
     assert f"hopeless, seed 0, failed and is in no number: {reason}." in " ".join(text.split())
+
+
+def test_a_trial_that_code_ends_leaves_its_traceback(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_plan = Trainer.train_plan
+
+    def breaks_for_full(trainer: Trainer, plan: CompressionPlan, *others: Any) -> Any:
+        if set(plan.values()) == {Full()}:
+            raise RuntimeError("made to fail")
+        return train_plan(trainer, plan, *others)
+
+    monkeypatch.setattr(Trainer, "train_plan", breaks_for_full)
+    told, quiet = io.StringIO(), io.StringIO()
+    (record,) = run("hopeless", told=told, log_level="debug").to_dict("records")
+    assert record["failed_trials"] == 1 and pd.isna(record["error"])
+    failed, complete = (json.loads(line) for line in (tmp_path / f"study/runs/{record['run']}/trials.jsonl").open())
+    assert failed["error"] == "RuntimeError: made to fail" and complete["traceback"] is None
+    assert failed["traceback"].startswith("Traceback (most recent call last):\n")
+    assert "in breaks_for_full\n" in failed["traceback"] and failed["traceback"] in told.getvalue()
+    run("hopeless", "other", told=quiet)
+    assert "Traceback" not in quiet.getvalue()
+
+
+def test_candidates_of_any_kind_are_tried_and_told_in_advance(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainings: dict[str, int] = {}
+
+    def see(_: Progress, *given: Any) -> None:
+        trainings.update(given[4])
+
+    monkeypatch.setattr(Progress, "start_study", see)
+    monkeypatch.setattr(Progress, "end_run", lambda *_: None)
+    records = run("fe,grid", K=None, D=None, candidates="dpq(4,2),others,dpq(2,4)")
+    by_strategy = records.set_index("strategy")
+    assert by_strategy["trials"].to_dict() == {"fe": 0, "grid": 3}
+    assert {name: trainings[run] for name, run in by_strategy["run"].items()} == {"fe": 2, "grid": 3}
 
 
 def test_pretraining_that_comes_to_nothing_ends_the_study(

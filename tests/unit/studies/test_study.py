@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,7 @@ import pytest
 import studies
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
-from studies.config import StudyConfig
 from studies.folder.frames import keep_frame
-from studies.study import Options
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +40,6 @@ def run(frame: Any, folder: Path, **options: Any) -> studies.Study:
 @pytest.fixture
 def study(folder: Path) -> studies.Study:
     return studies.open_study(folder)
-
-
-def test_options_are_those_of_a_study() -> None:
-    assert set(get_type_hints(Options)) == set(StudyConfig.model_fields) - {"dataset"}
 
 
 def test_a_frame_goes_from_rows_to_records(study: studies.Study) -> None:
@@ -131,6 +125,7 @@ def test_what_a_study_has_not(study: studies.Study, ask: Any, message: str) -> N
     ("options", "message"),
     [
         ({"sedes": 2}, "unknown option 'sedes'; did you mean 'seeds'"),
+        ({"k": (8,)}, "unknown option 'k'; did you mean 'K'"),
         ({"seeds": 0}, "--seeds: 0 given"),
         ({"strategies": ["randm"]}, "unknown strategy 'randm'"),
         ({"dataset": 3}, "dataset: int given"),

@@ -98,7 +98,7 @@ class Mixed(ToyExecutor):
             if number == 1:
                 yield Outcome(None, None, 0.25, outcome.valid_aucs[:1], None)
             elif number == 2:
-                yield Outcome(None, None, 0.5, outcome.valid_aucs, None, "RuntimeError: made to fail", attempts=2)
+                yield Outcome(None, None, 0.5, outcome.valid_aucs, None, "RuntimeError: x", 2, "Traceback\n  there")
             else:
                 yield replace(outcome, attempts=3)
 
@@ -115,6 +115,7 @@ def test_pruned_failed_and_restarted_trials_come_back_as_they_were(tmp_path: Pat
     for line, trial in zip(lines, task.history, strict=True):
         assert line["valid_aucs"] == list(trial.valid_aucs) and line["attempts"] == trial.attempts
         assert (line["state"], line["valid_auc"], line["error"]) == (trial.state, trial.valid_auc, trial.error)
+        assert line["traceback"] == ("Traceback\n  there" if trial.error else None)
         assert (line["bytes"], line["parameters"]) == (trial.ledger.bytes, trial.ledger.parameters)
 
 
@@ -142,7 +143,7 @@ def test_trials_of_a_version_that_did_not_record_their_epochs_are_read_back(tmp_
     path = tmp_path / "trials.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     for line in lines:
-        del line["valid_aucs"], line["attempts"]
+        del line["valid_aucs"], line["attempts"], line["traceback"]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     again = RunFolder(tmp_path, task.trainer).finished_trials()
     assert [(trial.plan, trial.valid_auc) for trial in again] == [

@@ -51,6 +51,7 @@ def test_outcomes_and_epochs_are_told_in_the_order_of_the_plans() -> None:
     assert [epoch.metrics.auc for epoch in epochs] == [auc for outcome in outcomes for auc in outcome.valid_aucs]
     assert outcomes[1].error is not None and outcomes[1].error.startswith("AutoDPQError: ")
     assert "D=3" in outcomes[1].error and outcomes[1].valid_aucs == ()
+    assert [outcome.traceback for outcome in outcomes] == [None] * 3, "the message says it all"
 
 
 def test_plans_are_numbered_from_the_first_when_pruning_is_asked_about() -> None:
@@ -152,7 +153,7 @@ def test_weights_that_were_sent_are_the_same_and_one_s_own() -> None:
     [
         Outcome(0.7, 0.5, 1.5, (0.6, 0.7), {"weight": torch.rand(4)}, attempts=2),
         Outcome(None, None, 1.5, (0.6,), None),
-        Outcome(None, None, 0.5, (), None, "RuntimeError: made to fail"),
+        Outcome(None, None, 0.5, (), None, "RuntimeError: made to fail", traceback="Traceback ..."),
     ],
     ids=["complete", "pruned", "failed"],
 )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -376,8 +377,24 @@ def test_trainer_that_cannot_be_built_there_is_an_error_of_every_plan(
     outcomes = run_there(pool, broken, PLANS[:2])
     message = "AutoDPQError: unknown model 'depfm'; did you mean 'deepfm'?"
     assert [(outcome.kind, outcome.error, outcome.attempts) for outcome in outcomes] == [("failed", message, 1)] * 2
+    assert [outcome.traceback for outcome in outcomes] == [None] * 2, "the message says it all"
     assert pids(pool) == before and capfd.readouterr().err == ""
     assert_same_digits(run_there(pool, lab, PLANS[:2]), run_here(lab, PLANS[:2]))
+
+
+@pytest.mark.parametrize(
+    ("start", "function"),
+    [({"tables": np.array("no weights")}, "build"), ({}, "train_one")],
+    ids=["where trainers are built", "where plans are trained"],
+)
+def test_traceback_of_what_code_does_there_comes_here(
+    pool: WorkerPool, lab: Lab, start: dict[str, Any], function: str
+) -> None:
+    broken = Lab(lab.trainer, lab.start, replace(lab.spec, pretrained=start))
+    for outcome in run_there(pool, broken, PLANS[:2]):
+        assert outcome.kind == "failed" and outcome.error is not None and outcome.traceback is not None
+        assert f", in {function}\n" in outcome.traceback
+        assert f"\n{outcome.error.partition(':')[0]}: " in outcome.traceback
 
 
 FRAGILE = """

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from autodpq import __version__
-from autodpq.choices import DPQ, Full, Others, parse_choice
+from autodpq.choices import Choice, Full, Others
 from autodpq.errors import AutoDPQError, TrainingError
 from autodpq.files import writing
 from autodpq.packed.manifest import ModelSpec
@@ -24,11 +24,12 @@ from autodpq.training.metrics import Metrics, evaluate_predictions
 from autodpq.training.network import Network
 from autodpq.training.trainer import Trainer
 from autodpq.trial import PHASES, Budget, Trial, best_trial, check_plan
-from studies.config import RunConfig, StudyConfig, make_space
+from studies.config import RunConfig, make_space
 from studies.folder.files import read_json, read_lines, write_json
 from studies.folder.models import keep_model
 from studies.folder.records import RECORD_COLUMNS, RunFolder
 from studies.headroom import auc_by_frequency, headroom
+from studies.options import StudyConfig
 from studies.prepared import LOADING, Prepared
 from studies.pretraining import SharedPretraining
 from studies.watch.dashboard import Mirror, MirroredRun
@@ -52,6 +53,7 @@ class Context:
 
     Attributes:
         config: What is asked for.
+        candidates: What rare values may become.
         out: The study's folder.
         workers: What trains trials side by side; None where they are trained here, one after another.
         mirror: Where trials are copied to; None for nowhere.
@@ -59,6 +61,7 @@ class Context:
     """
 
     config: StudyConfig
+    candidates: tuple[Choice, ...]
     out: Path
     workers: Workers | None
     mirror: Mirror | None
@@ -73,7 +76,7 @@ class Context:
         if self.mirror is None:
             return None
         name = "/".join((self.out.resolve().name, run.data["name"], run.model, run.strategy, str(run.seed)))
-        choices = (str(Full()), str(Others()), *run.candidates)
+        choices = tuple(dict.fromkeys((str(Full()), str(Others()), *run.candidates)))
         attributes = {"recipe": run.recipe["name"], "init": run.init, "version": __version__}
         return TrialCopies(self.mirror, name, run.run_id, attributes, dict.fromkeys(searched, choices))
 
@@ -232,13 +235,12 @@ class Run:
         keep_model(self.out, self.run.run_id, network, model, self.prepared.source, about)
 
     def _task(self) -> SearchTask:
-        choices = [choice for text in self.run.candidates if isinstance(choice := parse_choice(text), DPQ)]
         prepared, pretrained = self.prepared, self.pretraining.pretrained
         return SearchTask(
             self.trainer,
             prepared.train,
             prepared.valid,
-            make_space(prepared.fields, choices),
+            make_space(prepared.fields, self.context.candidates),
             Budget(self.config.trials),
             pretrained,
             self.config.init,

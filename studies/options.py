@@ -1,0 +1,207 @@
+"""The options of a study, each declared once for the command line, TOML and Python (no torch here: help is fast)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from autodpq.errors import AutoDPQError
+from autodpq.plugins.options import split_names
+
+# The groups of options in the help; what a command is about stands before them.
+DATA, TRAINING, RARE, MACHINE, OUTPUT = "Data", "Training", "Rare values and candidates", "Machine", "Output"
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """How a field stands on the command line, as ``--its-name``.
+
+    Attributes:
+        help: What the help says.
+        panel: The group of the help that it stands in; None for what the command is about.
+        parse: Makes of what is given what the field holds; raises an AutoDPQError that leaves out the option's name.
+        kind: What the shell takes it for, where that is neither a number nor a flag nor plain text.
+    """
+
+    help: str
+    panel: str | None = None
+    parse: Callable[[Any], object] | None = None
+    kind: type | None = None
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names between commas that are outside of parentheses."""
+    return tuple(split_names(text))
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers between commas.
+
+    Raises:
+        AutoDPQError: The text is something else.
+    """
+    try:
+        found = tuple(int(part) for part in names(text))
+    except ValueError:
+        found = ()
+    if not found:
+        raise AutoDPQError(f"{text!r} given, whole numbers as 8,16 are needed")
+    return found
+
+
+def columns(text: str) -> tuple[str, ...]:
+    """Names of columns between commas, as a line of CSV has them.
+
+    Raises:
+        AutoDPQError: There is no name.
+    """
+    found = tuple(text.strip() for text in next(csv.reader([text], skipinitialspace=True), []))
+    if not all(found) or not found:
+        raise AutoDPQError(f"{text!r} given, names of columns as user,item are needed")
+    return found
+
+
+def _texts(value: object) -> object:
+    """One text stands for a list of it alone."""
+    return (value,) if isinstance(value, str) else value
+
+
+class StudyConfig(BaseModel):
+    """The options of a study, with their help; those without are for TOML and Python alone.
+
+    Attributes:
+        options: Options of strategies by name; those in ``strategies`` stand before them.
+    """
+
+    # Help needs the declarations alone; what checks values is built when there are some.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    dataset: Annotated[
+        str,
+        CommandLine(
+            "A name (list datasets); a CSV, CSV.gz, parquet or Arrow file, a folder of parquet files or a pattern as "
+            "'clicks/*.parquet'; module:NAME or file.py:NAME.",
+            DATA,
+        ),
+    ] = "synthetic"
+    strategies: Annotated[
+        tuple[str, ...],
+        CommandLine(
+            "Names (list strategies), module:Class or file.py:Class, each with options as name(option=value), "
+            "commas between; all are the paper's.",
+            parse=names,
+        ),
+    ] = ("all",)
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    models: Annotated[
+        tuple[str, ...],
+        CommandLine("Names (list models), module:Class or file.py:Class, with commas.", parse=names),
+    ] = ("deepfm",)
+    seeds: Annotated[int, Field(ge=1), CommandLine("Number of seeds.")] = 3
+    recipe: Annotated[str, CommandLine("Training recipe: paper or strong.", TRAINING)] = "paper"
+    trials: Annotated[
+        int | None,
+        Field(ge=1),
+        CommandLine("Trials of each search; else 20, and grid tries all."),
+    ] = None
+    trial_timeout: Annotated[
+        float | None,
+        Field(gt=0),
+        CommandLine("Seconds of training after which a trial counts as failed; else no limit."),
+    ] = None
+    threshold: Annotated[
+        int | None, Field(ge=1), CommandLine("Values that occur at least so often are frequent.", RARE)
+    ] = None
+    K: Annotated[
+        tuple[int, ...] | None, CommandLine("Numbers of centroids of the candidates, as 8,16,32.", RARE, numbers)
+    ] = None
+    D: Annotated[
+        tuple[int, ...] | None, CommandLine("Numbers of subspaces of the candidates, as 2,4,8.", RARE, numbers)
+    ] = None
+    candidates: Annotated[
+        tuple[str, ...] | None,
+        BeforeValidator(_texts),
+        CommandLine(
+            "What rare values may become, commas between and | between the values of a parameter, as "
+            "dpq(8|32,2|8),others; instead of --K and --D.",
+            RARE,
+        ),
+    ] = None
+    init: Annotated[
+        Literal["pretrained", "scratch"],
+        CommandLine("Train plans from the pretrained table, or from scratch.", TRAINING),
+    ] = "pretrained"
+    split: Annotated[
+        Literal["random", "time", "column", "auto"] | None,
+        CommandLine("random, time, column or auto; else the data set's way.", DATA),
+    ] = None
+    resplit: Annotated[bool, CommandLine("A split of its own for every seed.", DATA)] = False
+    frequency_scope: Annotated[
+        Literal["all", "train"], CommandLine("Count values over all rows, or over train rows.", RARE)
+    ] = "all"
+    optimizer: Annotated[
+        Literal["auto", "adam", "lazy-adam"],
+        CommandLine("adam, lazy-adam (the batch's rows of the tables alone), or auto: by the tables' size.", TRAINING),
+    ] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda"], CommandLine("auto, cpu or cuda.", MACHINE)] = "auto"
+    compile: Annotated[
+        Literal["auto", "on", "off"],
+        CommandLine("Compile training steps: on, off, or auto, where it pays.", MACHINE),
+    ] = "auto"
+    executor: Annotated[
+        Literal["local", "ray"],
+        CommandLine("Train trials on this machine (local) or on a Ray cluster (ray).", MACHINE),
+    ] = "local"
+    jobs: Annotated[
+        int, Field(ge=1), CommandLine("Processes of this machine that train trials side by side.", MACHINE)
+    ] = 1
+    ray_address: Annotated[str, CommandLine("The Ray cluster, as host:port; auto finds one here.", MACHINE)] = "auto"
+    cpus_per_trial: Annotated[
+        float, Field(gt=0), CommandLine("Cores that a trial takes on the Ray cluster.", MACHINE)
+    ] = 1
+    gpus_per_trial: Annotated[
+        float, Field(ge=0), CommandLine("GPUs that a trial takes on the Ray cluster.", MACHINE)
+    ] = 0
+    mirror: Annotated[
+        str | None,
+        CommandLine("Optuna storage (sqlite:///FILE, postgresql://..., FILE.log) to copy trials to.", OUTPUT),
+    ] = None
+    tensorboard: Annotated[bool, CommandLine("Write scalars for TensorBoard into OUT/tensorboard.", OUTPUT)] = False
+    log_level: Annotated[
+        Literal["debug", "info", "warning"],
+        CommandLine("debug tells every epoch and trial, info every run, warning what goes wrong.", OUTPUT),
+    ] = "info"
+    data_dir: Annotated[
+        str | None, CommandLine("Folder of the publisher's files; else $AUTODPQ_DATA.", DATA, str, Path)
+    ] = None
+    cache_dir: Annotated[
+        str | None,
+        CommandLine("Folder of encoded data; else $AUTODPQ_CACHE, else ~/.cache/autodpq.", DATA, str, Path),
+    ] = None
+    label: Annotated[str, CommandLine("Label column of one's own data, 0 or 1.", DATA)] = "click"
+    fields: Annotated[
+        tuple[str, ...] | None,
+        CommandLine("Fields to use, with commas; else all but the label, the split and the time.", DATA, columns),
+    ] = None
+    exclude: Annotated[
+        tuple[str, ...] | None,
+        CommandLine("Fields to leave out, with commas; instead of --fields.", DATA, columns),
+    ] = None
+    numeric: Annotated[
+        tuple[str, ...] | None,
+        CommandLine(
+            "Columns of one's own data to be binned by quantiles though their numbers are whole, with commas; decimal "
+            "numbers always are.",
+            DATA,
+            columns,
+        ),
+    ] = None
+    split_column: Annotated[str | None, CommandLine("Column of one's own data: train, valid, test.", DATA)] = None
+    time_column: Annotated[
+        str | None, CommandLine("Column of one's own data that says when: the newest rows test.", DATA)
+    ] = None
