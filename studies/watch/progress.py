@@ -16,6 +16,7 @@ from rich.progress import Progress as RichProgress
 
 from autodpq.data import EncodedDataset
 from autodpq.plan import CompressionPlan, Field
+from autodpq.records.schema import TrialLine
 from autodpq.training.fit import Epoch
 from autodpq.training.step import Compilation
 from autodpq.trial import Outcome
@@ -168,7 +169,7 @@ class Progress:
         own = f" AUC {outcome.valid_auc:.4f}," if outcome.valid_auc is not None else f" {outcome.kind},"
         self._state(f"trial {self._trial}{own} best {self._best:.4f}")
 
-    def trial_line(self, line: dict[str, Any]) -> None:
+    def trial_line(self, line: TrialLine) -> None:
         """A line of ``trials.jsonl`` was written, or read back."""
         if self.scalars is not None:
             self.scalars.trial(line)

@@ -117,9 +117,9 @@ def test_damaged_row(study: Path, column: str, value: str) -> None:
 def test_damaged_json(study: Path, name: str) -> None:
     path = first_run(study) / name
     path.write_text(path.read_text(encoding="utf-8")[:-20], encoding="utf-8")
-    refused(study, str(path), "damaged")
+    refused(study, str(path), "not valid JSON")
     path.unlink()
-    refused(study, str(path), "damaged")
+    refused(study, str(path), "cannot be read")
 
 
 @pytest.mark.parametrize(
