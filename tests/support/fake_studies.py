@@ -17,7 +17,7 @@ import pandas as pd
 from autodpq.ledger import ledger
 from autodpq.plan import DPQ, CompressionPlan, Field, Full, Others, uniform_plan
 from autodpq.records.folder import write_config, write_result
-from autodpq.records.result import RECORD_COLUMNS, FinishedResult, Record
+from autodpq.records.result import FinishedResult, Record
 from autodpq.records.schema import ConfigFile
 
 MOVIELENS = (
@@ -83,13 +83,8 @@ def write_run(folder: Path, result: Mapping[str, Any], fingerprint: str) -> None
 def make_config(data: Mapping[str, Any], **values: Any) -> dict[str, Any]:
     """What a run's ``config.json`` holds; what is not given is invented."""
     split = {"threshold": 20, "split": "random", "split_seed": 2023, "frequency_scope": "all"}
-    asked = {
-        "data": {"fingerprint": "f" * 16, **split, **data},
-        "model": "pnn",
-        "strategy": "fe",
-        "options": {},
-        "seed": 0,
-    }
+    asked = {"data": {"fingerprint": "f" * 16, **split, **data}}
+    asked |= {"model": "pnn", "strategy": "fe", "options": {}, "seed": 0}
     recipe = {"recipe": {"name": "strong", "embedding_dim": 16}, "init": "pretrained"}
     space = {"candidates": ("dpq(8,2)", "dpq(16,4)"), "trials": None, "jobs": 1}
     place = {"device": "cpu", "threads": 1, "machine": "x86_64, 8 cores", "versions": {"python": "3.12"}}
@@ -98,13 +93,11 @@ def make_config(data: Mapping[str, Any], **values: Any) -> dict[str, Any]:
 
 def make_record(**values: Any) -> dict[str, Any]:
     """A run's record; what is not given is invented."""
-    texts = {
-        name: f"some {name}" for name in RECORD_COLUMNS if Record.model_fields[name].annotation in (str, str | None)
-    }
-    numbers = {name: 2 / 3 for name in RECORD_COLUMNS if name not in texts}
+    kinds = {name: field.annotation for name, field in Record.model_fields.items()}
+    row = {name: f"some {name}" if kind in (str, str | None) else 2 / 3 for name, kind in kinds.items()}
     whole = {"seed": 0, "parameters": 194816, "bytes": 700000, "epochs": 7, "compiled": False}
     counts = dict.fromkeys(("trials", "failed_trials", "pruned_trials", "restarted_trials"), 0)
-    return {**{name: {**texts, **numbers}[name] for name in RECORD_COLUMNS}, **whole, **counts, "error": None, **values}
+    return {**row, **whole, **counts, "error": None, **values}
 
 
 def make_predictions(

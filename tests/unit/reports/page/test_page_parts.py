@@ -100,7 +100,8 @@ def test_phases_fill_the_bar() -> None:
 
 
 TRIAL = {"number": 0, "plan": '{"user":"dpq(8,2)","age":"full"}', "state": "complete", "valid_auc": 0.7,
-         "valid_logloss": 0.5, "parameters": 99, "bytes": 1234, "epochs": 3, "seconds": {"search": 1.25}, "error": None}  # fmt: skip
+         "valid_logloss": 0.5, "parameters": 99, "bytes": 1234, "epochs": 3, "seconds": {"search": 1.25},
+         "error": None}  # fmt: skip
 
 
 def test_trials_are_the_best_and_the_failed(tmp_path: Path) -> None:
