@@ -42,7 +42,7 @@ def _none_for_nan(value: float) -> float | None:
 
 
 AUC = Annotated[float, Field(ge=0, le=1)]
-# Of samples that may be of one class: null in a file, nan in a program.
+# Of samples that may be of one class: None where it is made and null in a file, nan once it is there.
 AUCOfSome = Annotated[AUC, WrapValidator(_nan_for_none), PlainSerializer(_none_for_nan)]
 Loss = Annotated[float, Field(ge=0, le=MOST)]
 Seconds = Annotated[float, Field(ge=0, le=MOST), AfterValidator(_ticks)]
