@@ -10,16 +10,14 @@ from autodpq.ledger import field_ledger
 from autodpq.plan import CompressionPlan, Field, parse_choice
 from autodpq.records.files import ANEW, damage_told
 from autodpq.records.folder import read_config, read_finished
-from autodpq.records.result import FieldCost
+from autodpq.records.result import FieldCost, Record
 from autodpq.records.schema import MOST
 from reports.results import Failure, FieldResult, RunResult, StudyResults, Truth
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_TEXT_COLUMNS = (
-    "run", "study", "dataset", "model", "strategy", "recipe", "plan", "device", "machine", "version",
-)  # fmt: skip
+_COLUMNS = tuple(name for name, field in Record.model_fields.items() if field.is_required())
 _WHOLE_COLUMNS = ("seed", "parameters", "bytes", "epochs", "trials", "failed_trials")
 _NUMBER_COLUMNS = (
     *_WHOLE_COLUMNS, "test_auc", "test_logloss", "valid_auc", "valid_logloss", "seconds", "seconds_pretrain",
@@ -64,7 +62,7 @@ def _read_records(path: Path) -> pd.DataFrame:
     with damage_told(path, "delete it and give the study's command again to write it anew"):
         # As text first: an identifier such as 12345678e123 is no number, and a plug-in may be called "null".
         records = pd.read_csv(path, dtype=str, keep_default_na=False)
-        missing = [column for column in _TEXT_COLUMNS + _NUMBER_COLUMNS if column not in records.columns]
+        missing = [column for column in _COLUMNS if column not in records.columns]
         if missing:
             raise AutoDPQError(f"it lacks the column {missing[0]}")
         if records.isna().any(axis=None):
