@@ -2,46 +2,30 @@
 
 from __future__ import annotations
 
-import math
-import textwrap
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from autodpq.choices import parse_choice
 from autodpq.errors import AutoDPQError
 from autodpq.ledger import field_ledger
-from autodpq.packed.manifest import strict_json
 from autodpq.plan import CompressionPlan, Field
-from reports.results import (
-    CurvePoint,
-    Failure,
-    FieldResult,
-    FrequencyBucket,
-    Headroom,
-    RunResult,
-    StudyResults,
-    Truth,
-)
+from autodpq.records.files import ANEW, damage_told
+from autodpq.records.folder import read_config, read_finished
+from autodpq.records.result import FieldCost, Record
+from autodpq.records.schema import MOST
+from reports.results import Failure, FieldResult, RunResult, StudyResults, Truth
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_Parsed = TypeVar("_Parsed")
-
-_TEXT_COLUMNS = (
-    "run", "study", "dataset", "model", "strategy", "recipe", "plan", "device", "machine", "version",
-)  # fmt: skip
+_COLUMNS = tuple(name for name, field in Record.model_fields.items() if field.is_required())
 _WHOLE_COLUMNS = ("seed", "parameters", "bytes", "epochs", "trials", "failed_trials")
 _NUMBER_COLUMNS = (
     *_WHOLE_COLUMNS, "test_auc", "test_logloss", "valid_auc", "valid_logloss", "seconds", "seconds_pretrain",
     "seconds_search", "seconds_retrain",
 )  # fmt: skip
 
-# Within these, sums, squares and ratios of what a file says stay finite, and a name fits into a figure.
-_MOST = 1e15
-_TICK = 1e-9  # seconds; no clock tells less
-_LONGEST = 1000  # letters
+_LONGEST = 1000  # letters: a name fits into a figure
 
 
 def load_study(path: str | Path) -> StudyResults:
@@ -76,14 +60,14 @@ def load_study(path: str | Path) -> StudyResults:
 def _read_records(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    try:
+    with damage_told(path, "delete it and give the study's command again to write it anew"):
         # As text first: an identifier such as 12345678e123 is no number, and a plug-in may be called "null".
         records = pd.read_csv(path, dtype=str, keep_default_na=False)
-        missing = [column for column in _TEXT_COLUMNS + _NUMBER_COLUMNS if column not in records.columns]
+        missing = [column for column in _COLUMNS if column not in records.columns]
         if missing:
-            raise ValueError(f"it lacks the column {missing[0]}")
+            raise AutoDPQError(f"it lacks the column {missing[0]}")
         if records.isna().any(axis=None):
-            raise ValueError("a row is cut off")
+            raise AutoDPQError("a row is cut off")
         for column in ("dataset", "model", "strategy"):
             _check_column(records, column, records[column].str.len().between(1, _LONGEST))
         # As every name begins; a legend would leave another one out.
@@ -91,7 +75,7 @@ def _read_records(path: Path) -> pd.DataFrame:
         _check_column(records, "run", records["run"].str.fullmatch("[0-9a-f]{12}") & ~records["run"].duplicated())
         for column in _NUMBER_COLUMNS:
             numbers = pd.to_numeric(records[column], errors="coerce").astype(float)
-            possible = numbers.between(0, 1 if column.endswith("_auc") else _MOST)
+            possible = numbers.between(0, 1 if column.endswith("_auc") else MOST)
             if column in _WHOLE_COLUMNS:
                 possible &= numbers % 1 == 0
             if column != "seed":
@@ -99,14 +83,12 @@ def _read_records(path: Path) -> pd.DataFrame:
             _check_column(records, column, possible)
             records[column] = numbers
         records["seed"] = records["seed"].astype("int64")
-    except (OSError, ValueError) as error:
-        raise _damaged(path, error) from None
     return records
 
 
 def _check_column(records: pd.DataFrame, column: str, possible: pd.Series[bool]) -> None:
     for row, value in records.loc[~possible, column].items():
-        raise ValueError(f"row {int(str(row)) + 1} has the {column} {value!r}")
+        raise AutoDPQError(f"row {int(str(row)) + 1} has the {column} {value!r}")
 
 
 def _without_failures(records: pd.DataFrame) -> tuple[pd.DataFrame, tuple[Failure, ...]]:
@@ -124,90 +106,42 @@ def _refused(path: Path, reason: str) -> AutoDPQError:
     return AutoDPQError(f"{path}: {' '.join(reason.split())}")
 
 
-def _damaged(path: Path, error: Exception) -> AutoDPQError:
-    reason = f"it has no entry {error}" if isinstance(error, KeyError) else str(error)
-    return _refused(path, f"damaged ({textwrap.shorten(reason, 300)}); remove it and run the study again")
-
-
-def _read_json(path: Path, parse: Callable[[Any], _Parsed]) -> _Parsed:
-    try:
-        return parse(strict_json(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, AutoDPQError) as error:
-        raise _damaged(path, error) from None
-
-
 def _read_run(folder: Path, run: str, dataset: str, model: str, strategy: str, seed: int) -> RunResult:
-    fingerprint = _read_json(folder / "config.json", lambda config: _text(config["data"]["fingerprint"]))
-
-    def parse(result: Any) -> RunResult:
-        if result["run"] != run:
-            raise ValueError(f"it is of run {result['run']}")
-        truth = result["truth"]
+    config_path, result_path = folder / "config.json", folder / "result.json"
+    config, result = read_config(config_path), read_finished(result_path)
+    with damage_told(config_path, ANEW):
+        fingerprint = _short(config.data.fingerprint)
+    with damage_told(result_path, ANEW):
+        if result.run != run:
+            raise AutoDPQError(f"it is of run {result.run}")
+        for bucket in result.frequency:
+            if bucket.least > bucket.most:
+                raise AutoDPQError(f"frequencies from {bucket.least} to {bucket.most}")
+        truth = result.truth
         return RunResult(
-            run, dataset, model, strategy, seed, fingerprint,
-            fe_seconds=_number(result["fe_seconds"], _TICK),
-            curve=tuple(
-                CurvePoint(_seconds(p["seconds"]), _text(p["phase"]), _auc(p["valid_auc"]), _auc(p["test_auc"]))
-                for p in result["curve"]
-            ),
-            headroom=_parse_headroom(result["headroom"]),
-            frequency=tuple(_parse_bucket(entry) for entry in result.get("frequency", ())),
-            fields=tuple(_parse_field(entry) for entry in result["fields"]),
-            truth=None if truth is None else Truth(_auc(truth["bayes_auc"]), CompressionPlan.from_json(truth["plan"])),
+            run, dataset, model, strategy, seed, fingerprint, result.fe_seconds, result.curve, result.headroom,
+            result.frequency,
+            fields=tuple(_field(entry, config.recipe.embedding_dim) for entry in result.fields),
+            truth=None if truth is None else Truth(truth.bayes_auc, CompressionPlan.from_json(truth.plan)),
+            epochs=result.epochs,
         )  # fmt: skip
 
-    return _read_json(folder / "result.json", parse)
+
+def _short(text: str) -> str:
+    if len(text) > _LONGEST:
+        raise AutoDPQError(f"{text!r} given, a short text is needed")
+    return text
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > _LONGEST:
-        raise ValueError(f"{value!r} given, a short text is needed")
-    return value
-
-
-def _number(value: Any, least: float = 0.0, most: float = _MOST) -> float:
-    if type(value) not in (int, float) or not least <= value <= most:
-        raise ValueError(f"{value!r} given, a number from {least:g} to {most:g} is needed")
-    return float(value)
-
-
-def _count(value: Any) -> int:
-    if type(value) is not int:
-        raise ValueError(f"{value!r} given, a whole number is needed")
-    return int(_number(value))
-
-
-def _seconds(value: Any) -> float:
-    return 0.0 if value == 0 else _number(value, _TICK)
-
-
-def _auc(value: Any) -> float:
-    """An AUC; nan where there is none."""
-    return math.nan if value is None else _number(value, most=1.0)
-
-
-def _parse_headroom(entry: Any) -> Headroom:
-    rare, other, oracle = (_auc(entry[key]) for key in ("auc_rare", "auc_other", "auc_oracle"))
-    return Headroom(_count(entry["samples"]), _count(entry["rare_samples"]), rare, other, oracle)
-
-
-def _parse_bucket(entry: Any) -> FrequencyBucket:
-    least, most, samples = (_count(entry[key]) for key in ("least", "most", "samples"))
-    if least > most:
-        raise ValueError(f"frequencies from {least} to {most}")
-    return FrequencyBucket(least, most, samples, _auc(entry["auc"]))
-
-
-def _parse_field(entry: Any) -> FieldResult:
-    field = Field(_text(entry["name"]), _count(entry["cardinality"]), _count(entry["head"]))
-    if not field.head <= field.cardinality or not field.cardinality:
-        raise ValueError(f"field {field.name!r} has {field.head} frequent values of {field.cardinality}")
-    choice = parse_choice(_text(entry["choice"]))
-    result = FieldResult(field, choice, _count(entry["parameters"]), _count(entry["bits"]))
-    cost = field_ledger(field, CompressionPlan({field.name: choice}), result.embedding_dim)
-    if result.embedding_dim < 1 or (result.parameters, result.bits) != (cost.parameters, cost.bits):
-        raise ValueError(f"field {field.name!r} does not cost what {choice} does")
-    return result
+def _field(entry: FieldCost, embedding_dim: int) -> FieldResult:
+    field = Field(_short(entry.name), entry.cardinality, entry.head)
+    if field.head > field.cardinality:
+        raise AutoDPQError(f"field {field.name!r} has {field.head} frequent values of {field.cardinality}")
+    choice = parse_choice(_short(entry.choice))
+    cost = field_ledger(field, CompressionPlan({field.name: choice}), embedding_dim)
+    if (entry.parameters, entry.bits) != (cost.parameters, cost.bits):
+        raise AutoDPQError(f"field {field.name!r} does not cost what {choice} does")
+    return FieldResult(field, choice, entry.parameters, entry.bits, embedding_dim)
 
 
 def _check_comparable(path: Path, records: pd.DataFrame, runs: tuple[RunResult, ...]) -> None:

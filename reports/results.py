@@ -2,90 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autodpq.choices import DPQ, Choice, Others
+from autodpq.choices import Choice
 from autodpq.plan import CompressionPlan, Field
+from autodpq.records.result import FrequencyBucket, Headroom
+from autodpq.records.schema import CurvePoint
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
-class CurvePoint:
-    """A new incumbent: the validation AUC rose.
-
-    Attributes:
-        seconds: Since the run's start.
-        phase: pretrain, search or retrain.
-        valid_auc: Of the incumbent.
-        test_auc: Of the incumbent; computed after the search.
-    """
-
-    seconds: float
-    phase: str
-    valid_auc: float
-    test_auc: float
-
-
-@dataclass(frozen=True, slots=True)
-class Headroom:
-    """How much the rare values can matter (nan for an AUC of samples of one class).
-
-    Attributes:
-        samples: Test samples.
-        rare_samples: Test samples that hold a rare value.
-        auc_rare: Test AUC on these.
-        auc_other: Test AUC on the others.
-        auc_oracle: Test AUC if the samples that hold a rare value were predicted perfectly.
-    """
-
-    samples: int
-    rare_samples: int
-    auc_rare: float
-    auc_other: float
-    auc_oracle: float
-
-
-@dataclass(frozen=True, slots=True)
-class FrequencyBucket:
-    """Test samples by how often the rarest of their values occurs.
-
-    Attributes:
-        least: The rarest value occurs at least so often.
-        most: And at most so often.
-        samples: Test samples.
-        auc: Test AUC on these; nan where they are of one class.
-    """
-
-    least: int
-    most: int
-    samples: int
-    auc: float
-
-
-@dataclass(frozen=True, slots=True)
 class FieldResult:
-    """One field of a run: the field, what was chosen for its rare values, and what it costs."""
+    """One field of a run.
+
+    Attributes:
+        field: The field.
+        choice: What was chosen for its rare values.
+        parameters: What it costs, as the paper counts.
+        bits: What it costs, as stored.
+        embedding_dim: X.
+    """
 
     field: Field
     choice: Choice
     parameters: int
     bits: int
-
-    @property
-    def embedding_dim(self) -> int:
-        """X, which the records do not hold, from the paper's count of parameters."""
-        field = self.field
-        match self.choice:
-            case DPQ(K=K, D=D) if field.tail:
-                return (self.parameters - field.tail * D) // (field.head + K)
-            case Others() if field.tail:
-                return self.parameters // (field.head + 1)
-            case _:
-                return self.parameters // field.cardinality
+    embedding_dim: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +61,7 @@ class RunResult:
             measured before it was.
         fields: Choice and cost per field.
         truth: Of generated data; None for real data.
+        epochs: Epochs trained per phase; empty for runs whose result did not say.
     """
 
     run: str
@@ -128,6 +76,7 @@ class RunResult:
     frequency: tuple[FrequencyBucket, ...]
     fields: tuple[FieldResult, ...]
     truth: Truth | None
+    epochs: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from autodpq.errors import AutoDPQError, TrainingError
 from autodpq.files import writing
+from autodpq.records.folder import read_pretrained, write_pretrained
+from autodpq.records.schema import CurvePoint, PretrainedFile
 from autodpq.training.fit import DeviceRows, Epoch, evaluate
 from autodpq.training.network import Network
 from autodpq.training.trainer import Trainer
 from autodpq.trial import Pretrained
-from studies.folder.files import damage_told, read_json, write_json
 from studies.folder.records import load_state, save_state
 
 
@@ -27,7 +27,7 @@ class SharedPretraining:
     """
 
     pretrained: Pretrained
-    curve: list[dict[str, Any]]
+    curve: tuple[CurvePoint, ...]
 
 
 def pretrain(
@@ -47,12 +47,12 @@ def pretrain(
     """
     state_path, log_path = folder / f"{name}.safetensors", folder / f"{name}.json"
     if not (log_path.exists() and state_path.exists()):
-        curve: list[dict[str, Any]] = []
+        curve: list[CurvePoint] = []
 
         def record(epoch: Epoch, network: Network) -> None:
             if epoch.best:
-                point = {"seconds": epoch.seconds, "phase": "pretrain", "valid_auc": epoch.metrics.auc}
-                curve.append({**point, "test_auc": evaluate(network, test).auc})
+                aucs = {"valid_auc": epoch.metrics.auc, "test_auc": evaluate(network, test).auc}
+                curve.append(CurvePoint(seconds=epoch.seconds, phase="pretrain", **aucs))
             on_epoch(epoch)
 
         try:
@@ -62,9 +62,8 @@ def pretrain(
         with writing(folder):
             folder.mkdir(exist_ok=True)  # in the study's folder, which is not made anew where it has gone
         save_state(state_path, network.state_dict())
-        write_json(log_path, {"seconds": result.seconds, "epochs": result.epochs, "curve": curve})
-    advice = "delete it to train the network anew"
-    log = read_json(log_path, advice)
+        written = PretrainedFile(seconds=result.seconds, epochs=result.epochs, curve=tuple(curve))
+        write_pretrained(log_path, written)
+    log = read_pretrained(log_path)
     state = {key: value.to(trainer.device) for key, value in load_state(state_path).items()}
-    with damage_told(str(log_path), advice):
-        return SharedPretraining(Pretrained(state, log["seconds"], log["epochs"]), log["curve"])
+    return SharedPretraining(Pretrained(state, log.seconds, log.epochs), log.curve)

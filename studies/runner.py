@@ -14,6 +14,8 @@ from filelock import FileLock, Timeout
 from autodpq.data import dataset_spec
 from autodpq.errors import AutoDPQError
 from autodpq.models import MODELS
+from autodpq.records.folder import read_config, read_study, write_asked, write_study
+from autodpq.records.schema import StudyFile
 from autodpq.search.strategy import Strategy
 from autodpq.training.fit import DeviceRows
 from autodpq.training.recipes import Recipe
@@ -21,9 +23,7 @@ from autodpq.training.step import MIN_ROWS, why_not
 from autodpq.training.trainer import Trainer
 from autodpq.trial import Budget, Space
 from studies.config import RunConfig, make_space, make_strategies, run_config, study_candidates, study_recipe
-from studies.folder.files import read_json, write_json
 from studies.folder.records import clear_up, write_records
-from studies.folder.status import write_asked
 from studies.options import StudyConfig
 from studies.prepared import LOADING, Prepared, load_rows, prepare_for
 from studies.pretraining import pretrain
@@ -82,7 +82,7 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
     with _cluster(config, progress) if needs_cluster else here as workers, _alone_in(out):
         _claim(out, config)
         clear_up(out)
-        write_asked(out, {run.run_id: run.name for run, _, _ in runs})
+        write_asked(out / "asked.json", {run.run_id: run.name for run, _, _ in runs})
         finished = finished_runs()
         context = Context(config, candidates, out, workers, mirror, progress)
         space = make_space(prepared.fields, candidates)
@@ -154,7 +154,7 @@ def _check_sources(out: Path, run: RunConfig, model: type, strategy: Strategy) -
     path = out / "runs" / run.run_id / "config.json"
     if not path.exists():
         return
-    measured = read_json(path).get("sources", {})
+    measured = read_config(path).sources
     for part, digest in sources(model, type(strategy)).items():
         if measured.get(part) != digest:
             name = run.strategy if part == "strategy" else run.model
@@ -175,14 +175,15 @@ def _trainings(strategy: Strategy, space: Space, trials: int | None) -> int:
 
 def _claim(out: Path, config: StudyConfig) -> None:
     """Makes the folder a study of this recipe and these settings, or refuses one of others."""
-    mine = {"study": out.resolve().name, "recipe": config.recipe, "init": config.init, "resplit": config.resplit}
+    mine = StudyFile(study=out.resolve().name, recipe=config.recipe, init=config.init, resplit=config.resplit)
     path = out / "study.json"
     if path.exists():
-        theirs = read_json(path, "delete it to have it written anew")
-        for option, value in mine.items():
-            if option != "study" and theirs.get(option) != value:
+        theirs = read_study(path)
+        for option in ("recipe", "init", "resplit"):
+            value, held = getattr(mine, option), getattr(theirs, option)
+            if held != value:
                 raise AutoDPQError(
-                    f"--out: {out} holds a study of {option} {theirs.get(option)!r}, not {value!r}; name another folder"
+                    f"--out: {out} holds a study of {option} {held!r}, not {value!r}; name another folder"
                 )
         return
-    write_json(path, mine)
+    write_study(path, mine)

@@ -17,6 +17,19 @@ from autodpq.files import writing
 from autodpq.packed.manifest import ModelSpec
 from autodpq.plan import CompressionPlan
 from autodpq.plugins.registry import source_digest
+from autodpq.records.folder import entries, read_result, read_trials, write_config
+from autodpq.records.result import (
+    RECORD_COLUMNS,
+    FieldCost,
+    FieldSize,
+    FinishedResult,
+    FrequencyBucket,
+    Headroom,
+    Record,
+    Result,
+    Truth,
+)
+from autodpq.records.schema import ConfigFile, CurvePoint, TrialLine
 from autodpq.search.strategy import Strategy
 from autodpq.search.task import Executor, SearchTask
 from autodpq.training.fit import DeviceRows, Epoch, evaluate, predict
@@ -25,9 +38,8 @@ from autodpq.training.network import Network
 from autodpq.training.trainer import Trainer
 from autodpq.trial import PHASES, Budget, Trial, best_trial, check_plan
 from studies.config import RunConfig, make_space
-from studies.folder.files import read_json, read_lines, write_json
 from studies.folder.models import keep_model
-from studies.folder.records import RECORD_COLUMNS, RunFolder
+from studies.folder.records import RunFolder
 from studies.headroom import auc_by_frequency, headroom
 from studies.options import StudyConfig
 from studies.prepared import LOADING, Prepared
@@ -82,10 +94,10 @@ class Context:
 
     def copy_finished(self, run: RunConfig) -> None:
         """Copies the trials of a run that was finished before."""
-        lines = read_lines(self.folder(run) / "trials.jsonl")
+        lines = read_trials(self.folder(run) / "trials.jsonl")
         if lines and self.mirror is not None:
-            fields = read_json(self.folder(run) / "result.json")["fields"]
-            copies = self.copies(run, [field["name"] for field in fields if field["head"] < field["cardinality"]])
+            fields = read_result(self.folder(run) / "result.json").fields
+            copies = self.copies(run, [field.name for field in fields if field.head < field.cardinality])
             assert copies is not None, "there is a mirror"
             copies(*lines)
 
@@ -113,7 +125,7 @@ class TrialCopies:
     ) -> None:
         self._open = partial(mirror.open, name, run, attributes, choices)
         self._mirrored: MirroredRun | None = None
-        self._lines: list[dict[str, Any]] = []
+        self._lines: list[TrialLine] = []
 
     def begin(self) -> None:
         """Makes or finds the Optuna study.
@@ -123,7 +135,7 @@ class TrialCopies:
         """
         self._mirrored = self._mirrored or self._open()
 
-    def __call__(self, *lines: dict[str, Any]) -> None:
+    def __call__(self, *lines: TrialLine) -> None:
         """Copies lines of ``trials.jsonl``, and what an outage has left out before."""
         self._lines += lines
         if self._lines:
@@ -156,7 +168,7 @@ def sources(model: type, strategy: type) -> dict[str, str | None]:
     return {"model": source_digest(model), "strategy": source_digest(strategy)}
 
 
-def _tell(progress: Progress, copies: TrialCopies | None, line: dict[str, Any]) -> None:
+def _tell(progress: Progress, copies: TrialCopies | None, line: TrialLine) -> None:
     """Tells of a line of ``trials.jsonl``."""
     progress.trial_line(line)
     if copies is not None:
@@ -189,7 +201,8 @@ class Run:
         asked |= {"optimizer": self.trainer.optimizer, "compiled": self.trainer.compiled}
         asked["sources"] = sources(self.trainer.model, type(strategy))
         asked["loading"] = {name: getattr(self.config, name) for name in LOADING}
-        write_json(path / "config.json", {**asked, "machine": machine_name(), "versions": versions()})
+        asked |= {"machine": machine_name(), "versions": versions()}
+        write_config(path / "config.json", ConfigFile.model_validate(asked))
         searched = [field.name for field in self.prepared.fields if field.tail]
         self.copies = context.copies(run, searched)
         if self.copies is not None and strategy.default_trials:
@@ -204,6 +217,7 @@ class Run:
         A run whose training comes to nothing is recorded with the reason and without numbers, and the study goes on.
         """
         task = self._task()
+        result: Result | FinishedResult
         try:
             plan = self.strategy.search(task)
             check_plan(plan, task.fields, task.space)
@@ -215,12 +229,11 @@ class Run:
             raise AutoDPQError(f"{self.run.strategy}: {error}") from error
         else:
             result = self._result(task, plan, network, valid)
-            self._keep(network, result["record"])
+            self._keep(network, entries(result.record))
         self.folder.finish(result)
         if self.copies is not None:
             self.copies()
-        record: dict[str, Any] = result["record"]
-        return record
+        return entries(result.record)
 
     def _keep(self, network: Network, record: Mapping[str, Any]) -> None:
         """Keeps the final network as it is taken away."""
@@ -277,7 +290,7 @@ class Run:
         """Where plans are trained from; charged to the run."""
         return task.pretrained() if task.init == "pretrained" else None
 
-    def _result(self, task: SearchTask, plan: CompressionPlan, network: Network, valid: Metrics) -> dict[str, Any]:
+    def _result(self, task: SearchTask, plan: CompressionPlan, network: Network, valid: Metrics) -> FinishedResult:
         test = DeviceRows.load(self.prepared.test, self.trainer.device)
         probabilities = predict(network, test)
         metrics = evaluate_predictions(probabilities, self.prepared.test.labels)
@@ -294,39 +307,42 @@ class Run:
             plan=plan.to_json(),
         )
         curve = self._curve(task, test)
-        seconds = record["seconds"]
-        curve.append({"seconds": seconds, "phase": "retrain", "valid_auc": valid.auc, "test_auc": metrics.auc})
-        return {
-            "run": self.run.run_id,
-            "record": record,
-            "epochs": task.epochs,
-            "curve": curve,
-            "fe_seconds": self.pretraining.pretrained.seconds,
-            "headroom": headroom(self.prepared.test, self.prepared.fields, probabilities),
-            "frequency": auc_by_frequency(self.prepared.test, self.prepared.source.counts, probabilities),
-            "fields": [
-                {
-                    "name": field.name,
-                    "cardinality": field.cardinality,
-                    "head": field.head,
-                    "choice": str(plan[field.name]),
-                    "parameters": share.parameters,
-                    "bits": share.bits,
-                }
+        aucs = {"valid_auc": valid.auc, "test_auc": metrics.auc}
+        curve.append(CurvePoint(seconds=record.seconds, phase="retrain", **aucs))
+        return FinishedResult(
+            run=self.run.run_id,
+            record=record,
+            epochs=task.epochs,
+            curve=tuple(curve),
+            fe_seconds=self.pretraining.pretrained.seconds,
+            headroom=Headroom(**headroom(self.prepared.test, self.prepared.fields, probabilities)),
+            frequency=tuple(
+                FrequencyBucket(**bucket)
+                for bucket in auc_by_frequency(self.prepared.test, self.prepared.source.counts, probabilities)
+            ),
+            fields=tuple(
+                FieldCost(
+                    name=field.name,
+                    cardinality=field.cardinality,
+                    head=field.head,
+                    choice=str(plan[field.name]),
+                    parameters=share.parameters,
+                    bits=share.bits,
+                )
                 for field, share in zip(self.prepared.fields, ledger.fields, strict=True)
-            ],
-            "truth": self.prepared.truth,
-        }
+            ),
+            truth=None if self.prepared.truth is None else Truth.model_validate(self.prepared.truth),
+        )
 
-    def _failure(self, task: SearchTask, reason: str) -> dict[str, Any]:
+    def _failure(self, task: SearchTask, reason: str) -> Result:
         """The result of a run that came to nothing."""
-        fields = [
-            {"name": field.name, "cardinality": field.cardinality, "head": field.head} for field in self.prepared.fields
-        ]
+        fields = tuple(
+            FieldSize(name=field.name, cardinality=field.cardinality, head=field.head) for field in self.prepared.fields
+        )
         record = self._record(task, plan="", error=reason)
-        return {"run": self.run.run_id, "record": record, "epochs": task.epochs, "fields": fields}
+        return Result(run=self.run.run_id, record=record, epochs=task.epochs, fields=fields)
 
-    def _record(self, task: SearchTask, **measured: Any) -> dict[str, Any]:
+    def _record(self, task: SearchTask, **measured: Any) -> Record:
         """The record's row; what was not measured is None."""
         known = {
             "run": self.run.run_id,
@@ -351,9 +367,9 @@ class Run:
             "error": None,
             **measured,
         }
-        return {column: known.get(column) for column in RECORD_COLUMNS}
+        return Record.model_validate({column: known.get(column) for column in RECORD_COLUMNS})
 
-    def _curve(self, task: SearchTask, test: DeviceRows) -> list[dict[str, Any]]:
+    def _curve(self, task: SearchTask, test: DeviceRows) -> list[CurvePoint]:
         """Points with test values; what reached them was kept until the search had ended."""
         curve = list(self.pretraining.curve) if task.epochs["pretrain"] else []
         for point in self.folder.points:
@@ -362,6 +378,6 @@ class Run:
             trial = point.reached_by
             network = self.folder.network_of(trial) if isinstance(trial, Trial) else trial
             auc = evaluate(network, test).auc
-            values = {"seconds": point.seconds, "phase": point.phase, "valid_auc": point.valid_auc}
-            curve.append({**values, "test_auc": auc})
+            aucs = {"valid_auc": point.valid_auc, "test_auc": auc}
+            curve.append(CurvePoint(seconds=point.seconds, phase=point.phase, **aucs))
         return curve

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autodpq.errors import AutoDPQError
+from autodpq.records.files import damaged
 from reports.names import display_name
 from reports.numbers.bootstrap import Interval, RankedPredictions, bootstrap_differences
 from reports.results import RunResult
@@ -104,5 +104,4 @@ def _not_kept(run: RunResult) -> str:
 
 
 def _damaged(path: Path, reason: str) -> AutoDPQError:
-    reason = textwrap.shorten(reason, 300)
-    return AutoDPQError(f"{path}: damaged ({reason}); remove it, and the report goes without what needs it")
+    return damaged(path, reason, "remove it, and the report goes without what needs it")

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autodpq.errors import AutoDPQError
-from autodpq.packed.manifest import strict_json
+from autodpq.records.folder import entries, read_config
 from reports.figures.plans import choice_label
 from reports.names import in_order
 from reports.numbers.summary import format_number
@@ -74,7 +73,7 @@ def cards(study: StudyResults) -> list[Card]:
     """A card for each finished run, in the order of the tables.
 
     Raises:
-        AutoDPQError: A run's ``config.json``, ``result.json`` or ``trials.jsonl`` is damaged.
+        AutoDPQError: A run's ``config.json`` or ``trials.jsonl`` is damaged.
     """
     rows: list[dict[str, Any]] = [{str(k): v for k, v in row.items()} for row in study.records.to_dict("records")]
     pairs, strategies = study.pairs(), in_order(run.strategy for run in study.runs)
@@ -91,12 +90,11 @@ def cards(study: StudyResults) -> list[Card]:
 
 def _card(study: StudyResults, run: RunResult, record: Mapping[str, Any]) -> Card:
     folder = study.folder / "runs" / run.run
-    config, result = (_read_object(folder / name) for name in ("config.json", "result.json"))
     return Card(
         run,
-        _facts(run, record, result),
+        _facts(run, record),
         phases(record),
-        settings(config),
+        settings(entries(read_config(folder / "config.json"))),
         tuple(
             (entry.field.name, f"{entry.field.cardinality:,}", f"{entry.field.tail:,}", choice_label(entry.choice),
              f"{entry.parameters:,}", f"{entry.bits / 8:,.0f}")
@@ -112,21 +110,8 @@ def _printable(path: Path) -> str:
     return str(path).encode("utf-8", "backslashreplace").decode()
 
 
-def _read_object(path: Path) -> Mapping[str, Any]:
-    try:
-        value = strict_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise AutoDPQError(f"{path}: damaged ({' '.join(str(error).split())[:300]}); run the study again") from None
-    if not isinstance(value, dict):
-        raise AutoDPQError(f"{path}: damaged (no JSON object); remove it and run the study again")
-    return value
-
-
-def _facts(run: RunResult, record: Mapping[str, Any], result: Mapping[str, Any]) -> Pairs:
-    by_phase = result.get("epochs")
-    spent = ""
-    if isinstance(by_phase, dict):
-        spent = ", ".join(f"{name} {count}" for name, count in by_phase.items() if count)
+def _facts(run: RunResult, record: Mapping[str, Any]) -> Pairs:
+    spent = ", ".join(f"{name} {count}" for name, count in run.epochs.items() if count)
     failed, pruned = (_count(record.get(name)) for name in ("failed_trials", "pruned_trials"))
     lost = [f"{number:,} {word}" for number, word in ((failed, "failed"), (pruned, "pruned")) if number]
     return (
@@ -195,10 +180,10 @@ def _flat(name: str, value: object, depth: int) -> list[tuple[str, str]]:
 
 
 def _said(value: object) -> str:
-    if value is None or value in ("", [], {}):
+    if value is None or value in ("", [], (), {}):
         return DASH
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, list) and not any(isinstance(item, list | dict) for item in value):
+    if isinstance(value, list | tuple) and not any(isinstance(item, list | tuple | dict) for item in value):
         return ", ".join(_said(item) for item in value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from autodpq.choices import Full
-from autodpq.errors import AutoDPQError
-from autodpq.packed.manifest import strict_json
 from autodpq.plan import CompressionPlan
+from autodpq.records import folder
+from autodpq.records.files import LINE_ANEW, damage_told
+from autodpq.records.schema import TrialLine
 from reports.figures.plans import choice_label
 from reports.tables.render import DASH
 
@@ -42,48 +41,38 @@ def read_trials(path: Path) -> Trials | None:
     Raises:
         AutoDPQError: The file is damaged.
     """
-    if not path.is_file():
-        return None
     best: list[tuple[float, tuple[str, ...]]] = []
     others: list[tuple[str, ...]] = []
-    count = 0
-    try:
-        with path.open(encoding="utf-8") as stream:
-            for line in stream:
-                count += 1
-                trial = strict_json(line)
-                if trial["state"] == "complete":
-                    best.append((float(trial["valid_auc"]), _row(trial)))
-                else:
-                    others.append(_row(trial))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, AutoDPQError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise AutoDPQError(
-            f"{path}: line {max(count, 1)} is damaged ({reason}); remove the run's folder and run the study again"
-        ) from None
-    if not count:
+    lines = folder.read_trials(path)
+    for number, line in enumerate(lines, 1):
+        with damage_told(f"{path}, line {number}", LINE_ANEW):
+            row = _row(line)
+        if line.state == "complete" and line.valid_auc is not None:
+            best.append((line.valid_auc, row))
+        else:
+            others.append(row)
+    if not lines:
         return None
     best.sort(key=lambda entry: -entry[0])
     shown = (*(row for _, row in best[:SHOWN]), *itertools.islice(others, SHOWN))
-    return Trials(shown, count)
+    return Trials(shown, len(lines))
 
 
-def _row(trial: Mapping[str, Any]) -> tuple[str, ...]:
-    complete = trial["state"] == "complete"
-    seconds = math.fsum(float(value) for value in trial["seconds"].values())
-    plan = CompressionPlan.from_json(trial["plan"])
+def _row(trial: TrialLine) -> tuple[str, ...]:
+    plan = CompressionPlan.from_json(trial.plan)
     chosen = ", ".join(f"{name} {choice_label(plan[name])}" for name in plan if not isinstance(plan[name], Full))
-    said = (chosen or "all full") if complete else f"{trial['state']}: {trial['error'] or chosen or DASH}"
+    complete = trial.state == "complete"
+    said = (chosen or "all full") if complete else f"{trial.state}: {trial.error or chosen or DASH}"
     return (
-        f"{int(trial['number'])}",
-        _number(trial["valid_auc"], 4),
-        _number(trial["valid_logloss"], 4),
-        _number(trial["bytes"], 0),
-        _number(trial["epochs"], 0),
-        f"{seconds:,.1f}",
+        f"{trial.number}",
+        _number(trial.valid_auc, 4),
+        _number(trial.valid_logloss, 4),
+        _number(trial.bytes, 0),
+        _number(trial.epochs, 0),
+        f"{math.fsum(trial.seconds.values()):,.1f}",
         said,
     )
 
 
-def _number(value: Any, decimals: int) -> str:
-    return DASH if value is None else f"{float(value):,.{decimals}f}"
+def _number(value: float | None, decimals: int) -> str:
+    return DASH if value is None else f"{value:,.{decimals}f}"

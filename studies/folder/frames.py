@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from autodpq.errors import AutoDPQError, one_line
 from autodpq.files import whole_file, writing
+from autodpq.records.files import damaged
 
 Frame: TypeAlias = pd.DataFrame | pl.DataFrame | pa.Table
 
@@ -40,7 +41,7 @@ def _read(path: Path) -> pl.DataFrame:
     try:
         return pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise AutoDPQError(f"{path}: damaged ({one_line(error)}); remove it to have it written anew") from None
+        raise damaged(path, one_line(error), "remove it to have it written anew") from None
 
 
 def _to_polars(frame: Frame) -> pl.DataFrame:

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autodpq._version import __version__
+from autodpq.choices import Full
 from autodpq.errors import AutoDPQError
 from autodpq.files import writing
-from studies.folder.files import read_json
+from autodpq.plan import CompressionPlan
+from autodpq.records.files import damaged
+from autodpq.records.folder import entries, read_config
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,10 +25,15 @@ if TYPE_CHECKING:
 
 def best_compressed(records: pd.DataFrame) -> pd.Series[Any] | None:
     """The record of the best validation AUC among those whose plan compresses something; None where there is none."""
-    compressed = records[records["plan"].str.contains("dpq|others")]
+    compressed = records[[_compresses(plan) for plan in records["plan"]]]
     if compressed.empty:
         return None
     return compressed.sort_values("valid_auc", ascending=False, kind="stable").iloc[0]
+
+
+def _compresses(plan: str) -> bool:
+    """Whether a plan compresses something; a run that came to nothing has an empty one."""
+    return plan != "" and any(choice != Full() for choice in CompressionPlan.from_json(plan).values())
 
 
 def model_path(study: Path, run: str) -> Path:
@@ -47,8 +55,7 @@ def read_records(study: Path) -> pd.DataFrame:
     except FileNotFoundError:
         raise AutoDPQError(f"{study}: no study folder, or no run has finished yet") from None
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise AutoDPQError(f"{path}: damaged ({reason}); give the study's command again to write it anew") from None
+        raise damaged(path, str(error), "give the study's command again to write it anew") from None
 
 
 def run_of(path: Path) -> Path:
@@ -176,21 +183,21 @@ def export_run(
 def _test_rows(run: Path, data_dir: str | None, cache_dir: str | None) -> Samples:
     from studies.prepared import LOADING, load_rows, prepare_for
 
-    config = read_json(run / "config.json")
+    config = read_config(run / "config.json")
     given = {"data_dir": data_dir, "cache_dir": cache_dir}
-    loading: dict[str, Any] = {option: given.get(option) or config["loading"].get(option) for option in LOADING}
+    loading: dict[str, Any] = {option: given.get(option) or config.loading.get(option) for option in LOADING}
     if ":" in loading["dataset"] and not Path(loading["dataset"]).exists():
         raise AutoDPQError(
             f"{run / 'config.json'}: the data set {loading['dataset']!r} is code, which is not loaded because a file "
             "names it; install it as a plug-in, or export with --head-dtype float32"
         )
     dataset = load_rows(loading)
-    if dataset.fingerprint != config["data"]["fingerprint"]:
+    if dataset.fingerprint != config.data.fingerprint:
         raise AutoDPQError(
             f"data set {dataset.name!r}: its rows are not those that {run} was measured on (fingerprint "
-            f"{dataset.fingerprint[:12]}, not {config['data']['fingerprint'][:12]}); name their folder by --data-dir"
+            f"{dataset.fingerprint[:12]}, not {config.data.fingerprint[:12]}); name their folder by --data-dir"
         )
-    return prepare_for(dataset, config["data"]).test
+    return prepare_for(dataset, entries(config.data)).test
 
 
 def _score(path: Path, test: Samples) -> Metrics:

@@ -9,68 +9,24 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from autodpq.errors import AutoDPQError
 from autodpq.files import remove_parts, whole_file, write_whole, writing
 from autodpq.plan import CompressionPlan
+from autodpq.records.files import LINE_ANEW, damage_told, drop_cut_line
+from autodpq.records.folder import append_curve, append_trial, entries, read_result, read_trials, write_result
+from autodpq.records.result import RECORD_COLUMNS, FinishedResult, Result
+from autodpq.records.schema import CurveLine, TrialLine
 from autodpq.training.network import Network
 from autodpq.training.trainer import Trainer
 from autodpq.trial import Phase, Trial
-from studies.folder.files import (
-    ANEW,
-    LINE_ANEW,
-    append_line,
-    damage_told,
-    drop_cut_line,
-    read_json,
-    read_lines,
-    write_json,
-)
-
-RECORD_COLUMNS = (
-    "run",
-    "study",
-    "dataset",
-    "model",
-    "strategy",
-    "seed",
-    "recipe",
-    "test_auc",
-    "test_logloss",
-    "valid_auc",
-    "valid_logloss",
-    "parameters",
-    "bytes",
-    "seconds",
-    "seconds_pretrain",
-    "seconds_search",
-    "seconds_retrain",
-    "epochs",
-    "trials",
-    "failed_trials",
-    "pruned_trials",
-    "restarted_trials",
-    "plan",
-    "optimizer",
-    "compiled",
-    "device",
-    "machine",
-    "version",
-    "error",
-)
-
-
-_AUC = Annotated[float, Field(ge=0, le=1)]
-_Count = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 def save_state(path: Path, state: Mapping[str, Tensor]) -> None:
@@ -108,24 +64,6 @@ class Point:
     reached_by: Network | Trial | None
 
 
-class _TrialLine(BaseModel):
-    """A line of ``trials.jsonl``, as far as it is read back; its plan is read apart."""
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-
-    number: _Count
-    state: Literal["complete", "pruned", "failed"]
-    valid_auc: _AUC | None
-    valid_logloss: NonNegativeFloat | None
-    seconds: dict[Phase, NonNegativeFloat]
-    epochs: _Count
-    error: str | None
-    # Versions before 0.2 wrote neither, and never began a trial again.
-    valid_aucs: list[_AUC] = []
-    attempts: PositiveInt = 1
-    traceback: str | None = None
-
-
 class RunFolder:
     """The folder of one run; a :class:`autodpq.search.task.Journal`.
 
@@ -144,7 +82,7 @@ class RunFolder:
         path: Path,
         trainer: Trainer,
         on_point: Callable[[Point], None] | None = None,
-        on_line: Callable[[dict[str, Any]], None] | None = None,
+        on_line: Callable[[TrialLine], None] | None = None,
     ) -> None:
         self.path = path
         self.trainer = trainer
@@ -152,7 +90,7 @@ class RunFolder:
         self.on_line = on_line
         self.points: list[Point] = []
         drop_cut_line(path / "trials.jsonl")
-        lines = read_lines(path / "trials.jsonl")
+        lines = read_trials(path / "trials.jsonl")
         self._finished = self._with_weights([self._read_trial(line, number) for number, line in enumerate(lines, 1)])
         if on_line is not None:
             for line in lines[: len(self._finished)]:
@@ -161,12 +99,22 @@ class RunFolder:
         with writing(path / "curve.jsonl"):
             (path / "curve.jsonl").unlink(missing_ok=True)
 
-    def _read_trial(self, line: dict[str, Any], number: int) -> Trial:
+    def _read_trial(self, line: TrialLine, number: int) -> Trial:
         with damage_told(f"{self.path / 'trials.jsonl'}, line {number}", LINE_ANEW):
-            plan = CompressionPlan.from_json(line["plan"])
-            values = dict(_TrialLine.model_validate(line))
-            values["valid_aucs"] = tuple(values["valid_aucs"])
-            return Trial(plan=plan, ledger=self.trainer.ledger(plan), **values)
+            plan = CompressionPlan.from_json(line.plan)
+            return Trial(
+                line.number,
+                plan,
+                line.state,
+                line.valid_auc,
+                line.valid_logloss,
+                self.trainer.ledger(plan),
+                line.seconds,
+                line.epochs,
+                line.error,
+                line.valid_aucs,
+                line.attempts,
+            )
 
     def _with_weights(self, trials: list[Trial]) -> list[Trial]:
         """The trials before the first best-so-far one whose weights are gone; the file forgets the rest."""
@@ -191,22 +139,22 @@ class RunFolder:
             with writing(path.parent):
                 path.parent.mkdir(exist_ok=True)
             save_state(path, state)
-        line = {
-            "number": trial.number,
-            "plan": trial.plan.to_json(),
-            "state": trial.state,
-            "valid_auc": trial.valid_auc,
-            "valid_logloss": trial.valid_logloss,
-            "parameters": trial.ledger.parameters,
-            "bytes": trial.ledger.bytes,
-            "seconds": dict(trial.seconds),
-            "epochs": trial.epochs,
-            "error": trial.error,
-            "valid_aucs": list(trial.valid_aucs),
-            "attempts": trial.attempts,
-            "traceback": trial.traceback,
-        }
-        append_line(self.path / "trials.jsonl", line)
+        line = TrialLine(
+            number=trial.number,
+            plan=trial.plan.to_json(),
+            state=trial.state,
+            valid_auc=trial.valid_auc,
+            valid_logloss=trial.valid_logloss,
+            parameters=trial.ledger.parameters,
+            bytes=trial.ledger.bytes,
+            seconds=dict(trial.seconds),
+            epochs=trial.epochs,
+            error=trial.error,
+            valid_aucs=trial.valid_aucs,
+            attempts=trial.attempts,
+            traceback=trial.traceback,
+        )
+        append_trial(self.path / "trials.jsonl", line)
         if self.on_line is not None:
             self.on_line(line)
 
@@ -217,8 +165,7 @@ class RunFolder:
         self.points.append(point)
         if self.on_point is not None:
             self.on_point(point)
-        line = {"seconds": seconds, "phase": phase, "valid_auc": valid_auc}
-        append_line(self.path / "curve.jsonl", line, for_good=False)  # a resumed run writes it anew
+        append_curve(self.path / "curve.jsonl", CurveLine(seconds=seconds, phase=phase, valid_auc=valid_auc))
 
     def network_of(self, trial: Trial) -> Network:
         """The network that a best-so-far trial left."""
@@ -242,9 +189,9 @@ class RunFolder:
         pd.DataFrame(columns).to_parquet(buffer, index=False, compression="zstd")
         write_whole(self.path / "predictions.parquet", buffer.getvalue())
 
-    def finish(self, result: dict[str, Any]) -> None:
+    def finish(self, result: Result | FinishedResult) -> None:
         """Writes the result, which makes the run done, and drops what only the run needed."""
-        write_json(self.path / "result.json", result)
+        write_result(self.path / "result.json", result)
         _drop_incumbents(self.path)
 
 
@@ -272,11 +219,7 @@ def clear_up(study: Path) -> None:
 
 def write_records(study: Path) -> pd.DataFrame:
     """Gathers the rows of all finished runs into ``records.csv`` and ``records.parquet``."""
-    rows = []
-    for path in sorted((study / "runs").glob("*/result.json")):
-        result = read_json(path)
-        with damage_told(str(path), ANEW):
-            rows.append(dict(result["record"]))
+    rows = [entries(read_result(path).record) for path in sorted((study / "runs").glob("*/result.json"))]
     frame = pd.DataFrame(rows, columns=list(RECORD_COLUMNS))
     frame["error"] = frame["error"].astype("str")
     frame = frame.sort_values(["dataset", "model", "strategy", "seed"], ignore_index=True)

@@ -5,23 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from autodpq.errors import AutoDPQError
-from studies.folder.files import ANEW, LINE_ANEW, damage_told, read_json, read_lines, write_json
+from autodpq.records.folder import read_asked, read_config, read_curve, read_result, read_trials
+from autodpq.records.schema import CurveLine, TrialLine
 
-_ASKED = "asked.json"
 _SIGNS = ("config.json", "trials.jsonl", "curve.jsonl")
-
-
-def write_asked(study: Path, names: dict[str, str]) -> None:
-    """Writes down which runs a command asks for.
-
-    Args:
-        study: The study's folder.
-        names: Their names by their identifiers, in their order.
-    """
-    write_json(study / _ASKED, names)
 
 
 def run_name(dataset: str, model: str, seed: int, strategy: str) -> str:
@@ -42,8 +31,8 @@ def status_lines(study: Path, now: float | None = None) -> Iterator[str]:
     if not (study / "study.json").exists():
         raise AutoDPQError(f"{study}: no study (it has no study.json)")
     present = time.time() if now is None else now
-    asked = study / _ASKED
-    names: dict[str, str] = read_json(asked, "delete it") if asked.exists() else {}
+    asked = study / "asked.json"
+    names = read_asked(asked) if asked.exists() else {}
     begun = {path.parent.name: path.parent for path in sorted((study / "runs").glob("*/config.json"))}
     counts = dict.fromkeys(("done", "failed", "begun", "waiting"), 0)
     for run in dict.fromkeys([*names, *begun]):
@@ -56,42 +45,28 @@ def status_lines(study: Path, now: float | None = None) -> Iterator[str]:
 
 def _line(run: Path, now: float) -> tuple[str, str]:
     """The state of a run that was begun, and what is known of it."""
-    config = read_json(run / "config.json")
-    with damage_told(str(run / "config.json"), ANEW):
-        name = run_name(config["data"]["name"], config["model"], config["seed"], config["strategy"])
+    config = read_config(run / "config.json")
+    name = run_name(config.data.name, config.model, config.seed, config.strategy)
     result = run / "result.json"
     if not result.exists():
         return "begun", f"{name}: {_so_far(run)}, last sign {_age(run, now)} ago"
-    whole = read_json(result)
-    with damage_told(str(result), ANEW):
-        record = whole["record"]
-        if record.get("error"):
-            return "failed", f"{name}: {record['error']}"
-        return "done", f"{name}: test AUC {record['test_auc']:.4f}, {record['seconds']:.0f} s"
+    record = read_result(result).record
+    if record.test_auc is None:
+        return "failed", f"{name}: {record.error}"
+    return "done", f"{name}: test AUC {record.test_auc:.4f}, {record.seconds:.0f} s"
 
 
 def _so_far(run: Path) -> str:
-    trials, curve = run / "trials.jsonl", run / "curve.jsonl"
-    best = _valid_aucs(trials, read_lines(trials))
-    points = read_lines(curve)
-    parts = [f"{len(best)} trials"] if best or not points else []
+    trials, points = read_trials(run / "trials.jsonl"), read_curve(run / "curve.jsonl")
+    parts = [f"{len(trials)} trials"] if trials or not points else []
     if points:
-        with damage_told(str(curve), ANEW):
-            phase = str(points[-1]["phase"])
-            epochs = sum(point["phase"] == phase for point in points)
+        phase = points[-1].phase
+        epochs = sum(point.phase == phase for point in points)
         # A black box' points are its trials, of which the line tells already.
-        parts += [] if best and phase == "search" else [f"{phase}, epoch {epochs}"]
-        best = [*best, *_valid_aucs(curve, points)]
-    return ", ".join([*parts, *([f"best validation AUC {max(best):.4f}"] if best else [])])
-
-
-def _valid_aucs(path: Path, lines: list[Any]) -> list[float]:
-    """Validation AUC of every line; 0 for one that has none."""
-    aucs = []
-    for number, line in enumerate(lines, 1):
-        with damage_told(f"{path}, line {number}", LINE_ANEW):
-            aucs.append(float(line["valid_auc"] or 0.0))
-    return aucs
+        parts += [] if trials and phase == "search" else [f"{phase}, epoch {epochs}"]
+    reached: list[TrialLine | CurveLine] = [*trials, *points]
+    best = max((one.valid_auc or 0.0 for one in reached), default=None)
+    return ", ".join([*parts, *([] if best is None else [f"best validation AUC {best:.4f}"])])
 
 
 def _age(run: Path, now: float) -> str:

@@ -28,6 +28,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, Prog
 from sqlalchemy.pool import NullPool
 
 from autodpq.errors import AutoDPQError
+from autodpq.records.schema import TrialLine
 
 METRICS = ["valid_auc", "bytes"]
 DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
@@ -279,7 +280,7 @@ class MirroredRun:
         self._study: optuna.Study | None = None
         self._copied: set[int] = set()
 
-    def copy(self, lines: Sequence[Mapping[str, Any]]) -> None:
+    def copy(self, lines: Sequence[TrialLine]) -> None:
         """Adds the trials that the storage does not have yet, in the order of their numbers.
 
         Where the storage fails it warns, once per outage, and the next call copies what is missing: measured trials
@@ -288,15 +289,15 @@ class MirroredRun:
         Args:
             lines: All lines of the run's ``trials.jsonl`` so far.
         """
-        if all(line["number"] in self._copied for line in lines):
+        if all(line.number in self._copied for line in lines):
             return
         try:
             with self._outages.tolerated():
                 study = self.find() if self._study is None else self._still_there(self._study)
-                for line in sorted(lines, key=lambda line: int(line["number"])):
-                    if line["number"] not in self._copied:
+                for line in sorted(lines, key=lambda line: line.number):
+                    if line.number not in self._copied:
                         study.add_trial(self._trial(line))
-                        self._copied.add(line["number"])
+                        self._copied.add(line.number)
                 return
         except AutoDPQError as error:
             self._outages.begin(f"{error}; trials are not copied")
@@ -342,17 +343,17 @@ class MirroredRun:
             raise LookupError(f"the study {self._name!r} was deleted there")
         return study
 
-    def _trial(self, line: Mapping[str, Any]) -> FrozenTrial:
-        plan = json.loads(line["plan"])
+    def _trial(self, line: TrialLine) -> FrozenTrial:
+        plan, values = json.loads(line.plan), line.model_dump()
         trial = create_trial(
-            state=STATES[line["state"]],
-            values=[line[metric] for metric in METRICS] if line["state"] == "complete" else None,
+            state=STATES[line.state],
+            values=[values[metric] for metric in METRICS] if line.state == "complete" else None,
             params={field: plan[field] for field in self._distributions},
             distributions=self._distributions,
-            user_attrs={name: line[name] for name in ATTRIBUTES if line[name] is not None},
-            intermediate_values=dict(enumerate(line["valid_aucs"], 1)),
+            user_attrs={name: values[name] for name in ATTRIBUTES if values[name] is not None},
+            intermediate_values=dict(enumerate(line.valid_aucs, 1)),
         )
         # Lines tell how long, not when; a trial that is copied as it ends ended now.
         trial.datetime_complete = datetime.now()
-        trial.datetime_start = trial.datetime_complete - timedelta(seconds=sum(line["seconds"].values()))
+        trial.datetime_start = trial.datetime_complete - timedelta(seconds=sum(line.seconds.values()))
         return trial

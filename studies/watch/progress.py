@@ -16,6 +16,7 @@ from rich.progress import Progress as RichProgress
 
 from autodpq.data import EncodedDataset
 from autodpq.plan import CompressionPlan, Field
+from autodpq.records.schema import TrialLine
 from autodpq.training.fit import Epoch
 from autodpq.training.step import Compilation
 from autodpq.trial import Outcome
@@ -170,7 +171,7 @@ class Progress:
         if outcome.traceback is not None:
             self._say("debug", outcome.traceback.rstrip())
 
-    def trial_line(self, line: dict[str, Any]) -> None:
+    def trial_line(self, line: TrialLine) -> None:
         """A line of ``trials.jsonl`` was written, or read back."""
         if self.scalars is not None:
             self.scalars.trial(line)

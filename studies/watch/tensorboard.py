@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from autodpq.errors import AutoDPQError
 from autodpq.files import writing
+from autodpq.records.schema import TrialLine
 from autodpq.training.fit import Epoch
 from studies.folder.records import Point
 
@@ -62,15 +63,14 @@ class Scalars:
         """A point of the anytime curve; x counts the points of its phase."""
         self._add(f"{point.phase}/valid_auc", point.valid_auc)
 
-    def trial(self, line: dict[str, Any]) -> None:
+    def trial(self, line: TrialLine) -> None:
         """A trial ended; x is its number. A failed or pruned one has no AUC of its own."""
-        number = int(line["number"])
-        if line["valid_auc"] is not None:
-            self._best = max(self._best, float(line["valid_auc"]))
-            self._add("trial/valid_auc", float(line["valid_auc"]), number)
-        self._add("trial/best_valid_auc", self._best, number)
-        self._add("trial/bytes", float(line["bytes"]), number)
-        self._add("trial/epochs", float(line["epochs"]), number)
+        if line.valid_auc is not None:
+            self._best = max(self._best, line.valid_auc)
+            self._add("trial/valid_auc", line.valid_auc, line.number)
+        self._add("trial/best_valid_auc", self._best, line.number)
+        self._add("trial/bytes", float(line.bytes), line.number)
+        self._add("trial/epochs", float(line.epochs), line.number)
 
     def end_run(self, record: dict[str, Any]) -> None:
         """A run ended; a failed one has no numbers."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer
+from support.fake_studies import make_config, make_record
 from support.installed import installing
 from support.patience import PATIENCE
 
@@ -55,6 +56,10 @@ def commands(command: Any, name: str = "") -> Iterator[str]:
         yield from commands(below, f"{name} {below.name}".strip())
 
 
+TRIAL = {
+    "number": 0, "plan": "{}", "state": "complete", "valid_auc": 0.7, "valid_logloss": 0.5, "parameters": 1, "bytes": 1,
+    "seconds": {}, "epochs": 1, "error": None,
+}  # fmt: skip
 COMMANDS = list(commands(typer.main.get_command(app)))
 
 
@@ -64,11 +69,11 @@ def study(tmp_path: Path) -> Path:
     for name, strategy in (("a", "fe"), ("b", "random")):
         folder = tmp_path / "study" / "runs" / name
         folder.mkdir(parents=True)
-        config = {"data": {"name": "clicks"}, "model": "pnn", "seed": 0, "strategy": strategy}
+        config = make_config(data={"name": "clicks"}, strategy=strategy)
         (folder / "config.json").write_text(json.dumps(config))
-    result = {"record": {"test_auc": 0.75, "seconds": 9.0, "error": None}}
+    result = {"run": "a", "record": make_record(test_auc=0.75), "fields": []}
     (tmp_path / "study" / "runs" / "a" / "result.json").write_text(json.dumps(result))
-    (tmp_path / "study" / "runs" / "b" / "trials.jsonl").write_text('{"valid_auc": 0.7}\n')
+    (tmp_path / "study" / "runs" / "b" / "trials.jsonl").write_text(json.dumps(TRIAL) + "\n")
     (tmp_path / "study" / "study.json").write_text("{}")
     return tmp_path / "study"
 

@@ -17,6 +17,9 @@ import pandas as pd
 from autodpq.choices import DPQ, Full, Others
 from autodpq.ledger import ledger
 from autodpq.plan import CompressionPlan, Field, uniform_plan
+from autodpq.records.folder import write_config, write_result
+from autodpq.records.result import FinishedResult, Record
+from autodpq.records.schema import ConfigFile
 
 MOVIELENS = (
     Field("user", 6040, 4737),
@@ -71,9 +74,31 @@ def write_run(folder: Path, result: Mapping[str, Any], fingerprint: str) -> None
     """Writes one run's result and configuration."""
     run = folder / "runs" / result["run"]
     run.mkdir(parents=True, exist_ok=True)
-    config = {"data": {"name": result["record"]["dataset"], "fingerprint": fingerprint}}
-    (run / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    (run / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    record = result["record"]
+    asked = {name: record[name] for name in ("model", "strategy", "seed")}
+    data = {"name": record["dataset"], "fingerprint": fingerprint}
+    write_result(run / "result.json", FinishedResult.model_validate_json(json.dumps(result)))
+    write_config(run / "config.json", ConfigFile.model_validate(make_config(data=data, **asked)))
+
+
+def make_config(data: Mapping[str, Any], **values: Any) -> dict[str, Any]:
+    """What a run's ``config.json`` holds; what is not given is invented."""
+    split = {"threshold": 20, "split": "random", "split_seed": 2023, "frequency_scope": "all"}
+    asked = {"data": {"fingerprint": "f" * 16, **split, **data}}
+    asked |= {"model": "pnn", "strategy": "fe", "options": {}, "seed": 0}
+    recipe = {"recipe": {"name": "strong", "embedding_dim": 16}, "init": "pretrained"}
+    space = {"candidates": ("dpq(8,2)", "dpq(16,4)"), "trials": None, "jobs": 1}
+    place = {"device": "cpu", "threads": 1, "machine": "x86_64, 8 cores", "versions": {"python": "3.12"}}
+    return {**asked, **recipe, **space, **place, **values}
+
+
+def make_record(**values: Any) -> dict[str, Any]:
+    """A run's record; what is not given is invented."""
+    kinds = {name: field.annotation for name, field in Record.model_fields.items()}
+    row = {name: f"some {name}" if kind in (str, str | None) else 2 / 3 for name, kind in kinds.items()}
+    whole = {"seed": 0, "parameters": 194816, "bytes": 700000, "epochs": 7, "compiled": False}
+    counts = dict.fromkeys(("trials", "failed_trials", "pruned_trials", "restarted_trials"), 0)
+    return {**row, **whole, **counts, "error": None, **values}
 
 
 def make_predictions(

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.fake_studies import write_study
+from support.fake_studies import make_config, write_study
 
 from autodpq.choices import DPQ, Full, Others
 from autodpq.errors import AutoDPQError
@@ -92,12 +92,14 @@ def study(tmp_path_factory):
     for path in folder.glob("runs/*/result.json"):
         record = json.loads(path.read_text())["record"]
         asked = {name: record[name] for name in ("model", "strategy", "seed")}
-        path.with_name("config.json").write_text(json.dumps({"data": {"name": "own", "fingerprint": "f"}, **asked}))
+        path.with_name("config.json").write_text(json.dumps(make_config(data={"name": "own"}, **asked)))
     run = folder / UNFINISHED
     (run / "incumbents").mkdir(parents=True)
-    asked = {"data": {"name": "own", "fingerprint": "f"}, "model": "deepfm", "strategy": "tpe", "seed": 0}
-    (run / "config.json").write_text(json.dumps(asked))
-    for name, lines in (("trials", map(trial_line, range(3))), ("curve", [{"seconds": 1.5, "valid_auc": 0.7}])):
+    (run / "config.json").write_text(json.dumps(make_config(data={"name": "own"}, model="deepfm", strategy="tpe")))
+    for name, lines in (
+        ("trials", map(trial_line, range(3))),
+        ("curve", [{"seconds": 1.5, "phase": "search", "valid_auc": 0.7}]),
+    ):
         (run / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for number in range(3):
         (run / "incumbents" / f"{number}.safetensors").touch()

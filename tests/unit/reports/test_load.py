@@ -47,6 +47,7 @@ def test_reads_what_was_written(study: Path) -> None:
     assert len(results.records) == len(results.runs) == 4
     run = next(run for run in results.runs if (run.strategy, run.seed) == ("grid", 1))
     assert {entry.choice for entry in run.fields} == {DPQ(8, 8), Full()}
+    assert {entry.embedding_dim for entry in run.fields} == {16}
     assert run.fingerprint == "5f2c" * 4
     assert run.truth is None
     assert run.curve[0].phase == "pretrain"
@@ -117,9 +118,9 @@ def test_damaged_row(study: Path, column: str, value: str) -> None:
 def test_damaged_json(study: Path, name: str) -> None:
     path = first_run(study) / name
     path.write_text(path.read_text(encoding="utf-8")[:-20], encoding="utf-8")
-    refused(study, str(path), "damaged")
+    refused(study, str(path), "not valid JSON")
     path.unlink()
-    refused(study, str(path), "damaged")
+    refused(study, str(path), "cannot be read")
 
 
 @pytest.mark.parametrize(
@@ -136,6 +137,14 @@ def test_damaged_result(study: Path, change: Callable[[Any], object]) -> None:
     path = first_run(study) / "result.json"
     edit(path, change)
     refused(study, str(path), "damaged")
+
+
+def test_embedding_dimension_is_the_recipe_s(study: Path) -> None:
+    path = first_run(study) / "config.json"
+    edit(path, lambda data: data["recipe"].update(embedding_dim=8))
+    refused(study, str(path.with_name("result.json")), "field 'user' does not cost what full does")
+    edit(path, lambda data: data["recipe"].pop("embedding_dim"))
+    refused(study, f"{path}: damaged (KeyError: 'recipe.embedding_dim'); delete the folder it lies in")
 
 
 def test_two_fingerprints(study: Path) -> None:

@@ -168,7 +168,7 @@ def test_no_plan_chart_without_rare_values(tmp_path: Path) -> None:
 )
 def test_rare_bits(choice: Full | Others | DPQ, bits: float) -> None:
     (cost,) = ledger(MOVIELENS[:1], uniform_plan(MOVIELENS[:1], choice), 16).fields
-    assert rare_bits_per_value(FieldResult(MOVIELENS[0], choice, cost.parameters, cost.bits)) == pytest.approx(bits)
+    assert rare_bits_per_value(FieldResult(MOVIELENS[0], choice, cost.parameters, cost.bits, 16)) == pytest.approx(bits)
 
 
 def test_looks_are_fixed_and_distinct() -> None:

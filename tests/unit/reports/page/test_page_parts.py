@@ -100,7 +100,8 @@ def test_phases_fill_the_bar() -> None:
 
 
 TRIAL = {"number": 0, "plan": '{"user":"dpq(8,2)","age":"full"}', "state": "complete", "valid_auc": 0.7,
-         "valid_logloss": 0.5, "bytes": 1234, "epochs": 3, "seconds": {"search": 1.25}, "error": None}  # fmt: skip
+         "valid_logloss": 0.5, "parameters": 99, "bytes": 1234, "epochs": 3, "seconds": {"search": 1.25},
+         "error": None}  # fmt: skip
 
 
 def test_trials_are_the_best_and_the_failed(tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ def test_damaged_trials_are_one_line_that_names_them(tmp_path: Path, line: str) 
     (run / "trials.jsonl").write_text(json.dumps(TRIAL) + "\n" + line + "\n")
     with pytest.raises(AutoDPQError) as caught:
         page_of(folder)
-    assert str(caught.value).startswith(f"{run / 'trials.jsonl'}: line 2 is damaged") and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{run / 'trials.jsonl'}, line 2: ") and "\n" not in str(caught.value)
 
 
 def test_a_large_study_stays_a_page(tmp_path: Path, study: StudyResults) -> None:

@@ -10,43 +10,47 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from support.fake_studies import make_config, make_record
 
 import autodpq.search.autodpq  # noqa: F401 (registers it)
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
+from autodpq.records.folder import read_trials, write_asked
+from autodpq.records.result import RECORD_COLUMNS, Record, Result
+from autodpq.records.schema import TrialLine
 from autodpq.search.task import SearchTask
 from autodpq.testing import ToyExecutor, make_task
 from autodpq.trial import Outcome, Prune
 from baselines import FullEmbedding, Random
-from studies.folder.records import RECORD_COLUMNS, RunFolder, load_state, save_state, write_records
-from studies.folder.status import status_lines, write_asked
+from studies.folder.records import RunFolder, load_state, save_state, write_records
+from studies.folder.status import status_lines
 
 FIXED = (
     "study dataset model strategy seed recipe test_auc test_logloss valid_auc valid_logloss parameters bytes seconds "
     "seconds_pretrain seconds_search seconds_retrain trials plan device machine version"
 ).split()
-TEXTS = ("run", "study", "dataset", "model", "strategy", "recipe", "plan", "device", "machine", "version")
-
-
-def record(**values: Any) -> dict[str, Any]:
-    row = {name: f"some {name}" if name in TEXTS else 2 / 3 for name in RECORD_COLUMNS}
-    counts = dict.fromkeys(("trials", "failed_trials", "pruned_trials", "restarted_trials"), 0)
-    whole = {"seed": 0, "parameters": 194816, "bytes": 700000, "epochs": 7, **counts}
-    return {**row, **whole, "error": None, **values}
 
 
 def begin(study: Path, run: str, strategy: str, seed: int = 0) -> Path:
     folder = study / "runs" / run
     folder.mkdir(parents=True)
     (study / "study.json").write_text("{}")
-    config = {"data": {"name": "own"}, "model": "pnn", "seed": seed, "strategy": strategy}
+    config = make_config(data={"name": "own"}, seed=seed, strategy=strategy)
     (folder / "config.json").write_text(json.dumps(config))
     return folder
 
 
+def trial_line(number: int, valid_auc: float | None) -> str:
+    state = "complete" if valid_auc is not None else "pruned"
+    known = {"number": number, "plan": "{}", "state": state, "valid_auc": valid_auc, "valid_logloss": None}
+    return json.dumps({**known, "parameters": 1, "bytes": 1, "seconds": {}, "epochs": 1, "error": None})
+
+
 def finish(study: Path, run: str, **values: Any) -> None:
     folder = begin(study, run, values.get("strategy", "fe"), values.get("seed", 0))
-    (folder / "result.json").write_text(json.dumps({"run": run, "record": record(run=run, **values)}))
+    (folder / "result.json").write_text(
+        json.dumps({"run": run, "record": make_record(run=run, **values), "fields": []})
+    )
 
 
 def test_columns_are_the_fixed_ones_and_seven_more() -> None:
@@ -120,19 +124,19 @@ def test_pruned_failed_and_restarted_trials_come_back_as_they_were(tmp_path: Pat
 
 
 def test_lines_are_told_those_that_are_read_back_first(tmp_path: Path) -> None:
-    told: list[dict[str, Any]] = []
+    told: list[TrialLine] = []
     task = make_task()
     task._journal = RunFolder(tmp_path, task.trainer, on_line=told.append)
     assert told == []
     Random().search(task)
     path = tmp_path / "trials.jsonl"
-    assert told == [json.loads(line) for line in path.read_text().splitlines()] and len(told) == 3
+    assert told == read_trials(path) and len(told) == 3
     # Two are whole, of which the second, the best so far, has lost its weights.
-    better = max(told[:2], key=lambda line: line["valid_auc"])["number"]
+    better = max(told[:2], key=lambda line: line.valid_auc or 0.0).number
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]) + '{"number":2')
     for file in (tmp_path / "incumbents").glob(f"{better}.safetensors"):
         file.unlink()
-    again: list[dict[str, Any]] = []
+    again: list[TrialLine] = []
     RunFolder(tmp_path, task.trainer, on_line=again.append)
     assert again == told[:better]
     assert len(path.read_text().splitlines()) == better
@@ -193,7 +197,7 @@ def test_point_keeps_the_network_as_it_was(tmp_path: Path) -> None:
 
 def test_finished_run_keeps_its_result_and_no_weights(tmp_path: Path) -> None:
     journal, _ = searched(tmp_path)
-    journal.finish({"record": {}})
+    journal.finish(Result(run="a", record=Record(**make_record()), epochs={}, fields=()))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curve.jsonl", "result.json", "trials.jsonl"]
 
 
@@ -213,9 +217,9 @@ def test_weights_come_back_to_the_bit_and_damage_is_named(tmp_path: Path) -> Non
 
 def test_status_tells_what_is_done_and_how_far_the_others_are(tmp_path: Path) -> None:
     finish(tmp_path, "a", strategy="fe", test_auc=0.81234, seconds=12.4)
-    trials = [{"valid_auc": 0.71}, {"valid_auc": None}, {"valid_auc": 0.7349}]
+    trials = [trial_line(number, auc) for number, auc in enumerate((0.71, None, 0.7349))]
     begin(tmp_path, "b", "random", seed=2).joinpath("trials.jsonl").write_text(
-        "".join(json.dumps(trial) + "\n" for trial in trials) + '{"valid_auc":0.9'
+        "".join(trial + "\n" for trial in trials) + '{"valid_auc":0.9'
     )
     points = [("pretrain", 0.7), ("search", 0.71), ("search", 0.7)]
     begin(tmp_path, "c", "autodpq", seed=1).joinpath("curve.jsonl").write_text(
@@ -226,7 +230,9 @@ def test_status_tells_what_is_done_and_how_far_the_others_are(tmp_path: Path) ->
     for path, age in ((tmp_path / "runs" / "b", 5), (tmp_path / "runs" / "c", 200), (tmp_path / "runs" / "e", 9000)):
         for file in path.iterdir():
             os.utime(file, (1e9 - age, 1e9 - age))
-    write_asked(tmp_path, {"d": "own pnn seed 0 nsga2", "f": "own pnn seed 0 tpe", "a": "own pnn seed 0 fe"})
+    write_asked(
+        tmp_path / "asked.json", {"d": "own pnn seed 0 nsga2", "f": "own pnn seed 0 tpe", "a": "own pnn seed 0 fe"}
+    )
     assert list(status_lines(tmp_path, now=1e9)) == [
         "failed   own pnn seed 0 nsga2: no trial is complete: too late",
         "waiting  own pnn seed 0 tpe",

@@ -27,6 +27,7 @@ from optuna.trial import TrialState
 from support.patience import PATIENCE
 
 from autodpq.errors import AutoDPQError
+from autodpq.records.schema import TrialLine
 from studies.watch.dashboard import Mirror
 
 pytestmark = pytest.mark.filterwarnings("error::optuna.exceptions.ExperimentalWarning")
@@ -40,9 +41,9 @@ CHOICES = {
 PASSWORD = "s:cr/t@%!"
 
 
-def line(number: int, state: str = "complete", **values: Any) -> dict[str, Any]:
+def line(number: int, state: str = "complete", **values: Any) -> TrialLine:
     plan = {name: texts[number % len(texts)] for name, texts in CHOICES.items()}
-    valid_aucs = [0.5 + 0.1 / (number + 1), 2 / 3 + number / 100, 0.1 + 0.2]
+    valid_aucs = (0.5 + 0.1 / (number + 1), 2 / 3 + number / 100, 0.1 + 0.2)
     row = {
         "number": number,
         "plan": json.dumps(plan),
@@ -57,10 +58,10 @@ def line(number: int, state: str = "complete", **values: Any) -> dict[str, Any]:
         "valid_aucs": valid_aucs,
         "attempts": 1 + number % 2,
     }
-    return {**row, **values}
+    return TrialLine.model_validate({**row, **values})
 
 
-def lines_of(count: int) -> list[dict[str, Any]]:
+def lines_of(count: int) -> list[TrialLine]:
     return [line(number, ("complete", "pruned", "complete", "failed")[number % 4]) for number in range(count)]
 
 
@@ -211,7 +212,8 @@ def test_a_trial_says_what_its_line_says(url: str) -> None:
         TrialState.COMPLETE,
         TrialState.FAIL,
     ]
-    for trial, expected in zip(trials, lines, strict=True):
+    for trial, line_ in zip(trials, lines, strict=True):
+        expected = line_.model_dump()
         plan = json.loads(expected["plan"])
         assert trial.params == {"user": plan["user"], "item": plan["item"]}
         assert trial.distributions == {name: CategoricalDistribution(tuple(CHOICES[name])) for name in ("user", "item")}

@@ -1,19 +1,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
+from pydantic import TypeAdapter
 from support.disk_space import no_file_above
 
 from autodpq.errors import AutoDPQError
-from autodpq.testing import make_task
-from autodpq.training.fit import DeviceRows
-from studies.folder.files import append_line, drop_cut_line, read_json, read_lines, write_json
-from studies.folder.records import RunFolder, clear_up
-from studies.pretraining import pretrain
+from autodpq.records import files
+from autodpq.records.files import append_line, drop_cut_line, write_json
+
+OBJECT = TypeAdapter(dict[str, Any])
+
+
+def read_json(path: Path, *advice: str) -> dict[str, Any]:
+    return files.read_json(path, OBJECT, *advice)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    return files.read_lines(path, OBJECT)
 
 
 def test_json_comes_back_to_the_last_digit(tmp_path: Path) -> None:
@@ -120,7 +127,9 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 def test_line_that_is_no_text_is_named_with_its_number(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
     path.write_bytes(b'{"number":0}\n\xff\xfe\n{"number":2}\n')
-    with pytest.raises(AutoDPQError, match=r"trials\.jsonl, line 2: not valid JSON; delete that line and those after"):
+    with pytest.raises(
+        AutoDPQError, match=r"trials\.jsonl, line 2: not valid JSON \(.*\); delete that line and those after"
+    ):
         read_lines(path)
 
 
@@ -156,68 +165,3 @@ def test_line_that_does_not_reach_the_disk_is_taken_back(tmp_path: Path, monkeyp
 def test_line_in_a_folder_that_has_gone(tmp_path: Path) -> None:
     with pytest.raises(AutoDPQError, match=r"trials\.jsonl: cannot be written \(No such file.*; its folder is gone"):
         append_line(tmp_path / "gone" / "trials.jsonl", {})
-
-
-def test_what_a_killed_process_left_is_cleared_up(tmp_path: Path) -> None:
-    for run in ("finished", "begun"):
-        (tmp_path / "runs" / run / "incumbents").mkdir(parents=True)
-        (tmp_path / "runs" / run / "incumbents" / "0.safetensors").touch()
-        (tmp_path / "runs" / run / "incumbents" / ".1.safetensors.ab12.part").touch()
-    write_json(tmp_path / "runs" / "finished" / "result.json", {})
-    (tmp_path / ".records.csv.ab12.part").touch()
-    clear_up(tmp_path)
-    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == {"runs/finished/result.json", "runs/begun/incumbents/0.safetensors"}
-    assert not (tmp_path / "runs" / "finished" / "incumbents").exists()
-
-
-def test_run_is_finished_over_the_part_of_a_file_that_was_killed(tmp_path: Path) -> None:
-    (tmp_path / "incumbents").mkdir()
-    (tmp_path / "incumbents" / ".0.safetensors.ab12.part").touch()
-    RunFolder(tmp_path, make_task().trainer).finish({"record": {}})
-    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda line: "{}", r"line 2: damaged \(KeyError: 'plan'\); delete that line and those after it"),
-        (lambda line: "[]", r"line 2: damaged \(TypeError: .*\); delete that line"),
-        (lambda line: line.replace('"plan":"{', '"plan":"'), r"line 2: damaged \(.*\); delete that line"),
-        (lambda line: line.replace("others", "udders"), r"line 2: damaged \(.*'udders'.*\); delete that line"),
-    ],
-)
-def test_damaged_trial_is_named_with_its_line(tmp_path: Path, damage: Callable[[str], str], message: str) -> None:
-    trainer = make_task().trainer
-    plan = '{"user":"others","item":"others","device":"full"}'
-    values = {"state": "failed", "valid_auc": None, "valid_logloss": None, "seconds": {}, "epochs": 0, "error": "x"}
-    path = tmp_path / "trials.jsonl"
-    for number in range(3):
-        append_line(path, {"number": number, "plan": plan, **values})
-    assert len(RunFolder(tmp_path, trainer).finished_trials()) == 3
-    lines = path.read_text().splitlines()
-    lines[1] = damage(lines[1])
-    path.write_text("".join(f"{line}\n" for line in lines))
-    with pytest.raises(AutoDPQError, match=rf"trials\.jsonl, {message}"):
-        RunFolder(tmp_path, trainer)
-
-
-def test_pretrained_network_is_trained_anew_where_a_part_of_it_is_gone(tmp_path: Path) -> None:
-    task = make_task()
-    epochs: list[object] = []
-
-    def pretrained() -> dict[str, torch.Tensor]:
-        test = DeviceRows.load(task.valid, task.trainer.device)
-        return dict(pretrain(tmp_path / "pretrained", "a", task.trainer, test, epochs.append).pretrained.state)
-
-    whole, trained = pretrained(), len(epochs)
-    pretrained()
-    assert len(epochs) == trained > 0
-    for times, ending in enumerate(("json", "safetensors"), 2):
-        (tmp_path / "pretrained" / f"a.{ending}").unlink()
-        again = pretrained()
-        assert len(epochs) == times * trained
-        assert all(torch.equal(again[name], value) for name, value in whole.items())
-    (tmp_path / "pretrained" / "a.json").write_text("{}")
-    with pytest.raises(AutoDPQError, match=r"a\.json: damaged \(KeyError: 'seconds'\); delete it"):
-        pretrained()

@@ -1,4 +1,4 @@
-"""JSON written whole or not at all, and lines of it appended for good."""
+"""JSON written whole or not at all, lines of it appended for good, and one way to tell of damage."""
 
 from __future__ import annotations
 
@@ -7,22 +7,37 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from textwrap import shorten
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from autodpq.errors import AutoDPQError, one_line
 from autodpq.files import write_whole, writing
 
+Content = TypeVar("Content")
+
 ANEW = "delete the folder it lies in to measure it anew"
 LINE_ANEW = "delete that line and those after it to measure them anew"
 
+# Where several entries are missing, the one without which the others say nothing is named.
+_TELLING = ("record",), ("plan",)
+_LONGEST_REASON = 300  # letters
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON whole or not at all."""
-    write_whole(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+def damaged(where: object, reason: str, advice: str) -> AutoDPQError:
+    """The error that tells of a damaged record.
+
+    Args:
+        where: The file, or the line of it.
+        reason: What is wrong, of any length and number of lines.
+        advice: What to do.
+    """
+    return AutoDPQError(f"{where}: damaged ({shorten(reason, _LONGEST_REASON)}); {advice}")
 
 
 @contextmanager
-def damage_told(where: str, advice: str) -> Iterator[None]:
+def damage_told(where: object, advice: str) -> Iterator[None]:
     """Makes one line, with what to do, of what goes wrong inside where a record is not what it should be.
 
     Args:
@@ -36,30 +51,45 @@ def damage_told(where: str, advice: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise AutoDPQError(f"{where}: cannot be read ({error.strerror or error})") from None
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, AutoDPQError) as error:
-        reason = str(error) if isinstance(error, AutoDPQError) else one_line(error)
-        raise AutoDPQError(f"{where}: damaged ({reason}); {advice}") from None
+    except ValidationError as error:
+        raise _invalid(where, error, advice) from None
+    except AutoDPQError as error:
+        raise damaged(where, str(error), advice) from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise damaged(where, one_line(error), advice) from None
 
 
-def read_json(path: Path, advice: str = ANEW) -> dict[str, Any]:
+def _invalid(where: object, error: ValidationError, advice: str) -> AutoDPQError:
+    faults = error.errors(include_url=False, include_context=False)
+    first = min(faults, key=lambda fault: fault["loc"] not in _TELLING)
+    name, kind = ".".join(map(str, first["loc"])), first["type"]
+    if kind == "json_invalid":
+        return AutoDPQError(f"{where}: not valid JSON ({first['msg'].removeprefix('Invalid JSON: ')}); {advice}")
+    if kind == "missing":
+        return damaged(where, f"KeyError: {name!r}", advice)
+    if not name:
+        return damaged(where, "it holds no JSON object", advice)
+    return damaged(where, f"{name} = {first['input']!r}: {first['msg']}", advice)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON whole or not at all."""
+    write_whole(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, kind: TypeAdapter[Content], advice: str = ANEW) -> Content:
     """Reads an object of JSON.
 
     Args:
         path: The file.
+        kind: What it must hold.
         advice: What to do where it is damaged.
 
     Raises:
         AutoDPQError: The file is damaged, or cannot be read.
     """
-    with damage_told(str(path), advice):
-        text = path.read_bytes()
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise AutoDPQError(f"{path}: not valid JSON ({error}); {advice}") from None
-    if not isinstance(value, dict):
-        raise AutoDPQError(f"{path}: damaged (it holds no JSON object); {advice}")
-    return value
+    with damage_told(path, advice):
+        return kind.validate_json(path.read_bytes())
 
 
 def append_line(path: Path, value: Any, *, for_good: bool = True) -> None:
@@ -96,27 +126,29 @@ def drop_cut_line(path: Path) -> None:
         AutoDPQError: The file cannot be read or written.
     """
     if path.exists():
-        with damage_told(str(path), ANEW):
+        with damage_told(path, ANEW):
             text = path.read_bytes()
         whole = text[: text.rfind(b"\n") + 1]
         if whole != text:
             write_whole(path, whole)
 
 
-def read_lines(path: Path) -> list[Any]:
+def read_lines(path: Path, kind: TypeAdapter[Content]) -> list[Content]:
     """Reads lines of JSON, but for a last one that was cut off; none where there is no file.
+
+    Args:
+        path: The file.
+        kind: What each line must hold.
 
     Raises:
         AutoDPQError: A line is damaged, or the file cannot be read.
     """
     if not path.exists():
         return []
-    with damage_told(str(path), ANEW):
+    with damage_told(path, ANEW):
         lines = path.read_bytes().split(b"\n")[:-1]
     values = []
     for number, line in enumerate(lines, 1):
-        try:
-            values.append(json.loads(line))
-        except (ValueError, RecursionError):
-            raise AutoDPQError(f"{path}, line {number}: not valid JSON; {LINE_ANEW}") from None
+        with damage_told(f"{path}, line {number}", LINE_ANEW):
+            values.append(kind.validate_json(line))
     return values

@@ -1,0 +1,194 @@
+"""What a run came to: its ``result.json``, and its row in ``records.csv``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from autodpq.records.schema import AUC, MOST, TICK, AUCOfSome, Count, CurvePoint, Entries, Loss, Seconds
+
+
+class Record(Entries):
+    """A run's row in ``records.csv``; what was not measured is None.
+
+    Attributes:
+        run: The run's identifier.
+        study: The study's name.
+        dataset: Name of the data set.
+        model: Name of the model.
+        strategy: Name of the strategy.
+        seed: Seed of initialisation and order.
+        recipe: Name of the recipe.
+        test_auc: AUC on test rows.
+        test_logloss: Logloss on test rows.
+        valid_auc: AUC on validation rows.
+        valid_logloss: Logloss on validation rows.
+        parameters: What the plan costs, as the paper counts.
+        bytes: What it costs, as stored.
+        seconds: Of all phases.
+        seconds_pretrain: Of FE's training.
+        seconds_search: Of the search.
+        seconds_retrain: Of the final training.
+        epochs: Of all phases.
+        trials: How many there were.
+        failed_trials: How many of them failed.
+        pruned_trials: How many of them were pruned.
+        restarted_trials: How many of them were begun more than once.
+        plan: The plan as JSON; empty where the run came to nothing.
+        optimizer: The optimizer of the tables.
+        compiled: Whether training steps were compiled.
+        device: Where it was trained.
+        machine: The machine.
+        version: The version of this project.
+        error: Why the run came to nothing; None unless it did.
+    """
+
+    run: str
+    study: str
+    dataset: str
+    model: str
+    strategy: str
+    seed: Count
+    recipe: str
+    test_auc: AUC | None
+    test_logloss: Loss | None
+    valid_auc: AUC | None
+    valid_logloss: Loss | None
+    parameters: Count | None
+    bytes: Count | None
+    seconds: Seconds
+    seconds_pretrain: Seconds
+    seconds_search: Seconds
+    seconds_retrain: Seconds
+    epochs: Count
+    trials: Count
+    failed_trials: Count
+    pruned_trials: Count | None = None
+    restarted_trials: Count | None = None
+    plan: str
+    optimizer: str | None = None
+    compiled: bool | None = None
+    device: str
+    machine: str
+    version: str
+    error: str | None = None
+
+
+RECORD_COLUMNS = tuple(Record.model_fields)
+
+
+class Headroom(Entries):
+    """How much the rare values can matter (nan for an AUC of samples of one class).
+
+    Attributes:
+        samples: Test samples.
+        rare_samples: Test samples that hold a rare value.
+        auc_rare: Test AUC on these.
+        auc_other: Test AUC on the others.
+        auc_oracle: Test AUC if the samples that hold a rare value were predicted perfectly.
+    """
+
+    samples: Count
+    rare_samples: Count
+    auc_rare: AUCOfSome
+    auc_other: AUCOfSome
+    auc_oracle: AUCOfSome
+
+
+class FrequencyBucket(Entries):
+    """Test samples by how often the rarest of their values occurs.
+
+    Attributes:
+        least: The rarest value occurs at least so often.
+        most: And at most so often.
+        samples: Test samples.
+        auc: Test AUC on these; nan where they are of one class.
+    """
+
+    least: Count
+    most: Count
+    samples: Count
+    auc: AUCOfSome
+
+
+class FieldSize(Entries):
+    """A field of a run's data.
+
+    Attributes:
+        name: The column's name.
+        cardinality: Number of distinct values.
+        head: Number of frequent values.
+    """
+
+    name: str
+    cardinality: Annotated[int, Field(ge=1, le=int(MOST))]
+    head: Count
+
+
+class FieldCost(FieldSize):
+    """A field, what was chosen for its rare values, and what it costs.
+
+    Attributes:
+        choice: The choice, as ``str`` writes it.
+        parameters: As the paper counts.
+        bits: As stored.
+    """
+
+    choice: str
+    parameters: Count
+    bits: Count
+
+
+class Truth(Entries):
+    """What is known of a generated data set.
+
+    Attributes:
+        bayes_auc: The AUC that no model can pass.
+        plan: The plan behind the data, as JSON.
+    """
+
+    bayes_auc: AUC
+    plan: str
+
+
+class _Head(Entries):
+    run: str
+    record: Record
+    epochs: dict[str, Count] = Field(default_factory=dict)
+
+
+class Result(_Head):
+    """A ``result.json``, as far as every run has one; all there is of one that came to nothing.
+
+    Attributes:
+        run: The run's identifier.
+        record: The run's row in ``records.csv``.
+        epochs: Epochs trained per phase.
+        fields: The fields of the data.
+    """
+
+    fields: tuple[FieldSize, ...]
+
+
+class FinishedResult(_Head):
+    """A ``result.json`` of a run that came to something.
+
+    Attributes:
+        run: The run's identifier.
+        record: The run's row in ``records.csv``.
+        epochs: Epochs trained per phase.
+        curve: Incumbents by time.
+        fe_seconds: FE's training time for this data set, model and seed.
+        headroom: How much the rare values can matter.
+        frequency: Test AUC by how often a sample's rarest value occurs, rarest first.
+        fields: Choice and cost per field.
+        truth: Of generated data; None for real data.
+    """
+
+    curve: tuple[CurvePoint, ...]
+    fe_seconds: Annotated[float, Field(ge=TICK, le=MOST)]
+    headroom: Headroom
+    frequency: tuple[FrequencyBucket, ...] = ()
+    fields: tuple[FieldCost, ...]
+    truth: Truth | None
