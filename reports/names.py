@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-OURS = "autodpq"
+AUTODPQ = "autodpq"
 CONTROL = "fe-continued"
 
 _DISPLAY = {
@@ -17,7 +17,7 @@ _DISPLAY = {
     "nsga2": "NSGA-II",
     "random-ray": "Random (Ray)",
     "asha": "ASHA",
-    OURS: "AutoDPQ",
+    AUTODPQ: "AutoDPQ",
 }
 BUILT_IN = tuple(_DISPLAY)
 

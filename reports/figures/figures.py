@@ -9,7 +9,7 @@ import numpy as np
 
 from reports import paper
 from reports.figures.style import add_legend, figure_style, looks, plot_label, strategy_label
-from reports.names import OURS, display_name, in_order
+from reports.names import AUTODPQ, display_name, in_order
 from reports.numbers.curves import SMALLEST_SPAN, MeanCurve, auc_range, strategy_curves
 from reports.numbers.summary import AUC, BYTES, summarize
 from reports.numbers.tests import deviation, mean
@@ -66,7 +66,7 @@ def _draw_curves(axes: Axes, curves: dict[str, MeanCurve], study: StudyResults) 
                 strict=True,
             )
         )
-        above = 3 if strategy == OURS else 2
+        above = 3 if strategy == AUTODPQ else 2
         axes.fill_between(x, low, high, step="post", color=color, alpha=0.13, linewidth=0, zorder=above - 1)
         axes.step(x, mean_y, where="post", color=color, linewidth=2, zorder=above, label=strategy_label(strategy),
                   marker=marker, markevery=_spread_marks(x, axes), markersize=5)  # fmt: skip

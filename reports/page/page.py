@@ -60,12 +60,15 @@ class Group:
     plans: PlanTable | None
 
 
-def study_page(study: StudyResults, tables: Mapping[str, Table]) -> str:
+def study_page(
+    study: StudyResults, tables: Mapping[str, Table], comparisons: Sequence[ModelComparisons] | None = None
+) -> str:
     """The page.
 
     Args:
         study: The study.
         tables: The name of its files beside the page (without ending) to table.
+        comparisons: Its comparisons, where they have been computed.
 
     Returns:
         HTML, the same text for the same study each time.
@@ -73,6 +76,7 @@ def study_page(study: StudyResults, tables: Mapping[str, Table]) -> str:
     Raises:
         AutoDPQError: A file of a run is damaged, or predictions do not fit each other.
     """
+    entries = compare_strategies(study) if comparisons is None else comparisons
     strategies = in_order(study.records["strategy"])
     style = colour_rules(strategies) + "\n" + _own("style.css")
     script = _own("script.js")
@@ -80,8 +84,8 @@ def study_page(study: StudyResults, tables: Mapping[str, Table]) -> str:
         study=study,
         facts=_facts(study),
         warnings=_warnings(tables.values()),
-        groups=[_group(study, dataset, model) for dataset, model in study.pairs()],
-        several=len(study.pairs()) > 1,
+        groups=[_group(study, entry) for entry in entries],
+        several=len(entries) > 1,
         tables=dict(
             sorted(tables.items(), key=lambda item: _ORDER.index(item[0]) if item[0] in _ORDER else len(_ORDER))
         ),
@@ -147,8 +151,8 @@ def _warnings(tables: Sequence[Table] | Any) -> list[str]:
     return list(dict.fromkeys(note for note in notes if "Warning: " in note))
 
 
-def _group(study: StudyResults, dataset: str, model: str) -> Group:
-    (comparisons,) = (own for own in compare_strategies(study) if (own.dataset, own.model) == (dataset, model))
+def _group(study: StudyResults, comparisons: ModelComparisons) -> Group:
+    dataset, model = comparisons.dataset, comparisons.model
     drawn = (draw(study, dataset, model) for draw in _CHARTS)
     charts = tuple(chart for chart in drawn if chart is not None)
     return Group(f"{dataset}, {model}", comparisons, charts, plan_table(study, dataset, model))

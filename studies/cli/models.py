@@ -68,13 +68,15 @@ def audit(
         print(file_audit_text(run if run.is_file() else model_of(run_of(run))))
         return
     from autodpq.data import dataset_spec
+    from autodpq.plan import DPQ
     from reports import audit_text
     from studies.prepared import load_rows
 
     spec, loaded = dataset_spec(dataset), load_rows(loading(context))
     sizes = loaded.fields(spec.threshold if threshold is None else threshold)
     centroids, subspaces = numbers("--K", k) or spec.K, numbers("--D", d) or spec.D
-    print(audit_text(loaded.name, sizes, centroids, subspaces, spec.embedding_dim))
+    choices = [DPQ(centroid, subspace) for centroid in centroids for subspace in subspaces]
+    print(audit_text(loaded.name, sizes, choices, spec.embedding_dim))
 
 
 def export(
