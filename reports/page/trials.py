@@ -11,8 +11,8 @@ from typing import Any
 
 from autodpq.errors import AutoDPQError
 from autodpq.packed.manifest import strict_json
-from autodpq.plan import CompressionPlan, Full
-from reports.figures.plans import choice_label
+from autodpq.plan import CompressionPlan
+from reports.names import choice_label
 from reports.tables.render import DASH
 
 SHOWN = 10
@@ -71,7 +71,7 @@ def _row(trial: Mapping[str, Any]) -> tuple[str, ...]:
     complete = trial["state"] == "complete"
     seconds = math.fsum(float(value) for value in trial["seconds"].values())
     plan = CompressionPlan.from_json(trial["plan"])
-    chosen = ", ".join(f"{name} {choice_label(plan[name])}" for name in plan if not isinstance(plan[name], Full))
+    chosen = ", ".join(f"{name} {choice_label(plan[name])}" for name in plan if str(plan[name]) != "full")
     said = (chosen or "all full") if complete else f"{trial['state']}: {trial['error'] or chosen or DASH}"
     return (
         f"{int(trial['number'])}",

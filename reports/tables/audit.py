@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from autodpq.ledger import ledger
 from autodpq.plan import Choice, Field, parse_choice, uniform_plan
 from reports import paper
+from reports.names import quantized
 from reports.tables.render import Cell, Grid, Table
 
 _COLUMNS = ("plan", "parameters", "embedding_bytes", "parameters_in_fe", "bytes_in_fe", "paper")
@@ -63,9 +63,8 @@ def audit_rows(fields: Sequence[Field], choices: Iterable[Choice], embedding_dim
 
 def _plan_name(choice: Choice) -> str:
     """``FE``, ``Others`` and ``(K, D)``, as the paper has them; of what the paper does not have, its text."""
-    text = str(choice)
-    quantized = re.fullmatch(r"dpq\((\d+),(\d+)\)", text)
-    return f"({quantized[1]}, {quantized[2]})" if quantized else _NAMES.get(text, text)
+    pair = quantized(choice)
+    return f"({pair[0]}, {pair[1]})" if pair else _NAMES.get(str(choice), str(choice))
 
 
 def audit_table(dataset: str, fields: Sequence[Field], choices: Iterable[Choice], embedding_dim: int) -> Table:
@@ -83,7 +82,8 @@ def audit_table(dataset: str, fields: Sequence[Field], choices: Iterable[Choice]
     rows = audit_rows(fields, choices, embedding_dim)
     printed = paper.printed_spaces(dataset)
     tidy = tuple(_tidy_row(row, _printed_beside(row, printed)) for row in rows)
-    return Table((_fields_grid(dataset, fields), plans_grid(f"Uniform plans, X = {embedding_dim}", rows, printed)), _COLUMNS, tidy)
+    plans = plans_grid(f"Uniform plans, X = {embedding_dim}", rows, printed)
+    return Table((_fields_grid(dataset, fields), plans), _COLUMNS, tidy)
 
 
 def audit_text(dataset: str, fields: Sequence[Field], choices: Iterable[Choice], embedding_dim: int) -> str:

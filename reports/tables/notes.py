@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from reports.names import CONTROL, AUTODPQ, display_name
+from reports.names import AUTODPQ, CONTROL, display_name
 from reports.numbers.summary import Summary
 from reports.numbers.tests import SIGNIFICANCE
 from reports.results import Failure
