@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from autodpq.errors import AutoDPQError
 from autodpq.files import write_whole
-from reports.figures.figures import auc_bytes_figure, figure3
-from reports.figures.plans import plan_chart
+from reports.figures.figures import auc_bytes_figure, figure3, plan_chart
 from reports.figures.style import save_figure
 from reports.load import load_study
 from reports.numbers.comparisons import ModelComparisons, compare_strategies

@@ -12,8 +12,7 @@ from typing import Any
 
 from autodpq.errors import AutoDPQError
 from autodpq.packed.manifest import strict_json
-from reports.figures.plans import choice_label
-from reports.names import in_order
+from reports.names import choice_label, in_order
 from reports.numbers.summary import format_number
 from reports.page.trials import Trials, read_trials
 from reports.results import RunResult, StudyResults
