@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from reports.figures.figures import auc_bytes_figure as auc_bytes_figure
     from reports.figures.figures import figure3 as figure3
-    from reports.figures.plans import plan_chart as plan_chart
+    from reports.figures.figures import plan_chart as plan_chart
     from reports.load import load_study as load_study
+    from reports.numbers.comparisons import ModelComparisons as ModelComparisons
+    from reports.numbers.comparisons import compare_strategies as compare_strategies
     from reports.page.page import study_page as study_page
     from reports.results import StudyResults as StudyResults
     from reports.tables.audit import AuditRow as AuditRow
@@ -29,16 +31,18 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "AuditRow": "tables.audit",
+    "ModelComparisons": "numbers.comparisons",
     "StudyResults": "results",
     "Table": "tables.render",
     "auc_bytes_figure": "figures.figures",
     "audit_rows": "tables.audit",
     "audit_table": "tables.audit",
     "audit_text": "tables.audit",
+    "compare_strategies": "numbers.comparisons",
     "figure3": "figures.figures",
     "headroom_table": "tables.headroom",
     "load_study": "load",
-    "plan_chart": "figures.plans",
+    "plan_chart": "figures.figures",
     "statistics_table": "tables.statistics",
     "study_page": "page.page",
     "table1": "tables.paper_tables",

@@ -98,12 +98,11 @@ class Failure:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class StudyResults:
     """All finished runs of a study.
 
-    Two of them are never equal: data frames have no one answer to that. What is computed of one can be kept for as
-    long as it lives.
+    Two of them are never equal: data frames have no one answer to that.
 
     Attributes:
         folder: The study's folder.
@@ -131,6 +130,11 @@ class StudyResults:
     def failures_of(self, dataset: str, model: str) -> list[Failure]:
         """The failed runs of a dataset and model, in the order of the records."""
         return [failure for failure in self.failures if (failure.dataset, failure.model) == (dataset, model)]
+
+    def records_of(self, dataset: str, model: str | None = None) -> pd.DataFrame:
+        """The records of a dataset, or of a dataset and model alone."""
+        records = self.records[self.records["dataset"] == dataset]
+        return records if model is None else records[records["model"] == model]
 
     def runs_of(self, dataset: str, model: str) -> list[RunResult]:
         """The runs of a dataset and model, by seed."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autodpq.errors import AutoDPQError
 from autodpq.files import write_whole
-from reports.figures.figures import auc_bytes_figure, figure3
-from reports.figures.plans import plan_chart
+from reports.figures.figures import auc_bytes_figure, figure3, plan_chart
 from reports.figures.style import save_figure
 from reports.load import load_study
+from reports.numbers.comparisons import ModelComparisons, compare_strategies
 from reports.page.page import study_page
 from reports.results import StudyResults
 from reports.tables.headroom import headroom_table
@@ -31,11 +31,12 @@ _FIGURES: tuple[tuple[str, str, Callable[[StudyResults, str, str], Figure | None
 )
 
 
-def write_report(study: Path | StudyResults) -> list[Path]:
+def write_report(study: Path | StudyResults, comparisons: Sequence[ModelComparisons] | None = None) -> list[Path]:
     """Writes tables, figures, index.html and a README.md that shows them into ``<study>/report/``.
 
     Args:
         study: A study folder with at least one finished run, or its results.
+        comparisons: Its comparisons, where they have been computed.
 
     Returns:
         The files, in the order in which they were written.
@@ -50,14 +51,15 @@ def write_report(study: Path | StudyResults) -> list[Path]:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise AutoDPQError(f"{folder}: cannot be made ({error.strerror})") from None
+    entries = compare_strategies(results) if comparisons is None else comparisons
     tables = {
         "table1": table1(results),
         "table2": table2(results),
-        "statistics": statistics_table(results),
+        "statistics": statistics_table(results, entries),
         "headroom": headroom_table(results),
     }
     written = [path for name, table in tables.items() for path in _write_table(folder / name, table)]
-    written.append(write_whole(folder / "index.html", study_page(results, tables)))
+    written.append(write_whole(folder / "index.html", study_page(results, tables, entries)))
     pictures: list[str] = []
     for dataset, model in results.pairs():
         for name, caption, draw in _FIGURES:
@@ -67,7 +69,7 @@ def write_report(study: Path | StudyResults) -> list[Path]:
                 alternative = escape_markdown(f"{caption}: {dataset}, {model}")
                 pictures.append(f"![{alternative}]({paths[0].name})")
                 written += paths
-    written.append(write_whole(folder / "README.md", _readme(results, tables, pictures)))
+    written.append(write_whole(folder / "README.md", _readme(results, tables, verdicts(results, entries), pictures)))
     return written
 
 
@@ -80,9 +82,8 @@ def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "unnamed"
 
 
-def _readme(results: StudyResults, tables: dict[str, Table], pictures: list[str]) -> str:
+def _readme(results: StudyResults, tables: dict[str, Table], words: Sequence[str], pictures: list[str]) -> str:
     records = results.records
-    words = verdicts(results)
     card = [
         f"- {title}: {', '.join(sorted({escape_markdown(str(value)) for value in records[column]}))}"
         for title, column in (

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from reports import StudyResults, Table
+    from reports import ModelComparisons, StudyResults, Table
 
 
 class Study:
@@ -42,6 +42,15 @@ class Study:
             AutoDPQError: The folder is no study, no run came to anything, or a file is damaged.
         """
         return reports.load_study(self.folder)
+
+    @cached_property
+    def comparisons(self) -> tuple[ModelComparisons, ...]:
+        """Each strategy against a reference and against FE; computed once, for the bootstrap takes its time.
+
+        Raises:
+            AutoDPQError: A file of predictions is damaged, or does not fit the others of its seed.
+        """
+        return reports.compare_strategies(self.results)
 
     @cached_property
     def records(self) -> pd.DataFrame:
@@ -76,11 +85,11 @@ class Study:
 
     def statistics(self) -> Table:
         """Differences between strategies, with intervals and tests."""
-        return reports.statistics_table(self.results)
+        return reports.statistics_table(self.results, self.comparisons)
 
     def verdicts(self) -> tuple[str, ...]:
         """The comparisons in words."""
-        return reports.verdicts(self.results)
+        return reports.verdicts(self.results, self.comparisons)
 
     def figure3(self, dataset: str | None = None, model: str | None = None) -> Figure:
         """Figure 3: test AUC by time.
@@ -256,7 +265,7 @@ def write_report(folder: Path) -> Study:
         AutoDPQError: The folder is no study, a file is damaged, or one cannot be written.
     """
     study = Study(folder)
-    reports.write_report(study.results)
+    reports.write_report(study.results, study.comparisons)
     return study
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from autodpq.data.readers.columns import as_text
+from autodpq.data.values import as_text
 
 MAX_BINS = 100
 BIN_ROWS = 50

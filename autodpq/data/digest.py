@@ -6,11 +6,11 @@ import contextlib
 import hashlib
 import json
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from autodpq.errors import AutoDPQError
+from autodpq.files import write_whole
 
 _SETTLED_NS = 2_000_000_000
 """A file changed more recently than this may change again without its time stamps showing it."""
@@ -52,11 +52,9 @@ def remembered_digest(files: Sequence[Path], compute: Callable[[], str], cache: 
     newest = max(modified for _, modified, _, _ in before)
     if _state(files) == before and time.time_ns() - newest > _SETTLED_NS:
         # A cache that cannot be written is reported where the encoded rows are written, not here.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, AutoDPQError):
             memo.parent.mkdir(parents=True, exist_ok=True)
-            partial = memo.with_name(f"{memo.name}.{uuid.uuid4().hex}")
-            partial.write_text(json.dumps({"state": before, "digest": digest}), "utf-8")
-            partial.replace(memo)
+            write_whole(memo, json.dumps({"state": before, "digest": digest}))
     return digest
 
 

@@ -75,6 +75,14 @@ def column_split(split_column: npt.NDArray[np.integer]) -> Split:
     return _split("the column gives it no row", *(np.flatnonzero(split_column == part) for part in range(3)))
 
 
+def resolve_method(dataset: EncodedDataset, method: str) -> str:
+    """What a data set is split by: ``auto`` is by the split column where there is one, else by time where there is one,
+    else at random; every other method is itself."""
+    if method != "auto":
+        return method
+    return "column" if dataset.split_column is not None else "time" if dataset.time is not None else "random"
+
+
 def split_dataset(
     dataset: EncodedDataset,
     seed: int,
@@ -86,16 +94,13 @@ def split_dataset(
     Args:
         dataset: The data set.
         seed: Seed of the random split; the others do not draw.
-        method: "random", "time", "column", or "auto": by the split column where there is one, else by time where
-            there is one, else at random.
+        method: "random", "time", "column", or "auto" (see :func:`resolve_method`).
         fractions: Shares of training, validation and test rows; a split column ignores them.
 
     Raises:
         AutoDPQError: The method is unknown, the data lacks what it needs, a part is empty or has one class only.
     """
-    if method == "auto":
-        method = "column" if dataset.split_column is not None else "time" if dataset.time is not None else "random"
-    match method:
+    match resolve_method(dataset, method):
         case "random":
             cut = partial(random_split, len(dataset), seed, fractions)
         case "time":

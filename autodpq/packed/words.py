@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from autodpq.data.binning import Bins, as_numbers
-from autodpq.data.readers.columns import as_text
+from autodpq.data.values import as_text
 from autodpq.errors import AutoDPQError
 from autodpq.packed.spec import TableSpec
 

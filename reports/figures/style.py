@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autodpq.files import whole_file
-from reports.names import BUILT_IN, display_name
+from reports import paper
+from reports.names import BUILT_IN, in_order
+from reports.results import StudyResults
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,31 +74,15 @@ def looks(strategies: Sequence[str]) -> dict[str, tuple[str, str]]:
     return {strategy: _BUILT_IN_LOOKS.get(strategy) or extra[strategy] for strategy in strategies}
 
 
+def study_looks(study: StudyResults) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each strategy of a study, and of those whose curves the paper prints beside."""
+    printed = (name.lower() for pair in study.pairs() for name in paper.figure3_curves(*pair))
+    return looks(in_order([*study.records["strategy"], *printed]))
+
+
 def plot_label(text: str) -> str:
     """Text that matplotlib shows as it is: a dollar would start a formula."""
     return text.replace("$", r"\$")
-
-
-def strategy_label(strategy: str) -> str:
-    """A strategy's name for a legend or title."""
-    return plot_label(display_name(strategy))
-
-
-def add_legend(figure: Figure, title: str) -> None:
-    """Puts a legend of all labelled artists below the axes, in as many columns as fit the figure's width.
-
-    Args:
-        figure: A figure of one axes, with constrained layout.
-        title: The line above the names.
-    """
-    from matplotlib.container import ErrorbarContainer
-
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    # A marker says it all; the bars around it would be smaller than itself.
-    shown = [handle.lines[0] if isinstance(handle, ErrorbarContainer) else handle for handle in handles]
-    column_width = 0.7 + 0.075 * max(map(len, labels))  # inches
-    columns = max(1, int(figure.get_figwidth() / column_width))
-    figure.legend(shown, labels, loc="outside lower center", ncols=min(columns, len(labels)), title=title)
 
 
 def save_figure(figure: Figure, stem: Path) -> list[Path]:

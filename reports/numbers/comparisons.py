@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
-from reports.names import OURS, in_order
+from reports.names import AUTODPQ, in_order
 from reports.numbers.bootstrap import Interval
 from reports.numbers.power import detectable_difference, seeds_needed
 from reports.numbers.predictions import auc_intervals
@@ -149,11 +148,8 @@ class ModelComparisons:
     against_fe: tuple[AgainstFE, ...]
 
 
-_KEPT: WeakKeyDictionary[StudyResults, tuple[ModelComparisons, ...]] = WeakKeyDictionary()
-
-
 def compare_strategies(study: StudyResults) -> tuple[ModelComparisons, ...]:
-    """All comparisons of a study; computed once for as long as the results live, for the bootstrap takes its time.
+    """All comparisons of a study; the bootstrap takes its time, so that whoever needs them twice hands them on.
 
     Args:
         study: The study.
@@ -164,19 +160,16 @@ def compare_strategies(study: StudyResults) -> tuple[ModelComparisons, ...]:
     Raises:
         AutoDPQError: A file of predictions is damaged, or does not fit the others of its seed.
     """
-    if study not in _KEPT:
-        _KEPT[study] = tuple(_compare_model(study, dataset, model) for dataset, model in study.pairs())
-    return _KEPT[study]
+    return tuple(_compare_model(study, dataset, model) for dataset, model in study.pairs())
 
 
 def _compare_model(study: StudyResults, dataset: str, model: str) -> ModelComparisons:
-    records = study.records
-    records = records[(records["dataset"] == dataset) & (records["model"] == model)]
+    records = study.records_of(dataset, model)
     ran = in_order(records["strategy"])
     samples = {column: samples_by_seed(records, ran, column) for column in _COLUMNS}
     auc = {strategy: values for strategy, values in samples["test_auc"].items() if values}
     valid = {strategy: samples["valid_auc"][strategy] for strategy in auc}
-    reference = OURS if OURS in auc else best_of(valid, higher_is_better=True)
+    reference = AUTODPQ if AUTODPQ in auc else best_of(valid, higher_is_better=True)
     comparisons: tuple[StrategyComparison, ...] = ()
     if reference is not None:
         others = [strategy for strategy in auc if strategy != reference]

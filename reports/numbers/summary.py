@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reports.names import OURS
+from reports.names import AUTODPQ
 from reports.numbers import tests as stats
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def summarize(records: pd.DataFrame, strategies: Sequence[str], metric: Metric) 
     # The only one that ran is not the best of anything.
     ranked = sum(map(bool, samples.values())) > 1
     best = frozenset(strategy for strategy in strategies if ranked and means[strategy] == means[leader])
-    baselines = {strategy: values for strategy, values in samples.items() if strategy != OURS}
-    comparison = stats.compare(samples.get(OURS, {}), baselines, higher_is_better=higher)
+    baselines = {strategy: values for strategy, values in samples.items() if strategy != AUTODPQ}
+    comparison = stats.compare(samples.get(AUTODPQ, {}), baselines, higher_is_better=higher)
     return Summary(metric, samples, best, comparison.baseline if comparison else None, comparison)
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autodpq.records.folder import entries, read_config
-from reports.figures.plans import choice_label
-from reports.names import in_order
+from reports.names import choice_label, in_order
 from reports.numbers.summary import format_number
 from reports.page.trials import Trials, read_trials
 from reports.results import RunResult, StudyResults

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, tostring
 
+from reports.figures.chart import Axis
+
 WIDTH, HEIGHT = 440, 330
 LEFT, RIGHT, TOP, BOTTOM = 56, 14, 30, 52
-
-Ticks = Sequence[tuple[float, str]]
 
 
 def element(tag: str, *children: Element | str, **attributes: object) -> Element:
@@ -92,78 +91,38 @@ def mark(marker: str, x: float, y: float, radius: float, **attributes: object) -
     return element("polygon", points=points, **attributes)
 
 
-def linear_ticks(low: float, high: float, label: Callable[[float], str] | None = None, most: int = 6) -> Ticks:
-    """Round numbers between low and high, at most so many, with as many decimals as their step needs."""
-    span = high - low
-    power = 10.0 ** math.floor(math.log10(span / most))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10, 20) if span / (factor * power) <= most)
-    decimals = max(0, -math.floor(math.log10(step) + 1e-9)) + (1 if round(step / power, 6) == 2.5 else 0)
-    first = math.ceil(low / step - 1e-9)
-    values = [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
-    return [(value, label(value) if label else f"{value + 0.0:.{decimals}f}") for value in values]
-
-
-def log_ticks(low: float, high: float, label: Callable[[float], str], most: int = 6) -> Ticks:
-    """Ticks of a logarithmic axis: round parts of each decade, as many as there is room for; linear ones where it
-    is short."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for factors in ((1, 1.5, 2, 3, 4, 5, 7), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
-        values = [factor * 10.0**decade for decade in decades for factor in factors]
-        inside = [value for value in values if low <= value <= high]
-        if len(inside) <= most:
-            if len(inside) < 3:
-                return linear_ticks(low, high, label, most - 1)
-            return [(value, label(value)) for value in inside]
-    return [(value, label(value)) for value in inside[:: math.ceil(len(inside) / most)]]
-
-
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Axes: where numbers lie in the drawing.
+    """Where the numbers of a chart's axes lie in the drawing."""
 
-    Attributes:
-        x_low: Left end.
-        x_high: Right end.
-        y_low: Lower end.
-        y_high: Upper end.
-        log: Whether x is logarithmic.
-    """
-
-    x_low: float
-    x_high: float
-    y_low: float
-    y_high: float
-    log: bool = False
+    horizontal: Axis
+    vertical: Axis
 
     def x(self, value: float) -> float:
         """Where a value lies, from the left."""
-        low, high, at = (math.log(v) if self.log else v for v in (self.x_low, self.x_high, value))
+        axis = self.horizontal
+        low, high, at = (math.log(v) if axis.log else v for v in (axis.low, axis.high, value))
         return LEFT + (at - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 
     def y(self, value: float) -> float:
         """Where a value lies, from the top."""
-        return HEIGHT - BOTTOM - (value - self.y_low) / (self.y_high - self.y_low) * (HEIGHT - TOP - BOTTOM)
+        axis = self.vertical
+        return HEIGHT - BOTTOM - (value - axis.low) / (axis.high - axis.low) * (HEIGHT - TOP - BOTTOM)
 
-    def draw(self, x_ticks: Ticks, x_title: str, y_title: str) -> list[Element]:
+    def draw(self) -> list[Element]:
         """Grid, ticks and titles of both axes."""
         bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
         drawn = []
-        for value, label in linear_ticks(self.y_low, self.y_high, most=7):
+        for value, label in self.vertical.ticks:
             at = self.y(value)
             drawn.append(element("line", x1=LEFT, x2=right, y1=at, y2=at, class_="grid"))
             drawn.append(element("text", label, x=LEFT - 7, y=at + 4, class_="end"))
-        for value, label in x_ticks:
+        for value, label in self.horizontal.ticks:
             at = self.x(value)
             drawn.append(element("line", x1=at, x2=at, y1=TOP, y2=bottom, class_="grid"))
             drawn.append(element("text", label, x=at, y=bottom + 18, class_="middle"))
         drawn.append(element("line", x1=LEFT, x2=right, y1=bottom, y2=bottom, class_="axis"))
         middle = (LEFT + right) / 2
-        drawn.append(element("text", x_title, x=middle, y=HEIGHT - 10, class_="middle title"))
-        drawn.append(element("text", y_title, x=4, y=14, class_="title"))
+        drawn.append(element("text", self.horizontal.label, x=middle, y=HEIGHT - 10, class_="middle title"))
+        drawn.append(element("text", self.vertical.label, x=4, y=14, class_="title"))
         return drawn
-
-
-def padded(low: float, high: float, share: float, least_span: float) -> tuple[float, float]:
-    """A range with room on both sides, and not so narrow that noise would look like a difference."""
-    padding = max(share * (high - low), (least_span - (high - low)) / 2)
-    return low - padding, high + padding

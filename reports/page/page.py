@@ -10,13 +10,18 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from reports.figures.style import looks
+from reports.figures.chart import Chart
+from reports.figures.figure3 import figure3_chart
+from reports.figures.frequency import frequency_chart
+from reports.figures.plans import Plans, study_plans
+from reports.figures.sizes import auc_bytes_chart
+from reports.figures.style import study_looks
 from reports.names import display_name, in_order
 from reports.numbers.comparisons import ModelComparisons, compare_strategies
 from reports.page.cards import cards
-from reports.page.charts import Chart, auc_bytes_chart, figure3_chart, frequency_chart
+from reports.page.charts import chart_svg
 from reports.page.drawing import element, mark, markup
-from reports.page.heat import PlanTable, plan_table
+from reports.page.heat import plan_rows
 from reports.page.palette import HEAT_STEPS, colour_rules
 from reports.results import StudyResults
 from reports.tables.render import Cell, Grid, Table
@@ -52,20 +57,23 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What belongs to one data set and model."""
+    """What belongs to one data set and model; with each chart its drawing."""
 
     title: str
     comparisons: ModelComparisons
-    charts: tuple[Chart, ...]
-    plans: PlanTable | None
+    charts: tuple[tuple[Chart, str], ...]
+    plans: Plans | None
 
 
-def study_page(study: StudyResults, tables: Mapping[str, Table]) -> str:
+def study_page(
+    study: StudyResults, tables: Mapping[str, Table], comparisons: Sequence[ModelComparisons] | None = None
+) -> str:
     """The page.
 
     Args:
         study: The study.
         tables: The name of its files beside the page (without ending) to table.
+        comparisons: Its comparisons, where they have been computed.
 
     Returns:
         HTML, the same text for the same study each time.
@@ -73,21 +81,23 @@ def study_page(study: StudyResults, tables: Mapping[str, Table]) -> str:
     Raises:
         AutoDPQError: A file of a run is damaged, or predictions do not fit each other.
     """
-    strategies = in_order(study.records["strategy"])
-    style = colour_rules(strategies) + "\n" + _own("style.css")
+    entries = compare_strategies(study) if comparisons is None else comparisons
+    looks = study_looks(study)
+    style = colour_rules(list(looks)) + "\n" + _own("style.css")
     script = _own("script.js")
     return _template().render(
         study=study,
         facts=_facts(study),
         warnings=_warnings(tables.values()),
-        groups=[_group(study, dataset, model) for dataset, model in study.pairs()],
-        several=len(study.pairs()) > 1,
+        groups=[_group(study, entry, number) for number, entry in enumerate(entries)],
+        several=len(entries) > 1,
         tables=dict(
             sorted(tables.items(), key=lambda item: _ORDER.index(item[0]) if item[0] in _ORDER else len(_ORDER))
         ),
         rows=bodies,
         cards=cards(study),
-        keys=_keys(strategies),
+        keys=_keys(looks),
+        plan_rows=plan_rows,
         display_name=display_name,
         comparison_sentence=comparison_sentence,
         against_fe_sentence=against_fe_sentence,
@@ -147,14 +157,14 @@ def _warnings(tables: Sequence[Table] | Any) -> list[str]:
     return list(dict.fromkeys(note for note in notes if "Warning: " in note))
 
 
-def _group(study: StudyResults, dataset: str, model: str) -> Group:
-    (comparisons,) = (own for own in compare_strategies(study) if (own.dataset, own.model) == (dataset, model))
-    drawn = (draw(study, dataset, model) for draw in _CHARTS)
-    charts = tuple(chart for chart in drawn if chart is not None)
-    return Group(f"{dataset}, {model}", comparisons, charts, plan_table(study, dataset, model))
+def _group(study: StudyResults, comparisons: ModelComparisons, number: int) -> Group:
+    dataset, model = comparisons.dataset, comparisons.model
+    found = (describe(study, dataset, model) for describe in _CHARTS)
+    charts = tuple((chart, chart_svg(chart, f"{chart.kind}-{number}")) for chart in found if chart is not None)
+    return Group(f"{dataset}, {model}", comparisons, charts, study_plans(study, dataset, model))
 
 
-def _keys(strategies: Sequence[str]) -> dict[str, str]:
+def _keys(looks: Mapping[str, tuple[str, str]]) -> dict[str, str]:
     """A legend's marker of each strategy."""
     return {
         strategy: markup(
@@ -162,7 +172,7 @@ def _keys(strategies: Sequence[str]) -> dict[str, str]:
                 "svg", mark(marker, 0.0, 0.0, 6.0), viewBox="-8 -8 16 16", class_=f"key s{index}", aria_hidden="true"
             )
         )
-        for index, (strategy, (_, marker)) in enumerate(looks(strategies).items())
+        for index, (strategy, (_, marker)) in enumerate(looks.items())
     }
 
 

@@ -7,12 +7,11 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from autodpq.choices import Full
 from autodpq.plan import CompressionPlan
 from autodpq.records import folder
 from autodpq.records.files import LINE_ANEW, damage_told
 from autodpq.records.schema import TrialLine
-from reports.figures.plans import choice_label
+from reports.names import choice_label
 from reports.tables.render import DASH
 
 SHOWN = 10
@@ -60,7 +59,7 @@ def read_trials(path: Path) -> Trials | None:
 
 def _row(trial: TrialLine) -> tuple[str, ...]:
     plan = CompressionPlan.from_json(trial.plan)
-    chosen = ", ".join(f"{name} {choice_label(plan[name])}" for name in plan if not isinstance(plan[name], Full))
+    chosen = ", ".join(f"{name} {choice_label(plan[name])}" for name in plan if str(plan[name]) != "full")
     complete = trial.state == "complete"
     said = (chosen or "all full") if complete else f"{trial.state}: {trial.error or chosen or DASH}"
     return (

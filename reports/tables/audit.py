@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from autodpq.choices import DPQ, Choice, Full, Others
+from autodpq.choices import Choice, parse_choice
 from autodpq.ledger import ledger
 from autodpq.plan import Field, uniform_plan
 from reports import paper
+from reports.names import quantized
 from reports.tables.render import Cell, Grid, Table
 
 _COLUMNS = ("plan", "parameters", "embedding_bytes", "parameters_in_fe", "bytes_in_fe", "paper")
+_NAMES = {"full": "FE", "others": "Others"}
 _UNITS = {"k": 1_000, "M": 1_000_000}
 
 
@@ -20,7 +22,7 @@ class AuditRow:
     """The cost of one uniform plan.
 
     Attributes:
-        plan: FE, Others or (K, D).
+        plan: FE, Others, (K, D) or another choice's text.
         parameters: The paper's Space.
         embedding_bytes: Bytes of the packed embedding tables.
         parameters_in_fe: Parameters as a share of FE's.
@@ -34,62 +36,60 @@ class AuditRow:
     bytes_in_fe: float
 
 
-def audit_rows(
-    fields: Sequence[Field], K_values: Sequence[int], D_values: Sequence[int], embedding_dim: int
-) -> list[AuditRow]:
-    """The cost of FE, of Others and of each (K, D) for all rare values alike.
+def audit_rows(fields: Sequence[Field], choices: Iterable[Choice], embedding_dim: int) -> list[AuditRow]:
+    """The cost of FE, of Others and of each further choice for all rare values alike.
 
     Args:
         fields: All fields of the data set.
-        K_values: Centroids per subspace.
-        D_values: Subspaces; each divides the embedding dimension.
+        choices: The choices; those of FE and Others are there in any case, and each is there once.
         embedding_dim: X.
 
     Raises:
-        AutoDPQError: A K is below 2, or a D does not divide X.
+        AutoDPQError: A choice does not fit X.
     """
-    choices: list[tuple[str, Choice]] = [("FE", Full()), ("Others", Others())]
-    choices += [(f"({K}, {D})", DPQ(K, D)) for K in K_values for D in D_values]
-    costs = [(name, ledger(fields, uniform_plan(fields, choice), embedding_dim)) for name, choice in choices]
+    audited = dict.fromkeys((*map(parse_choice, _NAMES), *choices))
+    costs = [(choice, ledger(fields, uniform_plan(fields, choice), embedding_dim)) for choice in audited]
     full = costs[0][1]
     return [
         AuditRow(
-            name,
+            _plan_name(choice),
             cost.parameters,
             cost.embedding_bytes,
             cost.parameters / full.parameters if full.parameters else 1.0,
             cost.embedding_bytes / full.embedding_bytes if full.embedding_bytes else 1.0,
         )
-        for name, cost in costs
+        for choice, cost in costs
     ]
 
 
-def audit_table(
-    dataset: str, fields: Sequence[Field], K_values: Sequence[int], D_values: Sequence[int], embedding_dim: int
-) -> Table:
+def _plan_name(choice: Choice) -> str:
+    """``FE``, ``Others`` and ``(K, D)``, as the paper has them; of what the paper does not have, its text."""
+    pair = quantized(choice)
+    return f"({pair[0]}, {pair[1]})" if pair else _NAMES.get(str(choice), str(choice))
+
+
+def audit_table(dataset: str, fields: Sequence[Field], choices: Iterable[Choice], embedding_dim: int) -> Table:
     """The fields, and what uniform plans cost, with the Space that the paper prints beside.
 
     Args:
         dataset: Name of the data set; the paper has numbers for ``movielens1m`` and ``avazu``.
         fields: All its fields.
-        K_values: Centroids per subspace.
-        D_values: Subspaces.
+        choices: As for :func:`audit_rows`.
         embedding_dim: X.
 
     Raises:
-        AutoDPQError: A K is below 2, or a D does not divide X.
+        AutoDPQError: A choice does not fit X.
     """
-    rows = audit_rows(fields, K_values, D_values, embedding_dim)
+    rows = audit_rows(fields, choices, embedding_dim)
     printed = paper.printed_spaces(dataset)
     tidy = tuple(_tidy_row(row, _printed_beside(row, printed)) for row in rows)
-    return Table((_fields_grid(dataset, fields), _plans_grid(rows, printed, embedding_dim)), _COLUMNS, tidy)
+    plans = plans_grid(f"Uniform plans, X = {embedding_dim}", rows, printed)
+    return Table((_fields_grid(dataset, fields), plans), _COLUMNS, tidy)
 
 
-def audit_text(
-    dataset: str, fields: Sequence[Field], K_values: Sequence[int], D_values: Sequence[int], embedding_dim: int
-) -> str:
+def audit_text(dataset: str, fields: Sequence[Field], choices: Iterable[Choice], embedding_dim: int) -> str:
     """What :func:`audit_table` gives, as plain text at most 100 columns wide."""
-    return audit_table(dataset, fields, K_values, D_values, embedding_dim).to_text()
+    return audit_table(dataset, fields, choices, embedding_dim).to_text()
 
 
 def _fields_grid(dataset: str, fields: Sequence[Field]) -> Grid:
@@ -102,7 +102,14 @@ def _fields_grid(dataset: str, fields: Sequence[Field]) -> Grid:
     return Grid(title, ("Field", "Rows", "Frequent", "Rare"), rows)
 
 
-def _plans_grid(rows: Sequence[AuditRow], printed: Mapping[str, str], embedding_dim: int) -> Grid:
+def plans_grid(title: str, rows: Sequence[AuditRow], printed: Mapping[str, str]) -> Grid:
+    """What plans cost.
+
+    Args:
+        title: The grid's title.
+        rows: The plans.
+        printed: The Space that the paper prints, by plan; where it is empty, there is no column for it.
+    """
     header: tuple[str, ...] = ("Rare rows by", "Space", "of FE", "Embedding bytes", "of FE", "Space, paper")
     cells: tuple[tuple[Cell, ...], ...] = tuple(
         (
@@ -124,7 +131,7 @@ def _plans_grid(rows: Sequence[AuditRow], printed: Mapping[str, str], embedding_
         )
     else:
         header, cells = header[:-1], tuple(row[:-1] for row in cells)
-    return Grid(f"Uniform plans, X = {embedding_dim}", header, cells, notes=tuple(notes))
+    return Grid(title, header, cells, notes=tuple(notes))
 
 
 def _printed_beside(row: AuditRow, printed: Mapping[str, str]) -> str:

@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autodpq.choices import DPQ, Full
 from autodpq.choices.dpq import code_bits
 from autodpq.errors import AutoDPQError
 from autodpq.ledger import field_ledger
 from autodpq.packed.file import PackedFile, open_packed
 from autodpq.packed.table import PackedTable
 from autodpq.plan import CompressionPlan, Field
+from reports.names import quantized
 from reports.tables.render import Cell, Grid, Table
 
-# Per array of a table, its column and what people call it.
+# Per array of a table that has a name here: its column, a short title, for the terminal is narrow, and a long one.
 _PARTS = {
-    "rows": ("row_bytes", "rows of their own"),
-    "scales": ("scale_bytes", "scales of int8 rows"),
-    "centroids": ("centroid_bytes", "centroids"),
-    "codes": ("code_bytes", "codes"),
-    "head_ids": ("head_id_bytes", "ids of frequent rows"),
-    "first_order": ("first_order_bytes", "first-order weights"),
+    "rows": ("row_bytes", "Rows", "rows of their own"),
+    "scales": ("scale_bytes", "Scales", "scales of int8 rows"),
+    "centroids": ("centroid_bytes", "Centroids", "centroids"),
+    "codes": ("code_bytes", "Codes", "codes"),
+    "head_ids": ("head_id_bytes", "Ids", "ids of frequent rows"),
+    "first_order": ("first_order_bytes", "1st order", "first-order weights"),
 }
-_SIZES = tuple(column for column, _ in _PARTS.values())
-_COLUMNS = ("table", "rows", "frequent", "choice", "parameters", "parameters_in_full", "code_bits", *_SIZES, "bytes")
+_COLUMNS = ("table", "rows", "frequent", "choice", "parameters", "parameters_in_full", "code_bits")
 
-# Per column of sizes, its title; the terminal is narrow.
-_TITLES = {
-    "row_bytes": "Rows",
-    "scale_bytes": "Scales",
-    "centroid_bytes": "Centroids",
-    "code_bytes": "Codes",
-    "head_id_bytes": "Ids",
-    "first_order_bytes": "1st order",
-    "bytes": "Sum",
-}
+_Parts = Mapping[str, tuple[str, str, str]]
 
 
 def file_audit_table(path: Path) -> Table:
@@ -46,9 +37,12 @@ def file_audit_table(path: Path) -> Table:
         AutoDPQError: It is no packed file, or is cut off or altered.
     """
     packed = open_packed(path)
-    records = tuple(_record(table) for table in packed.tables)
-    grids = (_tables_grid(packed, records), _bytes_grid(records), _parts_grid(packed, records))
-    return Table(grids, _COLUMNS, records)
+    # A kind of choice may have arrays of its own, which go by their names.
+    own = dict.fromkeys(part for table in packed.tables for part in table.arrays if part not in _PARTS)
+    parts = {**_PARTS, **{part: (f"{part}_bytes", part, part) for part in own}}
+    records = tuple(_record(table, parts) for table in packed.tables)
+    grids = (_tables_grid(packed, records), _bytes_grid(parts, records), _parts_grid(packed, parts, records))
+    return Table(grids, (*_COLUMNS, *(column for column, _, _ in parts.values()), "bytes"), records)
 
 
 def file_audit_text(path: Path) -> str:
@@ -56,20 +50,21 @@ def file_audit_text(path: Path) -> str:
     return file_audit_table(path).to_text()
 
 
-def _record(table: PackedTable) -> Mapping[str, Any]:
+def _record(table: PackedTable, parts: _Parts) -> Mapping[str, Any]:
     spec = table.spec
     field = Field(spec.name, spec.n_rows, spec.n_rows - spec.tail)
     cost = field_ledger(field, CompressionPlan({spec.name: spec.choice}), spec.dim)
     arrays = table.arrays
-    sizes = {column: arrays[part].nbytes if part in arrays else 0 for part, (column, _) in _PARTS.items()}
+    sizes = {column: arrays[part].nbytes if part in arrays else 0 for part, (column, _, _) in parts.items()}
+    pair = quantized(spec.choice)
     return {
         "table": spec.name,
         "rows": spec.n_rows,
         "frequent": spec.n_rows - spec.tail,
-        "choice": str(spec.choice) if spec.tail else str(Full()),
+        "choice": str(spec.choice),
         "parameters": cost.parameters,
         "parameters_in_full": spec.n_rows * spec.dim,
-        "code_bits": code_bits(spec.choice.K) if isinstance(spec.choice, DPQ) else None,
+        "code_bits": code_bits(pair[0]) if pair else None,
         **sizes,
         "bytes": sum(sizes.values()),
     }
@@ -113,23 +108,24 @@ def _mapping(about: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _bytes_grid(records: tuple[Mapping[str, Any], ...]) -> Grid:
-    columns = [column for column in _TITLES if any(record[column] for record in records)]
+def _bytes_grid(parts: _Parts, records: tuple[Mapping[str, Any], ...]) -> Grid:
+    titles = {column: title for column, title, _ in parts.values()} | {"bytes": "Sum"}
+    columns = [column for column in titles if any(record[column] for record in records)]
     rows = tuple((Cell(record["table"]), *(_cell(record[column]) for column in columns)) for record in records)
     notes = []
     if "row_bytes" in columns:
         notes.append("Rows: frequent rows, and under others the one that the rare share.")
     if "head_id_bytes" in columns:
         notes.append("Ids: those that have a row, listed where ids are no frequency ranks.")
-    return Grid("Bytes by table", ("Table", *(_TITLES[column] for column in columns)), rows, notes=tuple(notes))
+    return Grid("Bytes by table", ("Table", *(titles[column] for column in columns)), rows, notes=tuple(notes))
 
 
 def _cell(value: int | str | None) -> Cell:
     return Cell("" if value is None else value if isinstance(value, str) else f"{value:,}")
 
 
-def _parts_grid(packed: PackedFile, records: tuple[Mapping[str, Any], ...]) -> Grid:
-    sizes = {name: sum(int(record[column]) for record in records) for column, name in _PARTS.values()}
+def _parts_grid(packed: PackedFile, parts: _Parts, records: tuple[Mapping[str, Any], ...]) -> Grid:
+    sizes = {title: sum(int(record[column]) for record in records) for column, _, title in parts.values()}
     sizes["other weights"] = sum(array.nbytes for array in packed.dense.values())
     sizes["header and manifest"] = packed.sizes["header"]
     total, size = sum(sizes.values()), packed.path.stat().st_size
@@ -156,12 +152,14 @@ def _parts_grid(packed: PackedFile, records: tuple[Mapping[str, Any], ...]) -> G
 
 def _codes_note(packed: PackedFile) -> list[str]:
     """How many bits the codes take, by what they are made of."""
-    by_choice: dict[DPQ, int] = {}
+    rows: Counter[tuple[int, int]] = Counter()
+    n_bytes = 0
     for table in packed.tables:
-        if isinstance(table.spec.choice, DPQ):
-            by_choice[table.spec.choice] = by_choice.get(table.spec.choice, 0) + table.spec.tail
-    parts = [f"{n:,} x {choice.D} x {code_bits(choice.K)}" for choice, n in by_choice.items()]
-    bits = sum(n * choice.D * code_bits(choice.K) for choice, n in by_choice.items())
-    n_bytes = sum(table.arrays["codes"].nbytes for table in packed.tables if "codes" in table.arrays)
+        pair = quantized(table.spec.choice)
+        if pair is not None:
+            rows[pair] += table.spec.tail
+            n_bytes += table.arrays["codes"].nbytes
+    parts = [f"{n:,} x {D} x {code_bits(K)}" for (K, D), n in rows.items()]
+    bits = sum(n * D * code_bits(K) for (K, D), n in rows.items())
     note = f"Codes, rows x D x bits: {' + '.join(parts)} = {bits:,} bits, in {n_bytes:,} bytes."
     return [note] if parts else []

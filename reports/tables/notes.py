@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from reports.names import CONTROL, OURS, display_name
+from reports.names import AUTODPQ, CONTROL, display_name
 from reports.numbers.summary import Summary
 from reports.numbers.tests import SIGNIFICANCE
 from reports.results import Failure
@@ -38,7 +38,7 @@ def run_notes(records: pd.DataFrame, strategies: Sequence[str], failures: Sequen
         for failure in failures
         if failure.strategy in strategies
     ]
-    if OURS in finished and CONTROL not in finished:
+    if AUTODPQ in finished and CONTROL not in finished:
         notes.append(
             f"Warning: {display_name(CONTROL)} is missing. Without FE trained for as many epochs as AutoDPQ spends, a "
             "gain may come from longer training alone."
@@ -105,7 +105,7 @@ def merged_notes(notes: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _why_no_comparison(summary: Summary) -> str:
-    if not summary.samples.get(OURS):
+    if not summary.samples.get(AUTODPQ):
         return "no comparison, for AutoDPQ has no finished run"
     return "no comparison, for no baseline has a finished run"
 

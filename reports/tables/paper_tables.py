@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from reports import paper
-from reports.names import OURS, display_name, in_order
+from reports.names import AUTODPQ, display_name, in_order
 from reports.numbers.summary import (
     AUC,
     BYTES,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _TABLE1_METRICS = (AUC, LOGLOSS, SPACE, BYTES, EPOCHS, SECONDS, TIME_IN_FE)
 _TABLE2_METRICS = (AUC, LOGLOSS, SPACE, BYTES)
-_TABLE2_STRATEGIES = ("others", "random", OURS)
+_TABLE2_STRATEGIES = ("others", "random", AUTODPQ)
 _COLUMNS = (
     "dataset", "model", "metric", "strategy", "mean", "std", "seeds", "paper", "best", "best_baseline", "star",
     "improvement_percent", "p_two_sample", "p_paired",
@@ -55,7 +55,7 @@ def table1(study: StudyResults) -> Table:
     for dataset in dict.fromkeys(name for name, _ in study.pairs()):
         models = [model for name, model in study.pairs() if name == dataset]
         model = "deepfm" if "deepfm" in models else models[0]
-        records = _records_of(study, dataset, model)
+        records = study.records_of(dataset, model)
         summaries = [summarize(records, strategies, metric) for metric in _TABLE1_METRICS]
         failures = study.failures_of(dataset, model)
         rows = _strategy_rows(dataset, model, strategies, summaries, paper.table1_value, failures)
@@ -97,7 +97,7 @@ def table2(study: StudyResults) -> Table:
         rules: set[int] = set()
         notes: dict[str, list[str]] = {}
         for model in (model for name, model in study.pairs() if name == dataset):
-            records = _records_of(study, dataset, model)
+            records = study.records_of(dataset, model)
             summaries = [summarize(records, strategies, metric) for metric in _TABLE2_METRICS]
             failures = study.failures_of(dataset, model)
             block = _strategy_rows(dataset, model, strategies, summaries, paper.table2_value, failures)
@@ -110,17 +110,12 @@ def table2(study: StudyResults) -> Table:
                 *comparison_notes(summaries),
                 *_unsaid_baselines(records, strategies, present, summaries),
             ]
-        shown = study.records[study.records["dataset"] == dataset]
+        shown = study.records_of(dataset)
         general = general_notes(shown, summaries, has_paper=any(row[1].faint for row in rows))
         header = ("Model", "Strategy", *(metric.title for metric in _TABLE2_METRICS))
         below = (*merged_notes(notes), *general)
         grids.append(Grid(f"Table 2: {dataset}", header, tuple(rows), frozenset(rules), below, 2))
     return Table(tuple(grids), _COLUMNS, tuple(tidy), "No finished run of Others, Random or AutoDPQ: no Table 2.")
-
-
-def _records_of(study: StudyResults, dataset: str, model: str) -> pd.DataFrame:
-    records = study.records
-    return records[(records["dataset"] == dataset) & (records["model"] == model)]
 
 
 def _strategy_rows(
@@ -148,7 +143,7 @@ def _cell(summary: Summary, strategy: str) -> Cell:
     mean = summary.mean(strategy)
     if math.isnan(mean):
         return Cell(DASH)
-    star = strategy == OURS and summary.comparison is not None and summary.comparison.star
+    star = strategy == AUTODPQ and summary.comparison is not None and summary.comparison.star
     text = format_measured(mean, summary.deviation(strategy), summary.metric.decimals)
     if summary.metric is TIME_IN_FE:  # the spread of the time stands one column to the left
         text = format_number(mean, summary.metric.decimals)
@@ -192,7 +187,7 @@ def _tidy_rows(
     rows: list[Mapping[str, object]] = []
     for summary in summaries:
         for strategy in summary.samples:
-            comparison = summary.comparison if strategy == OURS else None
+            comparison = summary.comparison if strategy == AUTODPQ else None
             rows.append(
                 {
                     "dataset": dataset,

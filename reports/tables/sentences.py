@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from reports.names import display_name
 from reports.numbers.comparisons import AgainstFE, ModelComparisons, StrategyComparison, compare_strategies
@@ -131,11 +132,12 @@ def _reach(comparison: StrategyComparison) -> str:
     return f"{seen}, or {seeds_text(int(needed))} to see this"
 
 
-def verdicts(study: StudyResults) -> tuple[str, ...]:
+def verdicts(study: StudyResults, comparisons: Sequence[ModelComparisons] | None = None) -> tuple[str, ...]:
     """The study in words: one sentence per comparison, and one per strategy on whether it is no worse than FE.
 
     Args:
         study: The study.
+        comparisons: Its comparisons, where they have been computed.
 
     Returns:
         The sentences; each begins with the dataset and the model where the study has more than one pair of them.
@@ -143,7 +145,7 @@ def verdicts(study: StudyResults) -> tuple[str, ...]:
     Raises:
         AutoDPQError: As for :func:`compare_strategies`.
     """
-    entries = compare_strategies(study)
+    entries = compare_strategies(study) if comparisons is None else comparisons
     several = len(entries) > 1
     words = (
         f"{entry.dataset}, {entry.model}: {sentence}" if several else sentence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from reports.names import OURS, display_name
+from reports.names import AUTODPQ, display_name
 from reports.numbers.comparisons import MetricDifference, ModelComparisons, StrategyComparison, compare_strategies
 from reports.numbers.power import MOST_SEEDS, POWER
 from reports.numbers.summary import AUC, BYTES, LOGLOSS, Metric, Summary, format_measured, summarize
@@ -29,11 +29,12 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def statistics_table(study: StudyResults) -> Table:
+def statistics_table(study: StudyResults, comparisons: Sequence[ModelComparisons] | None = None) -> Table:
     """Means and deviations, differences by seed with their tests, and the intervals over test rows.
 
     Args:
         study: The study.
+        comparisons: Its comparisons, where they have been computed.
 
     Returns:
         Per dataset and model a grid of the strategies, and two of the comparisons where there are any; one tidy row
@@ -44,9 +45,8 @@ def statistics_table(study: StudyResults) -> Table:
     """
     grids: list[Grid] = []
     tidy: list[Mapping[str, object]] = []
-    for entry in compare_strategies(study):
-        records = study.records
-        records = records[(records["dataset"] == entry.dataset) & (records["model"] == entry.model)]
+    for entry in compare_strategies(study) if comparisons is None else comparisons:
+        records = study.records_of(entry.dataset, entry.model)
         summaries = [summarize(records, entry.strategies, metric) for metric in _METRICS]
         grids.append(_strategies_grid(entry, summaries))
         if entry.comparisons:
@@ -103,7 +103,7 @@ def _seeds_grid(entry: ModelComparisons) -> Grid:
     ]
     if max(len(comparison.seeds) for comparison in entry.comparisons) < 2:
         notes = [f"AUC: {name} minus the other on their common seed; one seed gives no deviation and no test."]
-    if entry.reference != OURS:
+    if entry.reference != AUTODPQ:
         notes.insert(0, f"AutoDPQ did not run; {name} has the best mean validation AUC and is compared with the rest.")
     notes += _no_spread(entry.comparisons, AUC)
     header = ("Against", "Seeds", "AUC", "SD", "95% interval", "p", "Holm", "Paper", "Seen", "Needed")

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from autodpq.choices import DPQ, Choice, Full, Others
+from autodpq.choices import DPQ
 from autodpq.data import EncodedDataset, dataset_spec, split_dataset
 from autodpq.data.registry import DatasetSpec
 from autodpq.data.source import BATCH_ROWS
+from autodpq.data.splits import resolve_method
 from autodpq.errors import AutoDPQError
-from autodpq.ledger import Ledger, ledger
-from autodpq.plan import uniform_plan
+from reports.tables.audit import AuditRow, audit_rows
 from studies.prepared import SPLIT_SEED, load_rows
 
 RARE_SAMPLES = 0.1
@@ -70,7 +70,7 @@ class Inspection:
         fields: The fields.
         split: How a run would split it, in words.
         embedding_dim: X.
-        plans: What uniform plans cost at the threshold, by name.
+        plans: What uniform plans cost at the threshold.
         notes: What was done to values, and what a person should look at.
     """
 
@@ -85,7 +85,7 @@ class Inspection:
     fields: tuple[FieldInspection, ...]
     split: str
     embedding_dim: int
-    plans: Mapping[str, Ledger]
+    plans: tuple[AuditRow, ...]
     notes: tuple[str, ...]
 
 
@@ -118,9 +118,6 @@ def inspect_data(loading: Mapping[str, Any], threshold: int | None = None) -> In
         )
         for size, counts in zip(sizes, dataset.counts, strict=True)
     )
-    plans = {
-        name: ledger(sizes, uniform_plan(sizes, choice), spec.embedding_dim) for name, choice in _choices(spec).items()
-    }
     return Inspection(
         name=dataset.name,
         rows=n_rows,
@@ -133,7 +130,7 @@ def inspect_data(loading: Mapping[str, Any], threshold: int | None = None) -> In
         fields=fields,
         split=_split_in_words(dataset, spec.split_method),
         embedding_dim=spec.embedding_dim,
-        plans=plans,
+        plans=tuple(audit_rows(sizes, _choices(spec), spec.embedding_dim)),
         notes=(*dataset.notes(), *_advice([field for field in fields if field.name not in naming], spec)),
     )
 
@@ -174,21 +171,18 @@ def _values(values: pl.Series, is_binned: bool) -> tuple[tuple[str | None, ...],
     return shown, values.replace("", None).drop_nulls().str.contains(r"^-?\d+$").all()
 
 
-def _choices(spec: DatasetSpec) -> dict[str, Choice]:
-    """FE, Others, and the first, the middle and the last of the pairs that a run would try."""
+def _choices(spec: DatasetSpec) -> tuple[DPQ, ...]:
+    """The first, the middle and the last of the pairs that a run would try."""
     pairs = [DPQ(k, d) for k in spec.K for d in spec.D]
-    chosen = dict.fromkeys((pairs[0], pairs[len(pairs) // 2], pairs[-1]))
-    return {"FE": Full(), "Others": Others(), **{f"({pair.K}, {pair.D})": pair for pair in chosen}}
+    return pairs[0], pairs[len(pairs) // 2], pairs[-1]
 
 
 def _split_in_words(dataset: EncodedDataset, method: str) -> str:
-    if method == "auto":
-        method = "column" if dataset.split_column is not None else "time" if dataset.time is not None else "random"
     how = {
         "random": "at random, 8:1:1",
         "time": "by time, 8:1:1, the newest rows for the test",
         "column": "as the split column says",
-    }[method]
+    }[resolve_method(dataset, method)]
     try:
         parts = split_dataset(dataset, SPLIT_SEED, method).parts()
     except AutoDPQError as error:

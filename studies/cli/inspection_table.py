@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from reports.tables.audit import plans_grid
 from reports.tables.render import Cell, Grid, Table
 from studies.cli.inspection import RARE_SAMPLES, Inspection
 
@@ -14,7 +15,8 @@ _SHOWN_LETTERS = 18
 def inspection_table(inspection: Inspection) -> Table:
     """The fields and the plans, with all that is to be said below."""
     tidy = tuple({column: getattr(field, column, field.name) for column in _COLUMNS} for field in inspection.fields)
-    return Table((_fields_grid(inspection), _plans_grid(inspection)), _COLUMNS, tidy)
+    title = f"What plans would cost at threshold {inspection.threshold}, X = {inspection.embedding_dim}"
+    return Table((_fields_grid(inspection), plans_grid(title, inspection.plans, {})), _COLUMNS, tidy)
 
 
 def _fields_grid(inspection: Inspection) -> Grid:
@@ -58,28 +60,6 @@ def _notes(inspection: Inspection) -> Iterator[str]:
     yield f"Split: {inspection.split}."
     for note in inspection.notes:
         yield f"{note}."
-
-
-def _plans_grid(inspection: Inspection) -> Grid:
-    full = inspection.plans["FE"]
-    rows = tuple(
-        (
-            Cell(name),
-            Cell(f"{cost.parameters:,}"),
-            Cell(f"{cost.parameters / full.parameters:.1%}"),
-            Cell(f"{cost.embedding_bytes:,}"),
-            Cell(f"{cost.embedding_bytes / full.embedding_bytes:.1%}"),
-        )
-        for name, cost in inspection.plans.items()
-    )
-    return Grid(
-        f"What plans would cost at threshold {inspection.threshold}, X = {inspection.embedding_dim}",
-        ("Rare rows by", "Space", "of FE", "Embedding bytes", "of FE"),
-        rows,
-        notes=(
-            "Space: parameters as the paper counts them, a code being one; bytes: codes packed, the rest in float32.",
-        ),
-    )
 
 
 def _shown(value: str | None) -> str:

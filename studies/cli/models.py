@@ -22,7 +22,7 @@ class HeadDtype(StrEnum):
     int8 = "int8"
 
 
-@takes("dataset", "threshold", "K", "D", *FOLDERS, *COLUMNS)
+@takes("dataset", "threshold", "K", "D", "candidates", *FOLDERS, *COLUMNS)
 def audit(
     context: typer.Context,
     run: Annotated[
@@ -34,9 +34,10 @@ def audit(
     threshold: int | None,
     K: tuple[int, ...] | None,
     D: tuple[int, ...] | None,
+    candidates: tuple[str, ...] | None,
     **loading: Any,
 ) -> None:
-    """Print what a model's file holds, to the byte; or what FE, Others and every uniform (K, D) would cost."""
+    """Print what a model's file holds, to the byte; or what FE, Others and every candidate for all would cost."""
     if run is not None:
         for option in context.params.keys() - {"run"}:
             if is_given(context, option):
@@ -48,11 +49,14 @@ def audit(
         return
     from autodpq.data import dataset_spec
     from reports import audit_text
+    from studies.config import study_candidates
+    from studies.options import StudyConfig
     from studies.prepared import load_rows
 
     spec, loaded = dataset_spec(dataset), load_rows({"dataset": dataset, **loading})
     sizes = loaded.fields(spec.threshold if threshold is None else threshold)
-    print(audit_text(loaded.name, sizes, K or spec.K, D or spec.D, spec.embedding_dim))
+    choices = study_candidates(StudyConfig(K=K, D=D, candidates=candidates), spec)
+    print(audit_text(loaded.name, sizes, choices, spec.embedding_dim))
 
 
 @takes(*FOLDERS)

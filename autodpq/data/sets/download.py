@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import http.client
 import urllib.request
-import uuid
 from pathlib import Path
 
 from autodpq.errors import AutoDPQError
+from autodpq.files import write_whole, writing
 
 _TIMEOUT_SECONDS = 30
 _MOST_BYTES = 64 << 20
-"""No archive that is downloaded is as large; whatever a server sends, the disk is not filled."""
+"""No archive that is downloaded is as large; whatever a server sends, neither memory nor disk is filled."""
 
 
 def download(url: str, md5: str, path: Path, advice: str) -> Path:
@@ -29,27 +28,20 @@ def download(url: str, md5: str, path: Path, advice: str) -> Path:
         ``path``.
 
     Raises:
-        AutoDPQError: There is no network, or another file came.
+        AutoDPQError: There is no network, another file came, or it cannot be written.
     """
     if path.is_file():
         return path
-    partial = path.with_name(f".partial-{uuid.uuid4().hex}")
-    digest = hashlib.md5(usedforsecurity=False)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response, partial.open("wb") as file:
-            while block := response.read(1 << 20):
-                if file.tell() + len(block) > _MOST_BYTES:
-                    raise AutoDPQError(f"{url}: more than {_MOST_BYTES >> 20} MiB, so not the published file; {advice}")
-                digest.update(block)
-                file.write(block)
-        if digest.hexdigest() != md5:
-            raise AutoDPQError(f"{url}: what came is not the published file (its MD5 differs); {advice}")
-        partial.replace(path)
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
+            content = response.read(_MOST_BYTES + 1)
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise AutoDPQError(f"{url}: cannot be downloaded to {path.parent}: {reason}; {advice}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-    return path
+    if len(content) > _MOST_BYTES:
+        raise AutoDPQError(f"{url}: more than {_MOST_BYTES >> 20} MiB, so not the published file; {advice}")
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+        raise AutoDPQError(f"{url}: what came is not the published file (its MD5 differs); {advice}")
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return write_whole(path, content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,16 @@ from autodpq.choices import DPQ, Full, Others
 from autodpq.ledger import ledger
 from autodpq.plan import Field, uniform_plan
 from reports import StudyResults, auc_bytes_figure, figure3, load_study, plan_chart, write_report
-from reports.figures.figures import format_bytes
+from reports.figures import plans
+from reports.figures.figure3 import figure3_chart
 from reports.figures.plans import rare_bits_per_value
+from reports.figures.sizes import auc_bytes_chart
 from reports.figures.style import looks, save_figure
+from reports.figures.ticks import format_bytes
+from reports.names import choice_label
 from reports.numbers.curves import MeanCurve, auc_range, mean_curve, run_curve
+from reports.page.charts import chart_svg
+from reports.page.heat import plan_rows
 from reports.results import FieldResult
 
 
@@ -107,7 +114,7 @@ def test_figure3_without_the_paper(single: StudyResults) -> None:
     assert figure is not None
     (line,) = figure.axes[0].lines
     assert line.get_label() == "FE"
-    assert figure.legends[0].get_title().get_text() == "One seed"
+    assert figure.legends[0].get_title().get_text().startswith("One seed. What lies below the frame is cut off")
 
 
 def test_auc_bytes_axes(study: StudyResults) -> None:
@@ -212,3 +219,77 @@ def test_a_run_without_a_curve_is_no_error(tmp_path: Path) -> None:
     result.write_text(json.dumps(data), encoding="utf-8")
     assert figure3(load_study(folder), "movielens1m", "deepfm") is None
     assert not any(path.name.startswith("figure3") for path in write_report(folder))
+
+
+def test_what_is_drawn_lies_from_back_to_front_and_the_legend_is_in_order(tmp_path: Path) -> None:
+    strategies = ["fe", "autodpq", "zeta", "grid"]
+    study = load_study(write_study(tmp_path, strategies=strategies, seeds=[0, 1], models=["deepfm"]))
+    chart = figure3_chart(study, "movielens1m", "deepfm")
+    assert chart is not None
+    drawn = [(series.strategy, series.form) for series in chart.series]
+    assert drawn[:5] == [(name, "paper") for name in ("fe", "others", "grid", "random", "autodpq")]
+    assert drawn[5:] == [(name, "steps") for name in ("fe", "grid", "zeta", "autodpq")]
+    # The paper's line has a name of its own only where the study has none of that colour.
+    names = ["FE", "Grid", "AutoDPQ", "zeta", "Others, paper", "Random, paper"]
+    assert [series.label for series in chart.legend] == names
+    figure = figure3(study, "movielens1m", "deepfm")
+    assert figure is not None and [text.get_text() for text in figure.legends[0].get_texts()] == names
+    assert "Others, paper" in chart_svg(chart, "a")
+
+
+def test_curves_say_what_they_are_where_they_can_be_seen(study: StudyResults) -> None:
+    chart = figure3_chart(study, "movielens1m", "deepfm")
+    assert chart is not None
+    (curve,) = [series for series in chart.series if (series.strategy, series.form) == ("grid", "steps")]
+    width = chart.x.high - chart.x.low
+    assert not any(point.tip or point.marked for point in curve.points if point.y < chart.y.low)
+    assert all(point.tip for point in curve.points if point.marked)
+    marked = [point.x for point in curve.points if point.marked]
+    assert len(marked) > 1 and min(np.diff(marked)) > width / 12
+    assert all(point.y_range and point.y_range[0] <= point.y <= point.y_range[1] for point in curve.points)
+
+
+def test_both_drawings_show_the_same_points(study: StudyResults) -> None:
+    chart, figure = (draw(study, "movielens1m", "deepfm") for draw in (auc_bytes_chart, auc_bytes_figure))
+    assert chart is not None and figure is not None
+    means = [series for series in chart.series if series.form == "mean"]
+    centres = [container.lines[0].get_xydata()[0].tolist() for container in figure.axes[0].containers]
+    assert centres == [[point.x, point.y] for series in means for point in series.points]
+    assert figure.axes[0].get_xlim() == (chart.x.low, chart.x.high)
+    tips = re.findall('aria-label="([^"]*)"', chart_svg(chart, "a"))[1:]
+    described = [point.tip for series in chart.series for point in series.points]
+    assert [tip.replace("&#10;", "\n") for tip in tips] == described and len(described) == 6 * 3 + 6
+
+
+LONG = "a-kind-of-ones-own(depth=3,width=4)"
+
+
+def test_choices_of_any_kind_are_shown_by_their_text(study: StudyResults, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = {"8,8": "hashed(200)", "full": LONG}
+    monkeypatch.setattr(plans, "choice_label", lambda choice: shown.get(choice_label(choice), choice_label(choice)))
+    figure = plan_chart(study, "movielens1m", "deepfm")
+    assert figure is not None
+    full, hashed = figure.axes[0], figure.axes[3]
+    assert {text.get_text() for text in full.texts} == {f"{LONG[:19]}…"}
+    assert {text.get_text() for text in hashed.texts} == {"hashed(200)"}
+    figure.canvas.draw()
+    for axes in figure.axes[:-1]:
+        tile = axes.get_window_extent().width / 3
+        assert all(text.get_window_extent().width < tile for text in axes.texts)
+    described = plans.study_plans(study, "movielens1m", "deepfm")
+    assert described is not None
+    cells = [cell for row in plan_rows(described) for cell in row.cells if cell]
+    assert {label for cell in cells for label, _ in cell.choices} >= {"hashed(200)", LONG, "others"}
+
+
+def test_titles_of_panels_do_not_overlap(tmp_path: Path) -> None:
+    strategies = ["fe", "autodpq", "autodpq(search_epochs=2)", "autodpq(search_epochs=12,K=8)"]
+    study = load_study(write_study(tmp_path, strategies=strategies, seeds=[0], models=["deepfm"]))
+    figure = plan_chart(study, "movielens1m", "deepfm")
+    assert figure is not None
+    figure.canvas.draw()
+    titles = [title.get_window_extent() for axes in figure.axes for title in (axes.title, axes._left_title)
+              if title.get_text()]  # fmt: skip
+    assert len(titles) == 4
+    assert not any(a.overlaps(b) for index, a in enumerate(titles) for b in titles[:index])
+    assert all(figure.bbox.x0 <= title.x0 and title.x1 <= figure.bbox.x1 for title in titles)

@@ -6,6 +6,7 @@ import csv
 import io
 import shutil
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,14 @@ from support.fake_studies import predictions_of, write_study
 
 import reports
 from reports import load_study, statistics_table, verdicts
+from reports.numbers import comparisons
+from reports.numbers.bootstrap import Interval
 from reports.numbers.comparisons import compare_strategies
+from reports.numbers.predictions import auc_intervals
 from reports.numbers.tests import holm
+from reports.results import RunResult
 from reports.tables.sentences import comparison_sentence, sentences_of
+from studies.study import write_report
 
 
 @pytest.fixture(autouse=True)
@@ -156,12 +162,28 @@ def test_predictions_that_were_not_kept(study: Path) -> None:
     }
 
 
-def test_what_was_computed_is_kept_with_the_results(study: Path) -> None:
+def test_comparisons_that_are_handed_on_are_not_computed_again(study: Path) -> None:
     results = load_study(study)
-    first = compare_strategies(results)
-    shutil.rmtree(study / "runs")
-    assert compare_strategies(results) is first
-    assert verdicts(results) == sentences_of(first[0])
+    known = compare_strategies(results)
+    predictions_of(study, "autodpq", 4).unlink()
+    assert verdicts(results, known) == sentences_of(known[0])
+    assert statistics_table(results, known).grids[2] != statistics_table(results).grids[2]
+    assert compare_strategies(results)[0].comparisons[0].bootstrap is None
+
+
+def test_a_report_computes_each_interval_once(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def counted(folder: Path, reference: RunResult, others: Sequence[RunResult]) -> list[Interval | str]:
+        asked.append(reference.seed)
+        return auc_intervals(folder, reference, others)
+
+    monkeypatch.setattr(comparisons, "auc_intervals", counted)
+    written = write_report(study)
+    assert written.verdicts() and written.statistics().grids
+    assert asked == [4]
+    reports.write_report(study)
+    assert asked == [4, 4]
 
 
 def test_rows_of_one_class(study: Path) -> None:

@@ -14,12 +14,17 @@ from support.html_page import Page, page_of
 from autodpq.errors import AutoDPQError
 from autodpq.plan import Field
 from reports import StudyResults, load_study
+from reports.figures.chart import Axis
+from reports.figures.figure3 import figure3_chart
+from reports.figures.frequency import frequency_chart
+from reports.figures.plans import study_plans
+from reports.figures.sizes import auc_bytes_chart
 from reports.figures.style import looks
+from reports.figures.ticks import compact, linear_ticks, log_ticks
 from reports.page.cards import phases, settings
-from reports.page.charts import auc_bytes_chart, figure3_chart, frequency_chart
-from reports.page.drawing import Frame, linear_ticks, log_ticks, number
-from reports.page.frequency import compact
-from reports.page.heat import plan_table
+from reports.page.charts import chart_svg
+from reports.page.drawing import Frame, number
+from reports.page.heat import plan_rows
 from reports.page.palette import DARK, LIGHT, PHASES, contrast, heat_colours, strategy_colours
 
 
@@ -35,7 +40,7 @@ def test_runs_without_curves_frequencies_and_rare_values(tmp_path: Path) -> None
     path.write_text(json.dumps({**{k: v for k, v in result.items() if k != "frequency"}, "curve": []}))
     study = load_study(folder)
     assert figure3_chart(study, "movielens1m", "dcn") is frequency_chart(study, "movielens1m", "dcn") is None
-    assert plan_table(study, "movielens1m", "dcn") is None
+    assert study_plans(study, "movielens1m", "dcn") is None
     assert [node["attributes"]["id"] for node in Page(page_of(folder)).all("figure")] == ["bytes-0"]
 
 
@@ -49,7 +54,7 @@ def test_buckets_with_gaps_and_one_class(tmp_path: Path) -> None:
         path.write_text(json.dumps({**json.loads(path.read_text()), "frequency": buckets}))
     chart = frequency_chart(load_study(folder), "movielens1m", "dcn")
     assert chart is not None
-    tips = re.findall('aria-label="([^"]*)"', chart.svg)[1:]
+    tips = re.findall('aria-label="([^"]*)"', chart_svg(chart, "a"))[1:]
     assert [tip.replace("&#10;", "|") for tip in tips] == [
         "rarest value: 0 occurrences|3 test samples",
         "rarest value: 1 to 9 occurrences|no sample",
@@ -59,11 +64,12 @@ def test_buckets_with_gaps_and_one_class(tmp_path: Path) -> None:
 
 
 def test_plans_say_what_each_seed_chose(study: StudyResults) -> None:
-    plans = plan_table(study, "movielens1m", "pnn")
+    plans = study_plans(study, "movielens1m", "pnn")
     assert plans is not None and plans.uniform == ("gender", "age", "occupation")
-    assert [row.field for row in plans.rows] == [field.name for field in MOVIELENS if field.tail]
-    place = plans.strategies.index("autodpq")
-    for row in plans.rows:
+    rows = plan_rows(plans)
+    assert [row.field for row in rows] == [field.name for field in MOVIELENS if field.tail]
+    place = [panel.strategy for panel in plans.panels].index("autodpq")
+    for row in rows:
         cell = row.cells[place]
         assert cell is not None and sum(count for _, count in cell.choices) == cell.runs == 3
         chosen = [entry.choice for run in study.runs_of("movielens1m", "pnn") if run.strategy == "autodpq"
@@ -76,9 +82,10 @@ def test_marks_lie_within_the_drawing(study: StudyResults) -> None:
         for model in ("deepfm", "pnn"):
             chart = draw(study, "movielens1m", model)
             assert chart is not None
-            shapes = re.findall(r'class="mark[^>]*', chart.svg)
-            assert shapes and "nan" not in chart.svg and "inf" not in chart.svg.replace("info", "")
-            for x, y in re.findall(r"(-?[\d.]+),(-?[\d.]+)", " ".join(re.findall('points="([^"]*)"', chart.svg))):
+            svg = chart_svg(chart, "a")
+            shapes = re.findall(r'class="mark[^>]*', svg)
+            assert shapes and "nan" not in svg and "inf" not in svg.replace("info", "")
+            for x, y in re.findall(r"(-?[\d.]+),(-?[\d.]+)", " ".join(re.findall('points="([^"]*)"', svg))):
                 assert 40 < float(x) < 440 and 10 < float(y) < 300
 
 
@@ -182,6 +189,6 @@ def test_ticks_are_round() -> None:
 
 
 def test_logarithmic_places() -> None:
-    frame = Frame(10, 1000, 0, 1, log=True)
+    frame = Frame(Axis("x", 10, 1000, (), log=True), Axis("y", 0, 1, ()))
     assert frame.x(100) == pytest.approx((frame.x(10) + frame.x(1000)) / 2)
     assert frame.y(0) > frame.y(1)

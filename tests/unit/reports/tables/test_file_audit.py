@@ -166,3 +166,14 @@ def test_parts_that_are_not_the_file_are_an_error(path: Path, monkeypatch: pytes
         AutoDPQError, match=rf"its parts are {size - 40:,} bytes, the file is {size:,}; export it again"
     ):
         file_audit_text(path)
+
+
+def test_arrays_of_a_kind_of_ones_own_are_counted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = open_packed(path)
+    first, *others = packed.tables
+    levels = np.zeros(7, np.uint8)
+    monkeypatch.setattr(first, "arrays", {**first.arrays, "levels": levels})
+    path.write_bytes(path.read_bytes() + levels.tobytes())
+    monkeypatch.setattr("reports.tables.file_audit.open_packed", lambda _: packed)
+    assert [row["levels_bytes"] for row in file_audit_table(path).records] == [7, *[0] * len(others)]
+    assert "levels" in file_audit_text(path)

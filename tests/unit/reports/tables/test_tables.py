@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from support.fake_studies import MOVIELENS, write_study
 
+from autodpq.choices import DPQ, Full
 from reports import audit_rows, audit_table, audit_text, headroom_table, load_study, table1, table2, write_report
 from reports.numbers.summary import format_measured
 from reports.tables.render import Cell, Grid, Table, escape_latex, escape_markdown
 
 GOLDEN = Path(__file__).parent / "golden"
+PAIRS = [DPQ(K, D) for K in (8, 16, 32) for D in (2, 4, 8)]
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +155,7 @@ def test_latex_rows_fit_their_columns(written: Path) -> None:
 
 
 def test_audit_agrees_with_the_paper() -> None:
-    rows = {row.plan: row for row in audit_rows(MOVIELENS, [8, 16, 32], [2, 4, 8], 16)}
+    rows = {row.plan: row for row in audit_rows(MOVIELENS, PAIRS, 16)}
     assert len(rows) == 11
     assert rows["FE"].parameters == 216_976
     assert rows["Others"].parameters == 171_456
@@ -163,11 +165,13 @@ def test_audit_agrees_with_the_paper() -> None:
     assert rows["FE"].embedding_bytes == 4 * 216_976
     assert rows["FE"].parameters_in_fe == rows["FE"].bytes_in_fe == 1
     assert rows["Others"].parameters_in_fe == pytest.approx(171_456 / 216_976)
+    again = audit_rows(MOVIELENS, [DPQ(8, 8), Full(), DPQ(8, 8)], 16)
+    assert again == [rows["FE"], rows["Others"], rows["(8, 8)"]], "each choice is there once"
 
 
 def test_audit_table() -> None:
-    table = audit_table("movielens1m", MOVIELENS, [8, 16, 32], [2, 4, 8], 16)
-    text = audit_text("movielens1m", MOVIELENS, [8, 16, 32], [2, 4, 8], 16)
+    table = audit_table("movielens1m", MOVIELENS, PAIRS, 16)
+    text = audit_text("movielens1m", MOVIELENS, PAIRS, 16)
     assert text == table.to_text()
     assert "movielens1m: 8 fields, V = 13,561 rows, h = 10,711 frequent" in text
     assert max(map(len, text.splitlines())) <= 100
@@ -177,4 +181,4 @@ def test_audit_table() -> None:
         "Others": "171k",
         "(8, 8)": "Grid 194k",
     }
-    assert "Space, paper" not in audit_table("mine", MOVIELENS, [8], [2], 16).to_text()
+    assert "Space, paper" not in audit_table("mine", MOVIELENS, [DPQ(8, 2)], 16).to_text()

@@ -66,8 +66,10 @@ def test_plans_cost_what_the_ledger_says(clicks: Path) -> None:
     assert found.threshold == 10 and not found.is_asked
     sizes = load_dataset(clicks, exclude=["day", "row"]).fields(10)
     choices = [Full(), Others(), DPQ(8, 2), DPQ(16, 4), DPQ(32, 8)]
-    assert list(found.plans) == ["FE", "Others", "(8, 2)", "(16, 4)", "(32, 8)"]
-    assert list(found.plans.values()) == [ledger(sizes, uniform_plan(sizes, choice), 16) for choice in choices]
+    assert [row.plan for row in found.plans] == ["FE", "Others", "(8, 2)", "(16, 4)", "(32, 8)"]
+    costs = [ledger(sizes, uniform_plan(sizes, choice), 16) for choice in choices]
+    assert [row.parameters for row in found.plans] == [cost.parameters for cost in costs]
+    assert [row.embedding_bytes for row in found.plans] == [cost.embedding_bytes for cost in costs]
 
 
 @pytest.mark.parametrize("batch", [7, 10**6])

@@ -199,7 +199,7 @@ def test_it_is_downloaded_once_and_verified(
     monkeypatch.setattr("autodpq.data.sets.movielens.URL", path.as_uri())
     with pytest.raises(AutoDPQError, match="not the published file"):
         load_dataset("movielens1m")
-    assert list((cache / "downloads").iterdir()) == []
+    assert not list(cache.glob("downloads/*"))
     md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
     monkeypatch.setattr("autodpq.data.sets.movielens.MD5", md5)
     assert len(load_dataset("movielens1m")) == 4
@@ -213,7 +213,7 @@ def test_a_download_without_end_is_refused(tmp_path: Path, cache: Path, monkeypa
     monkeypatch.setattr("autodpq.data.sets.download._MOST_BYTES", 2 << 20)
     with pytest.raises(AutoDPQError, match=r"endless\.zip: more than 2 MiB, so not the published file; get ml-1m\.zip"):
         load_dataset("movielens1m")
-    assert list((cache / "downloads").iterdir()) == []
+    assert not list(cache.glob("downloads/*"))
 
 
 def test_no_network_says_how_to_get_it(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +223,7 @@ def test_no_network_says_how_to_get_it(tmp_path: Path, cache: Path, monkeypatch:
     ) as caught:
         load_dataset("movielens1m")
     assert "\n" not in str(caught.value)
-    assert list((cache / "downloads").iterdir()) == []
+    assert not list(cache.glob("downloads/*"))
 
 
 @pytest.mark.slow

@@ -1,0 +1,83 @@
+"""Test AUC by bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from reports.figures.chart import Axis, Chart, Point, Range, Series
+from reports.figures.style import study_looks
+from reports.figures.ticks import format_bytes, linear_ticks, log_ticks, padded
+from reports.names import display_name, in_order
+from reports.numbers.curves import SMALLEST_SPAN
+from reports.numbers.tests import deviation, mean
+from reports.results import StudyResults
+
+_SAID = {"test_auc": ("Test AUC", 4), "test_logloss": ("Logloss", 4), "bytes": ("Bytes", 0),
+         "parameters": ("Parameters", 0)}  # fmt: skip
+
+Values = Mapping[str, Sequence[float]]
+
+
+def auc_bytes_chart(study: StudyResults, dataset: str, model: str) -> Chart | None:
+    """Each run, and the mean with standard deviations of a strategy with several; None where no run has both."""
+    records = study.records_of(dataset, model)
+    records = records[records["bytes"] > 0].dropna(subset=["test_auc"])
+    strategies = in_order(records["strategy"])
+    if not strategies:
+        return None
+    runs: list[Series] = []
+    means: list[Series] = []
+    for strategy in strategies:
+        own = records[records["strategy"] == strategy]
+        values: Values = {name: own[name].tolist() for name in _SAID}
+        name = display_name(strategy)
+        points = tuple(
+            _point({key: [given[place]] for key, given in values.items()}, f"{name}, seed {seed}")
+            for place, seed in enumerate(own["seed"].tolist())
+        )
+        if len(points) > 1:
+            runs.append(Series(strategy, "run", points))
+            points = (_point(values, f"{name}, mean of {len(points)} seeds"),)
+        means.append(Series(strategy, "mean", points, name))
+    ends = [end for series in (*runs, *means) for point in series.points for end in (point.y_range or (point.y,))]
+    seeds = {len(series.points) for series in runs}
+    several = f"{seeds.pop()} seeds" if len(seeds) == 1 else "the seeds"
+    return Chart(
+        "bytes",
+        "Test AUC by bytes",
+        f"{dataset}, {model}",
+        _bytes_axis(records["bytes"].tolist()),
+        _auc_axis(min(ends), max(ends)),
+        (*runs, *means),
+        study_looks(study),
+        f"Large: mean of {several} ± standard deviation; small: each run." if runs else "One point per run.",
+    )
+
+
+def _point(values: Values, first: str) -> Point:
+    x, y = (values[name] for name in ("bytes", "test_auc"))
+    lines = [first]
+    for name, (title, decimals) in _SAID.items():
+        known = [value for value in values[name] if not math.isnan(value)]
+        spread = f" ± {deviation(known):,.{decimals}f}" if len(known) > 1 else ""
+        lines += [f"{title} {mean(known):,.{decimals}f}{spread}"] if known else []
+    return Point(mean(x), mean(y), "\n".join(lines), x_range=_around(x), y_range=_around(y))
+
+
+def _around(values: Sequence[float]) -> Range | None:
+    """The mean less and plus a standard deviation."""
+    if len(values) < 2:
+        return None
+    return mean(values) - deviation(values), mean(values) + deviation(values)
+
+
+def _auc_axis(low: float, high: float) -> Axis:
+    low, high = padded(low, high, 0.1, SMALLEST_SPAN)
+    return Axis("Test AUC", low, high, linear_ticks(low, high, most=7))
+
+
+def _bytes_axis(sizes: Sequence[float]) -> Axis:
+    edge = max((max(sizes) / min(sizes)) ** 0.08, 1.02)
+    low, high = min(sizes) / edge, max(sizes) * edge
+    return Axis("Bytes of the packed model (log scale)", low, high, log_ticks(low, high, format_bytes), log=True)
