@@ -15,6 +15,7 @@ from autodpq.testing.toys import (
     ToyExecutor,
     make_samples,
     make_task,
+    make_trainer,
     reachable_arrays,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "ToyExecutor",
     "make_samples",
     "make_task",
+    "make_trainer",
     "reachable_arrays",
 ]
