@@ -19,6 +19,7 @@ from autodpq.testing.toys import (
     ToyExecutor,
     make_samples,
     make_task,
+    make_trainer,
     reachable_arrays,
 )
 
@@ -33,5 +34,6 @@ __all__ = [
     "examples_of",
     "make_samples",
     "make_task",
+    "make_trainer",
     "reachable_arrays",
 ]

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from autodpq.choices import DPQ, Choice, Full
 from autodpq.data.dataset import Samples
 from autodpq.models.deepfm import DeepFM
 from autodpq.plan import CompressionPlan, Field
-from autodpq.search.task import SearchTask
+from autodpq.search.task import Executor, Journal, SearchTask
 from autodpq.training.attempt import pruned_by, train_one
 from autodpq.training.network import Network
 from autodpq.training.recipes import Recipe
@@ -89,23 +89,28 @@ class ToyExecutor:
                 yield train_one(self.trainer, plan, self.start, pruned_by(prune, number))
 
 
-def _make_trainer(seed: int) -> tuple[Trainer, Samples, Samples]:
-    train, valid = make_samples(320, seed=1), make_samples(160, seed=2)
-    return Trainer(FIELDS, DeepFM, RECIPE, seed, torch.device("cpu"), train, valid), train, valid
+def _rows() -> tuple[Samples, Samples]:
+    return make_samples(320, seed=1), make_samples(160, seed=2)
+
+
+def make_trainer(seed: int = 0) -> Trainer:
+    """What the tasks that :func:`make_task` makes train with, for a journal that must know it beforehand."""
+    return Trainer(FIELDS, DeepFM, RECIPE, seed, torch.device("cpu"), *_rows())
 
 
 @cache
 def _pretrained(seed: int) -> Pretrained:
     """Trained once per process, as a study does; whoever gets it gets a copy."""
-    network, result = _make_trainer(seed)[0].pretrain()
+    network, result = make_trainer(seed).pretrain()
     return Pretrained(network.state_dict(), result.seconds, result.epochs)
 
 
 def make_task(
     seed: int = 0,
     trials: int | None = 3,
-    journal: MemoryJournal | None = None,
-    executor: ToyExecutor | None = None,
+    journal: Journal | None = None,
+    executor: Executor | None = None,
+    init: Literal["pretrained", "scratch"] = "pretrained",
 ) -> SearchTask:
     """A task of a few hundred generated rows: three fields, of which two have rare values, and three candidates.
 
@@ -113,17 +118,19 @@ def make_task(
         seed: The run's seed; the rows are always the same.
         trials: The budget; None leaves it to the strategy.
         journal: What an interrupted search left, or where to keep what this one tells.
-        executor: Trains plans.
+        executor: Trains plans; a :class:`ToyExecutor` does so in earnest.
+        init: Whether plans are trained from the pretrained table or from nothing.
     """
-    trainer, train, valid = _make_trainer(seed)
+    trainer, (train, valid) = make_trainer(seed), _rows()
     known = _pretrained(seed)
     pretrained = replace(known, state={name: value.clone() for name, value in known.state.items()})
     executor = executor or ToyExecutor()
-    executor.trainer, executor.start = trainer, pretrained.state
+    if isinstance(executor, ToyExecutor):
+        executor.trainer, executor.start = trainer, pretrained.state if init == "pretrained" else None
     full: tuple[Choice, ...] = (Full(),)
     space = {field.name: CANDIDATES if field.tail else full for field in FIELDS}
     journal = journal or MemoryJournal()
-    return SearchTask(trainer, train, valid, space, Budget(trials), pretrained, "pretrained", executor, journal)
+    return SearchTask(trainer, train, valid, space, Budget(trials), pretrained, init, executor, journal)
 
 
 def reachable_arrays(root: object) -> Iterator[npt.NDArray[Any]]:

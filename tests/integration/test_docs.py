@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from support.command_line import Call
 from support.pages import ROOT, Block, blocks_of
 from support.patience import PATIENCE
 
@@ -46,6 +47,12 @@ def commands_of(block: Block) -> Iterator[list[str]]:
             yield shlex.split(found[1], comments=True)
 
 
+def calls_alone(block: Block) -> bool:
+    """Whether a block of shell commands does nothing but call the program, and asks nothing else of the shell."""
+    lines = block.text.replace("\\\n", " ").splitlines()
+    return all(line.startswith("autodpq-study ") for line in lines) and not set(block.text) & set("|&;<>$*?`~")
+
+
 def test_blocks_are_in_languages_that_are_run_or_shown() -> None:
     assert len(RUN) >= 8
     for block in ALL:
@@ -69,8 +76,8 @@ def test_every_command_is_one_that_there_is(page: str) -> None:
             pytest.fail(f"{block}: autodpq-study {shlex.join(call)}: {error}")
 
 
-def run_block(block: Block, folder: Path, names: dict[str, Any]) -> None:
-    """Writes a block that is a file, and runs another."""
+def run_block(block: Block, folder: Path, names: dict[str, Any], call: Call | None) -> None:
+    """Writes a block that is a file, and runs another; ``call`` calls the program where a block does nothing else."""
     if block.title:
         (folder / block.title).write_text(block.text)
         if block.language == "toml":
@@ -78,6 +85,10 @@ def run_block(block: Block, folder: Path, names: dict[str, Any]) -> None:
     elif block.language == "python":
         # As many empty lines as stand before it on the page, so that a traceback tells the page's line.
         exec(compile("\n" * (block.line - 1) + block.text, str(ROOT / block.page), "exec"), names)
+    elif block.language == "sh" and call is not None and calls_alone(block):
+        for arguments in commands_of(block):
+            called = call(*arguments)
+            assert called.code == 0, f"{block}: {called}"
     elif block.language == "sh":
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", block.text], cwd=folder, capture_output=True, text=True, timeout=PATIENCE
@@ -106,11 +117,13 @@ def page_folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("page", RUN)
-def test_page_runs_from_its_beginning_to_its_end(page: str, page_folder: Path) -> None:
+def test_page_runs_from_its_beginning_to_its_end(page: str, page_folder: Path, call_here: Call) -> None:
+    """The tutorial's commands by a shell, as a person's; those of other pages in this process."""
+    call = None if page == "docs/tutorial.md" else call_here
     names: dict[str, Any] = {"__name__": "page"}
     for block in PAGES[page]:
         if block.language in LANGUAGES and not block.reason:
-            run_block(block, page_folder, names)
+            run_block(block, page_folder, names, call)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from autodpq.choices.codes import pack_codes
 from autodpq.errors import AutoDPQError
 from autodpq.packed.file import open_packed
 from autodpq.packed.manifest import Manifest, ModelSpec, SideFile
-from autodpq.packed.spec import TableSpec
+from autodpq.packed.spec import TableSpec, store_rows
 
 SPECS = (
     TableSpec("a.b", 20, 8, 4, DPQ(5, 4), 7, first_order=True),
@@ -27,15 +27,18 @@ ABOUT = {"plan": "{}", "metrics": {"test_auc": 0.1 + 0.2}, "seed": 0}
 MANIFEST = Manifest("network", SPECS, ModelSpec("deepfm", (16, 16)), SideFile("v.parquet", "ab"), "0.1.0", ABOUT)
 
 
-def arrays_of(spec: TableSpec) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(1)
-    made: dict[str, np.ndarray] = {}
-    for part, (dtype, shape) in spec.layout().items():
-        made[part] = rng.integers(0, 100, shape).astype(dtype)
+def arrays_of(spec: TableSpec, seed: int = 1) -> dict[str, np.ndarray]:
+    """A table's arrays, by chance."""
+    rng = np.random.default_rng(seed)
+    made = store_rows(rng.normal(size=(spec.n_stored, spec.dim)).astype(np.float32), spec.head_dtype)
     if isinstance(spec.choice, DPQ):
+        made["centroids"] = rng.normal(size=(spec.choice.K, spec.dim)).astype(np.float32)
         made["codes"] = pack_codes(rng.integers(0, spec.choice.K, (spec.tail, spec.choice.D)), spec.choice.K)
     if not spec.ranked:
         made["head_ids"] = np.sort(rng.permutation(spec.n_rows)[: spec.head]).astype(np.int32)
+    if spec.first_order:
+        made["first_order"] = rng.normal(size=spec.n_weights).astype(np.float32)
+    assert made.keys() == spec.layout().keys()
     return made
 
 

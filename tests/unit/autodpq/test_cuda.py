@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from support.packed_files import arrays_of
 from support.packed_models import HEADS, WORDS, make_network, write_model
 from torch import Tensor, nn
 
 import autodpq
 from autodpq.choices import DPQ, Choice, Full, Others
-from autodpq.choices.codes import pack_codes
 from autodpq.data.dataset import Samples
 from autodpq.embedding.kmeans import kmeans_centroids, nearest_codes, weighted_centroids
 from autodpq.kernels.operations import Merge, sum_rows
@@ -26,7 +26,7 @@ from autodpq.packed.compress import compress
 from autodpq.packed.load import PackedNetwork, load
 from autodpq.packed.module import PackedEmbedding
 from autodpq.packed.network import pack_network
-from autodpq.packed.spec import TableSpec, store_rows
+from autodpq.packed.spec import TableSpec
 from autodpq.packed.table import PackedTable
 from autodpq.plan import CompressionPlan, Field
 from autodpq.search.bilevel import SearchOptions, alpha_gradient, search, supernet_of
@@ -214,17 +214,8 @@ def test_centroids_are_the_same_twice_and_fit_as_well_as_the_cpus() -> None:
 
 
 def packed_table(choice: Choice, ranked: bool, head_dtype: str) -> PackedTable:
-    rng = np.random.default_rng(0)
-    head, tail = 40, 700
-    spec = TableSpec("a", head + tail, 8, head, choice, 0, ranked, True, head_dtype)
-    arrays = store_rows(rng.normal(size=(spec.n_stored, 8)).astype(np.float32), head_dtype)
-    if not ranked:
-        arrays["head_ids"] = np.sort(rng.permutation(spec.n_rows)[:head]).astype(np.int32)
-    arrays["first_order"] = rng.normal(size=spec.n_weights).astype(np.float32)
-    if isinstance(choice, DPQ):
-        arrays["codes"] = pack_codes(rng.integers(0, choice.K, (tail, choice.D)), choice.K)
-        arrays["centroids"] = rng.normal(size=(choice.K, 8)).astype(np.float32)
-    return PackedTable(spec, arrays)
+    spec = TableSpec("a", 740, 8, 40, choice, 0, ranked, True, head_dtype)
+    return PackedTable(spec, arrays_of(spec))
 
 
 @pytest.mark.parametrize("choice", [Full(), Others(), DPQ(2, 1), DPQ(17, 4), DPQ(32, 8), DPQ(300, 8)], ids=str)

@@ -7,7 +7,6 @@ import io
 import json
 import re
 from contextlib import contextmanager
-from functools import cache
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,13 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fake_studies import make_config, write_study
+from support.fuzzing import altered_json, json_values, spliced
 
 from autodpq.choices import DPQ, Full, Others
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
-from autodpq.search.task import SearchTask
-from autodpq.testing import FIELDS, make_task
-from autodpq.trial import Budget, Outcome
+from autodpq.testing import FIELDS, make_task, make_trainer
+from autodpq.trial import Outcome
 from reports import headroom_table, load_study, statistics_table, table1, table2, verdicts, write_report
 from reports.figures.plans import rare_bits_per_value
 from reports.numbers import bootstrap
@@ -40,36 +39,13 @@ CELLS = [
     "", "nan", "inf", "-inf", "-1", "0", "1", "0.5", "1e999", "1e308", "5e-324", "9" * 30, "9" * 400, "True", "0x10",
     "a\nb", "\x85", "\u2028", "\0", "../..", "fe", "random", "autodpq", "_", "$", "\\", "é", '"', "x" * 100_000,
 ]  # fmt: skip
-PIECES = [
-    b"0",
-    b"-",
-    b".",
-    b"e9",
-    b",",
-    b'"',
-    b"}",
-    b"[",
-    b"\\",
-    b"\\ud800",
-    b"NaN",
-    b"null",
-    b'"run":1,',
-    b"\n",
-    b"\xff",
-]
-json_values = st.sampled_from(NASTY) | st.recursive(
-    st.none() | st.booleans() | st.integers(-(1 << 70), 1 << 70) | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
-)
+VALUES = json_values(NASTY)
 PLANS = [
     CompressionPlan({"user": choice, "item": choice, "device": Full()}) for choice in (DPQ(2, 1), Others(), DPQ(4, 2))
 ]
 UNFINISHED = "runs/bbbbbbbbbbbb"
 READ = "records.csv", "records.csv", "result.json", "result.json", "config.json", "predictions.parquet"
 ALSO_THERE = "study.json", "trials.jsonl", "curve.jsonl"
-
-toy_task = cache(make_task)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -138,11 +114,7 @@ def altered(data, suffix, content):
     if way == "cut":
         return content[: data.draw(st.integers(0, len(content)))]
     if way == "spliced":
-        for _ in range(data.draw(st.integers(1, 3))):
-            place, removed = data.draw(st.integers(0, len(content))), data.draw(st.integers(0, 12))
-            piece = data.draw(st.sampled_from(PIECES) | st.binary(max_size=4))
-            content = content[:place] + piece + content[place + removed :]
-        return content
+        return spliced(data, content)
     if suffix == ".csv":
         return edited_table(data, content)
     if suffix == ".parquet":
@@ -195,7 +167,7 @@ def edited_predictions(data, content):
 
 
 def edited_json(data, content):
-    text = json.dumps(edited(data, json.loads(content)))
+    text = json.dumps(altered_json(data, json.loads(content), VALUES))
     for short, whole in UNWRITABLE.items():
         text = text.replace(json.dumps(short), whole)
     keys = re.findall(r'"(\w+)": ', text[:5000])
@@ -203,19 +175,6 @@ def edited_json(data, content):
         key = data.draw(st.sampled_from(keys))
         text = text.replace(f'"{key}": ', f'"{key}": {json.dumps(data.draw(st.none() | st.text()))}, "{key}": ', 1)
     return text.encode()
-
-
-def edited(data, value):
-    """The same JSON with one part of it replaced or removed."""
-    if isinstance(value, dict) and value and data.draw(st.integers(0, 7)):
-        key = data.draw(st.sampled_from(sorted(value)))
-        if not data.draw(st.integers(0, 7)):
-            return {name: item for name, item in value.items() if name != key}
-        return {**value, key: edited(data, value[key])}
-    if isinstance(value, list) and value and data.draw(st.integers(0, 7)):
-        place = data.draw(st.integers(0, len(value) - 1))
-        return [*value[:place], edited(data, value[place]), *value[place + 1 :]]
-    return data.draw(json_values)
 
 
 @contextmanager
@@ -255,10 +214,8 @@ def check_resumed(study, data):
             yield Outcome(None, None, 0.0, (), None, "RuntimeError: made to fail")
 
     with one_file_altered(study, data, "trials.jsonl", "curve.jsonl"), refused_in_one_line(study):
-        task = toy_task()
-        journal = RunFolder(study / UNFINISHED, task.trainer)
-        given = task.trainer, task.train, task.valid, task.space, Budget(), task._pretrained
-        task = SearchTask(*given, "scratch", fails, journal)
+        journal = RunFolder(study / UNFINISHED, make_trainer())
+        task = make_task(trials=None, journal=journal, executor=fails, init="scratch")
         assert len(task.evaluate_many(PLANS, lambda number, valid_aucs: False)) == len(PLANS)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.fuzzing import altered_json, json_values, spliced
 from support.packed_files import DENSE, MANIFEST, TABLES, crafted, parts_of, refused, sealed, text_of
 from support.packed_models import random_ids, write_model
 
@@ -24,27 +25,9 @@ NASTY: list[Any] = [
     -1e999, float("nan"), "\ud800", "\0", "a\nb", "../a", "dpq(256,8)", "dpq(2,1)", "full", "others", "int8", "F16",
     "BOOL", True, [[[[[[[[]]]]]]]], {"a": {"a": {}}}, [1 << 20] * 2, [1 << 40],
 ]  # fmt: skip
-json_values = st.sampled_from(NASTY) | st.recursive(
-    st.none() | st.booleans() | st.integers(-(1 << 70), 1 << 70) | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
-)
-
+VALUES = json_values(NASTY)
 
 Fuzzer = Callable[[Path, st.DataObject], None]
-
-
-def alter(data: st.DataObject, value: Any) -> Any:
-    """The same JSON with one part of it replaced, removed or added."""
-    if isinstance(value, dict) and value and data.draw(st.integers(0, 3)):
-        key = data.draw(st.sampled_from(sorted(value)))
-        if not data.draw(st.integers(0, 5)):
-            return {name: item for name, item in value.items() if name != key}
-        return {**value, key: alter(data, value[key])}
-    if isinstance(value, list) and value and data.draw(st.integers(0, 3)):
-        place = data.draw(st.integers(0, len(value) - 1))
-        return [*value[:place], alter(data, value[place]), *value[place + 1 :]]
-    return data.draw(json_values)
 
 
 def check_fuzzed(folder: Path, data: st.DataObject) -> None:
@@ -53,10 +36,12 @@ def check_fuzzed(folder: Path, data: st.DataObject) -> None:
         write_packed(original, MANIFEST, TABLES, DENSE)
     header, content = parts_of(original)
     if data.draw(st.booleans()):
-        header["__metadata__"]["autodpq"] = json.dumps(alter(data, json.loads(header["__metadata__"]["autodpq"])))
+        header["__metadata__"]["autodpq"] = json.dumps(
+            altered_json(data, json.loads(header["__metadata__"]["autodpq"]), VALUES)
+        )
     else:
         metadata = header["__metadata__"]
-        header = alter(data, header)
+        header = altered_json(data, header, VALUES)
         if not isinstance(header, dict):
             header = {"a": header}
         header["__metadata__"] = metadata
@@ -69,27 +54,7 @@ def check_fuzzed_text(folder: Path, data: st.DataObject) -> None:
     if not original.exists():
         write_packed(original, MANIFEST, TABLES, DENSE)
     header, content = parts_of(original)
-    text = text_of(header)
-    for _ in range(data.draw(st.integers(1, 3))):
-        place, removed = data.draw(st.integers(0, len(text))), data.draw(st.integers(0, 12))
-        pieces = [
-            b"0",
-            b"-",
-            b".",
-            b"e9",
-            b",",
-            b'"',
-            b"}",
-            b"[",
-            b"\\",
-            b"\\ud8",
-            b"NaN",
-            b"null",
-            b'"a":1,',
-            b"\xff",
-            b"",
-        ]
-        text = text[:place] + data.draw(st.sampled_from(pieces) | st.binary(max_size=6)) + text[place + removed :]
+    text = spliced(data, text_of(header))
     check_opened(folder / "fuzzed", sealed(text, content))
 
 
@@ -118,7 +83,9 @@ def check_loaded(folder: Path, data: st.DataObject) -> None:
         write_model(original)
     header, content = parts_of(original)
     if data.draw(st.integers(0, 2)):
-        header["__metadata__"]["autodpq"] = json.dumps(alter(data, json.loads(header["__metadata__"]["autodpq"])))
+        header["__metadata__"]["autodpq"] = json.dumps(
+            altered_json(data, json.loads(header["__metadata__"]["autodpq"]), VALUES)
+        )
     else:
         entry = header[data.draw(st.sampled_from(sorted(header.keys() - {"__metadata__"})))]
         entry["dtype"] = data.draw(st.sampled_from(["F32", "I32", "U32", "F16", "I16", "BOOL", "F64"]))

@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.packed_files import arrays_of
 
 from autodpq.choices import DPQ, Choice, Full, Others
-from autodpq.choices.codes import pack_codes
 from autodpq.packed.module import PackedEmbedding
-from autodpq.packed.spec import TableSpec, store_rows
+from autodpq.packed.spec import TableSpec
 from autodpq.packed.table import PackedTable
 
 DIM = 16
@@ -21,16 +21,8 @@ CHOICES = [Full(), Others(), DPQ(2, 1), DPQ(5, 4), DPQ(32, 8), DPQ(200, 16), DPQ
 def make_table(
     choice: Choice, head: int = 5, tail: int = 40, head_dtype: str = "float32", ranked: bool = True, seed: int = 0
 ) -> PackedTable:
-    rng = np.random.default_rng(seed)
     spec = TableSpec("a", head + tail, DIM, head, choice, 0, ranked, True, head_dtype)
-    arrays = store_rows(rng.normal(size=(spec.n_stored, DIM)).astype(np.float32), head_dtype)
-    if isinstance(choice, DPQ):
-        arrays["centroids"] = rng.normal(size=(choice.K, DIM)).astype(np.float32)
-        arrays["codes"] = pack_codes(rng.integers(0, choice.K, (tail, choice.D)), choice.K)
-    if not ranked:
-        arrays["head_ids"] = np.sort(rng.permutation(head + tail)[:head]).astype(np.int32)
-    arrays["first_order"] = rng.normal(size=spec.n_weights).astype(np.float32)
-    return PackedTable(spec, arrays)
+    return PackedTable(spec, arrays_of(spec, seed))
 
 
 @pytest.mark.parametrize("head_dtype", ["float32", "float16", "int8"])

@@ -13,18 +13,18 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from support.packed_files import arrays_of
 from support.packed_models import FALLBACKS, FIELDS, random_ids, torch_logits, write_model
 from torch import Tensor
 
 import autodpq
 from autodpq.choices import DPQ, Choice, Full, Others
-from autodpq.choices.codes import pack_codes
 from autodpq.errors import AutoDPQError
 from autodpq.models import DCN, CTRModel
 from autodpq.packed.file import PackedFile, open_packed, write_packed
 from autodpq.packed.manifest import Manifest, ModelSpec
 from autodpq.packed.onnx import _quiet, export_onnx
-from autodpq.packed.spec import TableSpec, store_rows
+from autodpq.packed.spec import TableSpec
 
 OUTSIDE = r"out of data bounds|indices element"  # onnxruntime's words
 
@@ -102,18 +102,7 @@ class Branching(Linear):
 
 def write_tables(path: Path, specs: Sequence[TableSpec], model: CTRModel, hidden: tuple[int, ...] = ()) -> PackedFile:
     """A network of tables as they are asked for, all weights at random."""
-    rng = np.random.default_rng(0)
-    tables = {}
-    for spec in specs:
-        arrays = {"first_order": rng.normal(size=spec.n_weights).astype(np.float32)} if spec.first_order else {}
-        arrays |= store_rows(rng.normal(size=(spec.n_stored, spec.dim)).astype(np.float32), spec.head_dtype)
-        if isinstance(spec.choice, DPQ):
-            K, D = spec.choice.K, spec.choice.D
-            arrays["centroids"] = rng.normal(size=(K, spec.dim)).astype(np.float32)
-            arrays["codes"] = pack_codes(rng.integers(0, K, (spec.tail, D)), K)
-        if not spec.ranked:
-            arrays["head_ids"] = np.sort(rng.permutation(spec.n_rows)[: spec.head]).astype(np.int32)
-        tables[spec.name] = arrays
+    tables = {spec.name: arrays_of(spec, seed) for seed, spec in enumerate(specs)}
     dense = {name: value.numpy() for name, value in model.state_dict().items() if value.is_floating_point()}
     manifest = Manifest("network", tuple(specs), ModelSpec(model.name, hidden), None, "0.1.0")
     write_packed(path, manifest, tables, dense)

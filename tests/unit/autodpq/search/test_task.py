@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -9,28 +8,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.in_memory import Asked, Row, SameEpoch, rows
 
 from autodpq.choices import DPQ, Full, Others
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
-from autodpq.search.task import SearchTask, never
+from autodpq.search.task import Executor, SearchTask, never
 from autodpq.testing import CANDIDATES, MemoryJournal, ToyExecutor, make_task
-from autodpq.trial import Budget, Outcome, Prune, Trial, best_trial
+from autodpq.trial import Outcome, Prune, Trial, best_trial
 
 PLANS = [CompressionPlan({"user": a, "item": b, "device": Full()}) for a in CANDIDATES for b in CANDIDATES]
-
-
-@dataclass(frozen=True)
-class Row:
-    """What a trial would come to if nobody ended it.
-
-    Attributes:
-        aucs: Validation AUC after each epoch.
-        fails: Whether it fails in the epoch after these.
-    """
-
-    aucs: tuple[float, ...]
-    fails: bool = False
 
 
 class TableExecutor:
@@ -68,39 +55,13 @@ def outcome_of(row: Row, number: int, prune: Prune) -> Outcome:
     return Outcome(max(row.aucs), 0.4, 0.5, row.aucs, {"weight": torch.ones(1)})
 
 
-class Median:
+def make_pruner() -> Asked:
     """Ends what is worse than half of the values that it was told before at the same epoch."""
-
-    def __init__(self) -> None:
-        self.seen: dict[int, list[float]] = {}
-        self.asked: list[tuple[int, tuple[float, ...]]] = []
-
-    def __call__(self, number: int, valid_aucs: Sequence[float]) -> bool:
-        self.asked.append((number, tuple(valid_aucs)))
-        rung = self.seen.setdefault(len(valid_aucs), [])
-        rung.append(valid_aucs[-1])
-        return valid_aucs[-1] < sorted(rung)[len(rung) // 2]
+    return Asked(SameEpoch())
 
 
-@pytest.fixture(scope="module")
-def toy() -> SearchTask:
-    return make_task()
-
-
-def task_of(
-    toy: SearchTask, executor: Any, journal: MemoryJournal | None = None, trials: int | None = None
-) -> SearchTask:
-    return SearchTask(
-        toy.trainer,
-        toy.train,
-        toy.valid,
-        toy.space,
-        Budget(trials),
-        toy._pretrained,
-        "scratch",
-        executor,
-        journal or MemoryJournal(),
-    )
+def task_of(executor: Executor, journal: MemoryJournal | None = None, trials: int | None = None) -> SearchTask:
+    return make_task(trials=trials, journal=journal, executor=executor, init="scratch")
 
 
 ROWS = [
@@ -113,9 +74,9 @@ ROWS = [
 ]
 
 
-def test_pruned_trials_are_recorded_with_their_epochs(toy: SearchTask) -> None:
-    journal, pruner = MemoryJournal(), Median()
-    task = task_of(toy, TableExecutor(ROWS), journal)
+def test_pruned_trials_are_recorded_with_their_epochs() -> None:
+    journal, pruner = MemoryJournal(), make_pruner()
+    task = task_of(TableExecutor(ROWS), journal)
     trials = task.evaluate_many(PLANS[:6], pruner)
     assert [trial.state for trial in trials] == ["complete", "pruned", "complete", "failed", "failed", "complete"]
     assert tuple(trials) == task.history == tuple(journal.trials)
@@ -135,23 +96,23 @@ def test_pruned_trials_are_recorded_with_their_epochs(toy: SearchTask) -> None:
     assert task.epochs["search"] == 2 + 1 + 3 + 0 + 2 + 1 and task.seconds["search"] == 6 * 0.5
 
 
-def test_pruner_is_asked_after_every_epoch_but_the_last(toy: SearchTask) -> None:
-    pruner = Median()
-    task_of(toy, TableExecutor(ROWS)).evaluate_many(PLANS[:6], pruner)
-    numbers = [(number, len(aucs)) for number, aucs in pruner.asked]
+def test_pruner_is_asked_after_every_epoch_but_the_last() -> None:
+    pruner = make_pruner()
+    task_of(TableExecutor(ROWS)).evaluate_many(PLANS[:6], pruner)
+    numbers = [(number, len(aucs)) for number, aucs in pruner]
     assert numbers == [(0, 1), (1, 1), (2, 1), (2, 2), (4, 1), (4, 2)]
-    assert all(aucs == ROWS[number].aucs[: len(aucs)] for number, aucs in pruner.asked)
+    assert all(aucs == ROWS[number].aucs[: len(aucs)] for number, aucs in pruner)
 
 
-def test_nothing_is_pruned_unless_it_is_asked_for(toy: SearchTask) -> None:
-    task = task_of(toy, TableExecutor(ROWS))
+def test_nothing_is_pruned_unless_it_is_asked_for() -> None:
+    task = task_of(TableExecutor(ROWS))
     assert task.evaluate(PLANS[0]).state == "complete"
     trials = task.evaluate_many(PLANS[1:3])
     assert [trial.valid_aucs for trial in trials] == [ROWS[1].aucs, ROWS[2].aucs]
     assert [trial.number for trial in task.history] == [0, 1, 2] and not never(0, (0.0,))
 
 
-def test_weights_are_recorded_where_a_trial_is_the_best_so_far(toy: SearchTask) -> None:
+def test_weights_are_recorded_where_a_trial_is_the_best_so_far() -> None:
     class Keeping(MemoryJournal):
         kept: list[int]
 
@@ -162,68 +123,61 @@ def test_weights_are_recorded_where_a_trial_is_the_best_so_far(toy: SearchTask) 
 
     journal = Keeping()
     journal.kept = []
-    task_of(toy, TableExecutor(ROWS), journal).evaluate_many(PLANS[:6], Median())
+    task_of(TableExecutor(ROWS), journal).evaluate_many(PLANS[:6], make_pruner())
     assert journal.kept == [0, 2]
 
 
-def test_a_trial_is_recorded_before_the_next_is_begun(toy: SearchTask) -> None:
+def test_a_trial_is_recorded_before_the_next_is_begun() -> None:
     journal = MemoryJournal()
     with pytest.raises(KeyboardInterrupt):
-        task_of(toy, TableExecutor(ROWS, stops_at=3), journal).evaluate_many(PLANS[:6], Median())
+        task_of(TableExecutor(ROWS, stops_at=3), journal).evaluate_many(PLANS[:6], make_pruner())
     assert [trial.number for trial in journal.trials] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("extra", "word"), [(1, "longer"), (-1, "shorter"), (-3, "shorter")])
-def test_executor_that_yields_too_few_or_too_many_fails_loudly(toy: SearchTask, extra: int, word: str) -> None:
+def test_executor_that_yields_too_few_or_too_many_fails_loudly(extra: int, word: str) -> None:
     with pytest.raises(ValueError, match=f"is {word} than argument"):
-        task_of(toy, TableExecutor(ROWS, extra=extra)).evaluate_many(PLANS[:3])
+        task_of(TableExecutor(ROWS, extra=extra)).evaluate_many(PLANS[:3])
 
 
 @pytest.mark.parametrize("batches", [[4], [3, 1], [1, 1, 1, 1], [2, 2]])
-def test_budget_is_kept_over_all_batches(toy: SearchTask, batches: list[int]) -> None:
-    executor, pruner = TableExecutor(ROWS), Median()
-    task = task_of(toy, executor, trials=3)
+def test_budget_is_kept_over_all_batches(batches: list[int]) -> None:
+    executor, pruner = TableExecutor(ROWS), make_pruner()
+    task = task_of(executor, trials=3)
     with pytest.raises(AutoDPQError, match="trials: 4 asked for, the budget is 3"):
         for size in batches:
             task.evaluate_many(PLANS[:size], pruner)
     # What is refused is neither begun in part nor asked about.
     assert sum(map(len, executor.given)) == len(task.history) == sum(batches[:-1])
-    assert {number for number, _ in pruner.asked} <= set(range(sum(batches[:-1])))
+    assert {number for number, _ in pruner} <= set(range(sum(batches[:-1])))
 
 
-def test_plans_are_checked_before_any_is_trained(toy: SearchTask) -> None:
+def test_plans_are_checked_before_any_is_trained() -> None:
     executor = TableExecutor(ROWS)
     wrong = CompressionPlan({"user": DPQ(64, 4), "item": Others(), "device": Full()})
     with pytest.raises(AutoDPQError, match=r"field 'user': dpq\(64,4\) is not among its candidates"):
-        task_of(toy, executor).evaluate_many([PLANS[0], wrong])
+        task_of(executor).evaluate_many([PLANS[0], wrong])
     assert executor.given == []
 
 
-def test_no_plans_are_no_trials(toy: SearchTask) -> None:
-    task = task_of(toy, TableExecutor(ROWS), trials=0)
+def test_no_plans_are_no_trials() -> None:
+    task = task_of(TableExecutor(ROWS), trials=0)
     assert task.evaluate_many([]) == [] and task.history == ()
 
 
-def test_resumed_search_begins_anew_from_where_its_plans_differ(toy: SearchTask) -> None:
+def test_resumed_search_begins_anew_from_where_its_plans_differ() -> None:
     journal = MemoryJournal()
-    task_of(toy, TableExecutor(ROWS), journal).evaluate_many(PLANS[:3])
+    task_of(TableExecutor(ROWS), journal).evaluate_many(PLANS[:3])
     again = MemoryJournal()
     again.trials = list(journal.trials)
     executor = TableExecutor(ROWS)
-    task = task_of(toy, executor, again)
+    task = task_of(executor, again)
     task.evaluate_many([PLANS[0], PLANS[5], PLANS[2]])
     assert executor.given == [[PLANS[5], PLANS[2]]]
     assert [trial.plan for trial in task.history] == [PLANS[0], PLANS[5], PLANS[2]]
 
 
-aucs = st.integers(0, 20).map(lambda number: 0.5 + number / 50)
-rows = st.one_of(
-    st.lists(aucs, min_size=1, max_size=4).map(lambda values: Row(tuple(values))),
-    st.lists(aucs, max_size=3).map(lambda values: Row(tuple(values), fails=True)),
-)
-
-
-def searched(task: SearchTask, batches: Sequence[int], pruner: Median) -> None:
+def searched(task: SearchTask, batches: Sequence[int], pruner: Asked) -> None:
     """Batch by batch, the plans of a batch as the trials before came out."""
     for size in batches:
         done = len(task.history)
@@ -233,35 +187,33 @@ def searched(task: SearchTask, batches: Sequence[int], pruner: Median) -> None:
 
 @settings(max_examples=150)
 @given(st.lists(rows, min_size=1, max_size=8), st.data())
-def test_resumed_pruner_knows_what_the_uninterrupted_one_would(
-    toy: SearchTask, table: list[Row], data: st.DataObject
-) -> None:
+def test_resumed_pruner_knows_what_the_uninterrupted_one_would(table: list[Row], data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.sets(st.integers(1, len(table)))) | {len(table)})
     batches = [end - begin for begin, end in pairwise([0, *cuts])]
-    pruner = Median()
-    whole = task_of(toy, TableExecutor(table))
+    pruner = make_pruner()
+    whole = task_of(TableExecutor(table))
     searched(whole, batches, pruner)
     journal = MemoryJournal()
     for stop in data.draw(st.lists(st.integers(0, len(table) - 1), max_size=2).map(sorted)):
         with pytest.raises(KeyboardInterrupt):
-            searched(task_of(toy, TableExecutor(table, stops_at=stop), journal), batches, Median())
+            searched(task_of(TableExecutor(table, stops_at=stop), journal), batches, make_pruner())
         assert [trial.number for trial in journal.trials] == list(range(stop))
-    resumed, left = Median(), TableExecutor(table)
+    resumed, left = make_pruner(), TableExecutor(table)
     done = len(journal.trials)
-    task = task_of(toy, left, journal)
+    task = task_of(left, journal)
     searched(task, batches, resumed)
     assert task.history == whole.history == tuple(journal.trials)
-    assert resumed.asked == pruner.asked and resumed.seen == pruner.seen
+    assert resumed == pruner and resumed.prune.seen == pruner.prune.seen
     assert sum(map(len, left.given)) == len(table) - done, "a finished trial was trained again"
     assert task.seconds == whole.seconds and task.epochs == whole.epochs
 
 
-def test_search_without_a_pruner_asks_about_nothing_when_it_goes_on(toy: SearchTask) -> None:
+def test_search_without_a_pruner_asks_about_nothing_when_it_goes_on() -> None:
     journal = MemoryJournal()
-    task_of(toy, TableExecutor(ROWS), journal).evaluate_many(PLANS[:3])
+    task_of(TableExecutor(ROWS), journal).evaluate_many(PLANS[:3])
     # Trials of a version that did not record their epochs can still be gone on from.
     journal.trials = [Trial(**{**vars(trial), "valid_aucs": ()}) for trial in journal.trials]
-    task = task_of(toy, TableExecutor(ROWS), journal)
+    task = task_of(TableExecutor(ROWS), journal)
     assert [trial.valid_auc for trial in task.evaluate_many(PLANS[:4])] == [0.7, 0.9, 0.75, None]
 
 

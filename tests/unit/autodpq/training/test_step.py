@@ -273,10 +273,15 @@ def aucs_of(trainer, plan):
     return seen
 
 
+@pytest.fixture(scope="module")
+def trainers(_no_graphs_before):
+    """One that trains as it is written, and one whose steps are compiled."""
+    return trainer_of(), trainer_of(compiled=True)
+
+
 @needs_compiler
-@pytest.mark.usefixtures("_no_graphs_before")
-def test_a_compiled_fit_reaches_what_an_eager_one_does():
-    eager, compiled = trainer_of(), trainer_of(compiled=True)
+def test_a_compiled_fit_reaches_what_an_eager_one_does(trainers):
+    eager, compiled = trainers
     assert compiled.compiled and compiled.compilation.failure is None and compiled.compilation.seconds > 0
     assert eager.compilation is None and not eager.compiled
     assert compiled.build(FULL).compiled_batch == BATCH and eager.build(FULL).compiled_batch == 0
@@ -287,9 +292,9 @@ def test_a_compiled_fit_reaches_what_an_eager_one_does():
 
 
 @needs_compiler
-@pytest.mark.usefixtures("_no_graphs_before", "_biases_before_batch_norm_rest")
-def test_a_compiled_fit_goes_the_way_of_an_eager_one():
-    eager, compiled = trainer_of(), trainer_of(compiled=True)
+@pytest.mark.usefixtures("_biases_before_batch_norm_rest")
+def test_a_compiled_fit_goes_the_way_of_an_eager_one(trainers):
+    eager, compiled = trainers
     for plan in (FULL, MIXED):
         aucs = aucs_of(eager, plan)
         assert aucs_of(compiled, plan) == pytest.approx(aucs, abs=1e-4)

@@ -19,7 +19,7 @@ from autodpq.records.folder import read_trials, write_asked
 from autodpq.records.result import RECORD_COLUMNS, Record, Result
 from autodpq.records.schema import TrialLine
 from autodpq.search.task import SearchTask
-from autodpq.testing import ToyExecutor, make_task
+from autodpq.testing import ToyExecutor, make_task, make_trainer
 from autodpq.trial import Outcome, Prune
 from baselines import FullEmbedding, Random
 from studies.folder.records import RunFolder, load_state, save_state, write_records
@@ -80,9 +80,8 @@ def test_a_study_without_finished_runs_has_a_header_alone(tmp_path: Path) -> Non
 
 
 def searched(folder: Path, seed: int = 0) -> tuple[RunFolder, SearchTask]:
-    task = make_task(seed)
-    journal = RunFolder(folder, task.trainer)
-    task._journal = journal
+    journal = RunFolder(folder, make_trainer(seed))
+    task = make_task(seed, journal=journal)
     Random().search(task)
     return journal, task
 
@@ -108,8 +107,7 @@ class Mixed(ToyExecutor):
 
 
 def test_pruned_failed_and_restarted_trials_come_back_as_they_were(tmp_path: Path) -> None:
-    task = make_task(executor=Mixed())
-    task._journal = RunFolder(tmp_path, task.trainer)
+    task = make_task(executor=Mixed(), journal=RunFolder(tmp_path, make_trainer()))
     Random().search(task)
     assert [(trial.state, trial.attempts) for trial in task.history] == [("complete", 3), ("pruned", 1), ("failed", 2)]
     assert [len(trial.valid_aucs) for trial in task.history] == [trial.epochs for trial in task.history]
@@ -125,8 +123,7 @@ def test_pruned_failed_and_restarted_trials_come_back_as_they_were(tmp_path: Pat
 
 def test_lines_are_told_those_that_are_read_back_first(tmp_path: Path) -> None:
     told: list[TrialLine] = []
-    task = make_task()
-    task._journal = RunFolder(tmp_path, task.trainer, on_line=told.append)
+    task = make_task(journal=RunFolder(tmp_path, make_trainer(), on_line=told.append))
     assert told == []
     Random().search(task)
     path = tmp_path / "trials.jsonl"
