@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import log_loss, roc_auc_score
 
 from autodpq.errors import AutoDPQError, TrainingError
 
@@ -39,23 +40,4 @@ def evaluate_predictions(probabilities: npt.NDArray[np.floating], labels: npt.ND
         raise AutoDPQError(f"all {len(labels)} labels are the same, so that there is no AUC; both 0 and 1 are needed")
     if not np.isfinite(values).all():
         raise TrainingError(f"{int((~np.isfinite(values)).sum())} of {len(values)} predictions are NaN or infinite")
-    clicks = labels.astype(np.float64)
-    return Metrics(_auc(values, clicks), _logloss(values, clicks))
-
-
-# Scikit-learn's numbers to the last digit, in a twentieth of the time: it looks at its arguments for ten milliseconds,
-# which is longer than small networks take to predict.
-def _auc(values: npt.NDArray[np.float64], clicks: npt.NDArray[np.float64]) -> float:
-    order = np.argsort(values)[::-1]
-    ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)  # of runs of equal predictions
-    true = np.cumsum(clicks[order])[ends]
-    false = 1 + ends - true
-    corner = np.concatenate(([True], (np.diff(false, 2) != 0) | (np.diff(true, 2) != 0), [True]))[-len(ends) :]
-    true, false = (np.append(0.0, counts[corner]) for counts in (true, false))
-    return float(np.trapezoid(true / true[-1], false / false[-1]))
-
-
-def _logloss(values: npt.NDArray[np.float64], clicks: npt.NDArray[np.float64]) -> float:
-    smallest = np.finfo(np.float64).eps
-    values = np.clip(values, smallest, 1 - smallest)
-    return float(-np.log(np.where(clicks == 1, values, 1 - values)).mean())
+    return Metrics(float(roc_auc_score(labels, values)), float(log_loss(labels, values, labels=[0, 1])))
