@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from autodpq.choices import Choice, Full, parse_choice
+from autodpq.choices import Choice, Full, parse_choice, read_choice
 from autodpq.errors import AutoDPQError
 
 
@@ -71,8 +71,12 @@ class CompressionPlan(Mapping[str, Choice]):
         return json.dumps({name: str(self._choices[name]) for name in sorted(self._choices)}, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, text: str) -> CompressionPlan:
+    def from_json(cls, text: str, *, known: bool = True) -> CompressionPlan:
         """Reads what :meth:`to_json` wrote.
+
+        Args:
+            text: The line of JSON.
+            known: Whether all kinds must be known here; else a plan of others can be shown, not used.
 
         Raises:
             AutoDPQError: The text is no plan.
@@ -83,7 +87,8 @@ class CompressionPlan(Mapping[str, Choice]):
             raise AutoDPQError(f"a plan is not valid JSON: {error}") from None
         if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
             raise AutoDPQError("a plan must be a JSON object of field name to choice")
-        return cls({name: parse_choice(value) for name, value in data.items()})
+        read = parse_choice if known else read_choice
+        return cls({name: read(value) for name, value in data.items()})
 
 
 def uniform_plan(fields: Sequence[Field], choice: Choice) -> CompressionPlan:

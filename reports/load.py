@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autodpq.choices import parse_choice
+from autodpq.choices import Unknown, read_choice
 from autodpq.errors import AutoDPQError
 from autodpq.ledger import field_ledger
 from autodpq.plan import CompressionPlan, Field
@@ -137,10 +137,11 @@ def _field(entry: FieldCost, embedding_dim: int) -> FieldResult:
     field = Field(_short(entry.name), entry.cardinality, entry.head)
     if field.head > field.cardinality:
         raise AutoDPQError(f"field {field.name!r} has {field.head} frequent values of {field.cardinality}")
-    choice = parse_choice(_short(entry.choice))
-    cost = field_ledger(field, CompressionPlan({field.name: choice}), embedding_dim)
-    if (entry.parameters, entry.bits) != (cost.parameters, cost.bits):
-        raise AutoDPQError(f"field {field.name!r} does not cost what {choice} does")
+    choice = read_choice(_short(entry.choice))
+    if not isinstance(choice, Unknown):
+        cost = field_ledger(field, CompressionPlan({field.name: choice}), embedding_dim)
+        if (entry.parameters, entry.bits) != (cost.parameters, cost.bits):
+            raise AutoDPQError(f"field {field.name!r} does not cost what {choice} does")
     return FieldResult(field, choice, entry.parameters, entry.bits, embedding_dim)
 
 

@@ -18,6 +18,7 @@ from autodpq.data.registry import DatasetSpec
 from autodpq.errors import AutoDPQError, nearest
 from autodpq.models import MODELS
 from autodpq.plan import Field
+from autodpq.plugins.loading import file_places
 from autodpq.plugins.options import construct, label, options_of, parse_call
 from autodpq.plugins.registry import home_expanded
 from autodpq.search.strategy import STRATEGIES, Strategy
@@ -91,8 +92,12 @@ def check_config(values: Mapping[str, Any]) -> StudyConfig:
                 f"{option}: {','.join(map(str, numbers)) or 'nothing'} given, distinct numbers are needed"
             )
     recipe = find_recipe(config.recipe)
-    for choice in study_candidates(config, spec):
+    chosen = study_candidates(config, spec)
+    for choice in chosen:
         choice.check(recipe.embedding_dim, "--D" if config.candidates is None else "--candidates")
+    files = file_places(map(type, chosen))
+    if files and config.executor == "ray":
+        raise AutoDPQError(f"--candidates: {files[0]} is a file, which a cluster's nodes lack; install it as a package")
     return config
 
 

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from autodpq.data import dataset_spec
 from autodpq.errors import AutoDPQError
 from autodpq.models import MODELS
+from autodpq.plugins.loading import file_places
 from autodpq.records.folder import read_config, read_study, write_asked, write_study
 from autodpq.records.schema import StudyFile
 from autodpq.search.strategy import Strategy
@@ -71,7 +72,7 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
     ]
     prepared = prepare_for(dataset, runs[0][0].data)
     for run, model, strategy in runs:
-        _check_sources(out, run, MODELS.find(model), strategy)
+        _check_sources(out, run, sources(MODELS.find(model), type(strategy), candidates))
 
     def finished_runs() -> set[str]:
         return {run.run_id for run, _, _ in runs if (out / "runs" / run.run_id / "result.json").exists()}
@@ -144,23 +145,24 @@ def _share(
     start = to_arrays(pretraining.pretrained.state) if config.init == "pretrained" else None
     there = str(device) if config.executor == "local" else "cuda" if config.gpus_per_trial else "cpu"
     spec = TrainerSpec(
-        prepared.fields, model, recipe, run.seed, there, *rows, start, trainer.compiled, config.trial_timeout
-    )
+        prepared.fields, model, recipe, run.seed, there, *rows, start, trainer.compiled, config.trial_timeout,
+        kinds=file_places(map(type, context.candidates)),
+    )  # fmt: skip
     return Shared(run.pretrained_id, prepared, trainer, pretraining, spec)
 
 
-def _check_sources(out: Path, run: RunConfig, model: type, strategy: Strategy) -> None:
+def _check_sources(out: Path, run: RunConfig, now: dict[str, str | None]) -> None:
     """Refuses to go on with a run that another version of a plug-in began, or to stand beside one that it finished."""
     path = out / "runs" / run.run_id / "config.json"
     if not path.exists():
         return
     measured = read_config(path).sources
-    for part, digest in sources(model, type(strategy)).items():
+    for part, digest in now.items():
         if measured.get(part) != digest:
-            name = run.strategy if part == "strategy" else run.model
+            named = {"strategy": f"strategy {run.strategy!r}", "model": f"model {run.model!r}"}
             raise AutoDPQError(
-                f"{part} {name!r}: its code is not what {path.parent} was measured with; delete that folder to measure "
-                f"it anew, or name another --out"
+                f"{named.get(part, part)}: its code is not what {path.parent} was measured with; delete that folder "
+                f"to measure it anew, or name another --out"
             )
 
 

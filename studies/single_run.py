@@ -163,9 +163,11 @@ class Shared:
     spec: TrainerSpec
 
 
-def sources(model: type, strategy: type) -> dict[str, str | None]:
+def sources(model: type, strategy: type, candidates: Iterable[Choice]) -> dict[str, str | None]:
     """What tells whether the code of plug-ins is still the one that was measured."""
-    return {"model": source_digest(model), "strategy": source_digest(strategy)}
+    kinds = {f"choice {choice.name}": source_digest(type(choice)) for choice in candidates}
+    brought = {name: digest for name, digest in kinds.items() if digest is not None}
+    return {"model": source_digest(model), "strategy": source_digest(strategy), **brought}
 
 
 def _tell(progress: Progress, copies: TrialCopies | None, line: TrialLine) -> None:
@@ -199,7 +201,7 @@ class Run:
         }
         asked = {**dataclasses.asdict(run), **execution, "device": str(self.trainer.device), "threads": 1}
         asked |= {"optimizer": self.trainer.optimizer, "compiled": self.trainer.compiled}
-        asked["sources"] = sources(self.trainer.model, type(strategy))
+        asked["sources"] = sources(self.trainer.model, type(strategy), context.candidates)
         asked["loading"] = {name: getattr(self.config, name) for name in LOADING}
         asked |= {"machine": machine_name(), "versions": versions()}
         write_config(path / "config.json", ConfigFile.model_validate(asked))

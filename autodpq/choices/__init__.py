@@ -20,4 +20,6 @@ from autodpq.choices.others import Others as Others
 from autodpq.choices.registry import CHOICES as CHOICES
 from autodpq.choices.registry import parse_candidates as parse_candidates
 from autodpq.choices.registry import parse_choice as parse_choice
+from autodpq.choices.registry import read_choice as read_choice
 from autodpq.choices.registry import register as register
+from autodpq.choices.unknown import Unknown as Unknown

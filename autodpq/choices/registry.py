@@ -9,9 +9,10 @@ from itertools import product
 from typing import TypeVar
 
 from autodpq.choices.base import RESERVED, Choice, Kept, Made
+from autodpq.choices.unknown import Unknown
 from autodpq.errors import AutoDPQError, nearest
 from autodpq.plugins.options import construct, signature, split_names
-from autodpq.plugins.registry import Registry, is_class_of
+from autodpq.plugins.registry import Registry, is_class_of, is_name
 
 AnyChoice = TypeVar("AnyChoice", bound=type[Choice])
 
@@ -46,6 +47,16 @@ def parse_choice(text: str) -> Choice:
     if ":" in reference:
         raise AutoDPQError(f"choice {text!r}: it is code to load, which only the command line may name")
     return _made(reference, tuple(values))
+
+
+def read_choice(text: str) -> Choice:
+    """Reads a choice out of a record: one whose kind is not known here can still be shown.
+
+    Raises:
+        AutoDPQError: The kind is known, and the text is none of its choices.
+    """
+    reference, _ = _parted(text)
+    return Unknown(text) if is_name(reference) and reference not in CHOICES.names() else parse_choice(text)
 
 
 def parse_candidates(texts: str | Sequence[str]) -> tuple[Choice, ...]:

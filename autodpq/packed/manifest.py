@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from textwrap import shorten
 from typing import Any, Literal
 
-from autodpq.choices import parse_choice
-from autodpq.errors import AutoDPQError
+from autodpq.choices import CHOICES, Choice, Unknown, read_choice
+from autodpq.errors import AutoDPQError, nearest
 from autodpq.packed.spec import TableSpec
 
 FORMAT = 1
@@ -154,7 +154,17 @@ def _table(entry: Any) -> TableSpec:
         expected = {"str": str, "int": int, "bool": bool, "Choice": str}[str(part.type)]
         if type(values[part.name]) is not expected:
             raise AutoDPQError(f"its manifest has a table with {part.name} {values[part.name]!r}")
-    return TableSpec(**{**values, "choice": parse_choice(values["choice"])})
+    return TableSpec(**{**values, "choice": _choice(values["choice"])})
+
+
+def _choice(text: str) -> Choice:
+    choice = read_choice(text)
+    if isinstance(choice, Unknown):
+        raise AutoDPQError(
+            f"its choice {text} is of a kind that is not known here{nearest(choice.kind, CHOICES.names())}; import its "
+            "module first, or name it by --kinds file.py:Class"
+        )
+    return choice
 
 
 def _keys(entry: Any, kind: type, what: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import sys
 import traceback
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +28,12 @@ def place_of(thing: object) -> str:
     if kind.__module__.startswith(_FILE_MODULE) and file is not None:
         return f"{file}:{kind.__qualname__}"
     return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def file_places(kinds: Iterable[type]) -> tuple[str, ...]:
+    """Where classes are written that were loaded from files, as ``file.py:Name``, each once."""
+    places = {place_of(kind) for kind in kinds}
+    return tuple(sorted(place for place in places if place.rpartition(":")[0].endswith(".py")))
 
 
 def source_digest(kind: type) -> str | None:

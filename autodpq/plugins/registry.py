@@ -21,6 +21,11 @@ Thing = TypeVar("Thing")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
+def is_name(text: object) -> bool:
+    """Whether a thing can be called so."""
+    return isinstance(text, str) and _NAME.fullmatch(text) is not None
+
+
 @dataclass(frozen=True)
 class Known(Generic[Thing]):
     """One thing that can be named.
@@ -105,7 +110,7 @@ class Registry(Mapping[str, Thing]):
         if wrong is not None:
             raise AutoDPQError(f"{origin or place}: {wrong}")
         name: str = thing.name  # type: ignore[attr-defined]
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not is_name(name):
             raise AutoDPQError(
                 f"{origin or place}: a {self.kind}'s name is made of letters, digits and -_.+, not {name!r}"
             )

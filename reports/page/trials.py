@@ -58,7 +58,7 @@ def read_trials(path: Path) -> Trials | None:
 
 
 def _row(trial: TrialLine) -> tuple[str, ...]:
-    plan = CompressionPlan.from_json(trial.plan)
+    plan = CompressionPlan.from_json(trial.plan, known=False)
     chosen = ", ".join(f"{name} {choice_label(plan[name])}" for name in plan if str(plan[name]) != "full")
     complete = trial.state == "complete"
     said = (chosen or "all full") if complete else f"{trial.state}: {trial.error or chosen or DASH}"

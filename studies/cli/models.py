@@ -14,6 +14,22 @@ from studies.cli.options import COLUMNS, FOLDERS, is_given, takes
 RUN_FOLDER = "Folder of a run, STUDY/runs/RUN, RUN as in records.csv; of a STUDY, its best compressed model is taken."
 
 
+Kinds = Annotated[
+    str | None,
+    typer.Option(help="Kinds of choices of your own that the model has: module:Class or file.py:Class, with commas."),
+]
+
+
+def _know(kinds: str | None) -> None:
+    """Makes kinds of choices known that no installed package announces: no file may name code to load."""
+    if kinds is not None:
+        from autodpq.choices import CHOICES
+        from autodpq.plugins.options import split_names
+
+        for reference in split_names(kinds):
+            CHOICES.find(reference)
+
+
 class HeadDtype(StrEnum):
     """How rows of their own can be stored."""
 
@@ -30,6 +46,7 @@ def audit(
         typer.Argument(help=f"{RUN_FOLDER} Or an exported file. Else plans for --dataset are priced."),
     ] = None,
     *,
+    kinds: Kinds = None,
     dataset: str,
     threshold: int | None,
     K: tuple[int, ...] | None,
@@ -38,8 +55,9 @@ def audit(
     **loading: Any,
 ) -> None:
     """Print what a model's file holds, to the byte; or what FE, Others and every candidate for all would cost."""
+    _know(kinds)
     if run is not None:
-        for option in context.params.keys() - {"run"}:
+        for option in context.params.keys() - {"run", "kinds"}:
             if is_given(context, option):
                 raise AutoDPQError(f"{run} is priced as it is: leave out the run or the options of --dataset")
         from reports.tables.file_audit import file_audit_text
@@ -68,12 +86,14 @@ def export(
         HeadDtype, typer.Option(help="How rows that are not quantized are stored; the loss in AUC is printed.")
     ] = HeadDtype.float32,
     onnx: Annotated[Path | None, typer.Option(help="An ONNX file, NAME.onnx, beside.")] = None,
+    kinds: Kinds = None,
     data_dir: str | None,
     cache_dir: str | None,
 ) -> None:
     """Take the compressed model of a run away: one packed file, to load, to serve, to predict with."""
     from studies.folder.models import export_run, run_of
 
+    _know(kinds)
     taken = run_of(run)
     for line in export_run(taken, out, head_dtype=head_dtype.value, onnx=onnx, data_dir=data_dir, cache_dir=cache_dir):
         print(line)
@@ -83,9 +103,11 @@ def predict(
     file: Annotated[Path, typer.Argument(help="An exported file, NAME.safetensors.")],
     input: Annotated[Path, typer.Option(help="Data as --dataset takes it, with a column of raw values per field.")],
     out: Annotated[Path, typer.Option(help="CSV or parquet: columns that are no fields, and probability.")],
+    kinds: Kinds = None,
 ) -> None:
     """Write the click probability of every row of a file."""
     from studies.predict import predict_file
 
+    _know(kinds)
     for line in predict_file(file, input, out).lines(out):
         print(line)

@@ -33,7 +33,7 @@ def best_compressed(records: pd.DataFrame) -> pd.Series[Any] | None:
 
 def _compresses(plan: str) -> bool:
     """Whether a plan compresses something; a run that came to nothing has an empty one."""
-    return plan != "" and any(choice != Full() for choice in CompressionPlan.from_json(plan).values())
+    return plan != "" and any(choice != Full() for choice in CompressionPlan.from_json(plan, known=False).values())
 
 
 def model_path(study: Path, run: str) -> Path:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from autodpq.choices import CHOICES
 from autodpq.data import Samples
 from autodpq.errors import AutoDPQError
 from autodpq.models import MODELS, CTRModel
@@ -36,6 +37,7 @@ class TrainerSpec:
         pretrained: Where plans start; None from nothing.
         compiled: Whether training steps are compiled.
         timeout: Seconds after which training a plan counts as failed; None for no limit.
+        kinds: The files that kinds of choices were loaded from, as ``file.py:Class``.
     """
 
     fields: tuple[Field, ...]
@@ -48,6 +50,7 @@ class TrainerSpec:
     pretrained: dict[str, npt.NDArray[Any]] | None
     compiled: bool = False
     timeout: float | None = None
+    kinds: tuple[str, ...] = ()
 
     def build(self, model: type[CTRModel] | None = None) -> tuple[Trainer, dict[str, Tensor] | None]:
         """The trainer, and where its plans start; ``model`` is given where its name would not be known.
@@ -55,6 +58,8 @@ class TrainerSpec:
         Raises:
             AutoDPQError: Steps are to be compiled, and cannot be here: trials must not differ in the last digits.
         """
+        for reference in self.kinds:
+            CHOICES.find(reference)  # before a plan arrives that holds one
         device = torch.device(self.device)
         model = model or MODELS.find(self.model)
         rows = self.train, self.valid
