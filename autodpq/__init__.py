@@ -1,7 +1,6 @@
 """The core of autodpq: all that the author of a search strategy needs.
 
-Names that stand on torch are imported when they are first used, so that reports and :mod:`autodpq.serving` load
-fast.
+Names are imported when they are first used, so that what needs few of them starts fast.
 """
 
 from __future__ import annotations
@@ -10,21 +9,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from autodpq._version import __version__
-from autodpq.choices import DPQ, Choice, Full, Others
 from autodpq.errors import AutoDPQError
-from autodpq.ledger import Ledger, ledger
-from autodpq.plan import CompressionPlan, Field, uniform_plan
 
 if TYPE_CHECKING:
+    from autodpq.choices import DPQ, Choice, Float16, Full, Hashed, Int, Narrow, Others
+    from autodpq.costs import Ledger, ledger
     from autodpq.packed.compress import compress
     from autodpq.packed.export import export
     from autodpq.packed.load import load
+    from autodpq.plan import CompressionPlan, Field, uniform_plan
     from autodpq.search.autodpq import AutoDPQ
     from autodpq.search.strategy import AskTellStrategy, Strategy, register
     from autodpq.search.task import SearchTask
     from autodpq.trial import Budget, Space, Trial, best_trial
 
 _LATE = {
+    **dict.fromkeys(("DPQ", "Choice", "Float16", "Full", "Hashed", "Int", "Narrow", "Others"), "autodpq.choices"),
+    **dict.fromkeys(("Ledger", "ledger"), "autodpq.costs"),
+    **dict.fromkeys(("CompressionPlan", "Field", "uniform_plan"), "autodpq.plan"),
     "AutoDPQ": "autodpq.search.autodpq",
     "compress": "autodpq.packed.compress",
     "export": "autodpq.packed.export",
@@ -43,8 +45,12 @@ __all__ = [
     "Choice",
     "CompressionPlan",
     "Field",
+    "Float16",
     "Full",
+    "Hashed",
+    "Int",
     "Ledger",
+    "Narrow",
     "Others",
     "SearchTask",
     "Space",

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from autodpq.choices import Choice, Full, Others
+from autodpq.costs import Ledger
 from autodpq.errors import AutoDPQError, TrainingError
-from autodpq.ledger import Ledger
 from autodpq.plan import CompressionPlan, Field
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autodpq.choices import Unknown, read_choice
+from autodpq.costs import field_ledger
 from autodpq.errors import AutoDPQError
-from autodpq.ledger import field_ledger
 from autodpq.plan import CompressionPlan, Field
 from autodpq.records.files import ANEW, damage_told
 from autodpq.records.folder import read_config, read_finished

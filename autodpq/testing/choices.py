@@ -25,8 +25,8 @@ from torch import nn
 from autodpq._version import __version__
 from autodpq.choices import CHOICES, Choice, Full, Made, Others, parse_choice
 from autodpq.choices.base import RESERVED, layout_bytes
+from autodpq.costs import field_ledger
 from autodpq.errors import AutoDPQError
-from autodpq.ledger import field_ledger
 from autodpq.models.deepfm import DeepFM
 from autodpq.packed.compress import compress
 from autodpq.packed.export import export

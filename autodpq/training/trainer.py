@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from autodpq.choices import Choice, Full
+from autodpq.costs import Ledger, ledger
 from autodpq.data.dataset import Samples
 from autodpq.embedding.base import Embedding
 from autodpq.embedding.planned import PlanEmbedding
 from autodpq.embedding.supernet import SupernetEmbedding
 from autodpq.kernels.kernels import Kernels
-from autodpq.ledger import Ledger, ledger
 from autodpq.models.base import CTRModel
 from autodpq.plan import CompressionPlan, Field, uniform_plan
 from autodpq.training.fit import DeviceRows, Epoch, FitResult, fit

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from autodpq.choices import Choice, parse_choice
-from autodpq.ledger import ledger
+from autodpq.costs import ledger
 from autodpq.plan import Field, uniform_plan
 from reports import paper
 from reports.names import quantized

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from autodpq.choices.dpq import code_bits
+from autodpq.costs import field_ledger
 from autodpq.errors import AutoDPQError
-from autodpq.ledger import field_ledger
 from autodpq.packed.file import PackedFile, open_packed
 from autodpq.packed.table import PackedTable
 from autodpq.plan import CompressionPlan, Field

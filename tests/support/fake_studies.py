@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from autodpq.choices import DPQ, Full, Others
-from autodpq.ledger import ledger
+from autodpq.costs import ledger
 from autodpq.plan import CompressionPlan, Field, uniform_plan
 from autodpq.records.folder import write_config, write_result
 from autodpq.records.result import FinishedResult, Record

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from autodpq.choices import DPQ, Choice, Full
-from autodpq.ledger import FieldLedger, Ledger, ledger
+from autodpq.costs import FieldLedger, Ledger, ledger
 from autodpq.plan import CompressionPlan, Field
 from autodpq.search.strategy import Strategy
 from autodpq.search.task import SearchTask

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from autodpq.choices import DPQ
 from autodpq.choices.codes import pack_codes, packed_size, unpack_codes
 from autodpq.choices.dpq import code_bits
-from autodpq.ledger import field_ledger
+from autodpq.costs import field_ledger
 from autodpq.plan import CompressionPlan, Field
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from autodpq.choices import DPQ, Full, Others
+from autodpq.costs import ledger
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.planned import PlanEmbedding
-from autodpq.ledger import ledger
 from autodpq.models import MODELS
 from autodpq.packed.network import fallback_ids, pack_network
 from autodpq.packed.table import PackedTable

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.fake_studies import MOVIELENS, STRATEGIES, write_study
 
 from autodpq.choices import DPQ, Full, Others
-from autodpq.ledger import ledger
+from autodpq.costs import ledger
 from autodpq.plan import Field, uniform_plan
 from reports import StudyResults, auc_bytes_figure, figure3, load_study, plan_chart, write_report
 from reports.figures import plans

@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from autodpq.choices import DPQ, Full, Others
+from autodpq.costs import ledger
 from autodpq.data import load_dataset
 from autodpq.errors import AutoDPQError
-from autodpq.ledger import ledger
 from autodpq.plan import uniform_plan
 from studies.cli import inspection
 from studies.cli.inspection import THRESHOLDS, inspect_data, suggest_threshold
