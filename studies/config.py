@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from autodpq.choices import DPQ, Choice, Full, parse_candidates
+from autodpq.choices.probe import probe
 from autodpq.data import EncodedDataset, dataset_spec
 from autodpq.data.registry import DatasetSpec
 from autodpq.errors import AutoDPQError, nearest
@@ -95,6 +96,7 @@ def check_config(values: Mapping[str, Any]) -> StudyConfig:
     chosen = study_candidates(config, spec)
     for choice in chosen:
         choice.check(recipe.embedding_dim, "--D" if config.candidates is None else "--candidates")
+        probe(choice, recipe.embedding_dim)
     files = file_places(map(type, chosen))
     if files and config.executor == "ray":
         raise AutoDPQError(f"--candidates: {files[0]} is a file, which a cluster's nodes lack; install it as a package")

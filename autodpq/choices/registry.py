@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import product
 from typing import TypeVar
 
-from autodpq.choices.base import RESERVED, Choice, Kept, Made
+from autodpq.choices.base import Choice, Kept, Made
 from autodpq.choices.unknown import Unknown
 from autodpq.errors import AutoDPQError, nearest
 from autodpq.plugins.options import construct, signature, split_names
@@ -103,8 +103,4 @@ def _construct(kind: type[Choice], values: tuple[str, ...]) -> Choice:
     if not len(needed) <= len(values) <= len(parameters):
         form = f"{kind.name}({','.join(parameters)})" if parameters else kind.name
         raise AutoDPQError(f"{kind.name}({','.join(values)}): {form} is needed")
-    choice = construct(kind, dict(zip(parameters, values, strict=False)))
-    reserved = RESERVED & choice.layout(1, 1 << 14).keys()
-    if reserved:
-        raise AutoDPQError(f"{kind.name}: no array of its own can be called {', '.join(sorted(reserved))}")
-    return choice
+    return construct(kind, dict(zip(parameters, values, strict=False)))

@@ -14,11 +14,12 @@ import pytest
 # Their names are known before any test begins, so that none of them takes them for what it brought.
 import autodpq.search.autodpq as _registers_autodpq  # noqa: F401
 import baselines as _registers_baselines  # noqa: F401
+from autodpq.choices import CHOICES
 from autodpq.data import DATASETS
 from autodpq.models import MODELS
 from autodpq.search.strategy import STRATEGIES
 
-REGISTRIES = (STRATEGIES, MODELS, DATASETS)
+REGISTRIES = (STRATEGIES, MODELS, DATASETS, CHOICES)
 
 
 @dataclass(frozen=True)
