@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from autodpq.choices import DPQ, Full, Others
-from autodpq.choices.codes import pack_codes
+from autodpq.choices.codes import pack_words
 from autodpq.errors import AutoDPQError
 from autodpq.packed.file import open_packed
 from autodpq.packed.manifest import Manifest, ModelSpec, SideFile
@@ -33,7 +33,7 @@ def arrays_of(spec: TableSpec) -> dict[str, np.ndarray]:
     for part, (dtype, shape) in spec.layout().items():
         made[part] = rng.integers(0, 100, shape).astype(dtype)
     if isinstance(spec.choice, DPQ):
-        made["codes"] = pack_codes(rng.integers(0, spec.choice.K, (spec.tail, spec.choice.D)), spec.choice.K)
+        made["codes"] = pack_words(rng.integers(0, spec.choice.K, (spec.tail, spec.choice.D)), spec.choice.bits)
     if not spec.ranked:
         made["head_ids"] = np.sort(rng.permutation(spec.n_rows)[: spec.head]).astype(np.int32)
     return made

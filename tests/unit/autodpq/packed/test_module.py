@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autodpq.choices import DPQ, Choice, Full, Others
-from autodpq.choices.codes import pack_codes
+from autodpq.choices.codes import pack_words
 from autodpq.packed.module import PackedEmbedding
 from autodpq.packed.spec import TableSpec, store_rows
 from autodpq.packed.table import PackedTable
@@ -26,7 +26,7 @@ def make_table(
     arrays = store_rows(rng.normal(size=(spec.n_stored, DIM)).astype(np.float32), head_dtype)
     if isinstance(choice, DPQ):
         arrays["centroids"] = rng.normal(size=(choice.K, DIM)).astype(np.float32)
-        arrays["codes"] = pack_codes(rng.integers(0, choice.K, (tail, choice.D)), choice.K)
+        arrays["codes"] = pack_words(rng.integers(0, choice.K, (tail, choice.D)), choice.bits)
     if not ranked:
         arrays["head_ids"] = np.sort(rng.permutation(head + tail)[:head]).astype(np.int32)
     arrays["first_order"] = rng.normal(size=spec.n_weights).astype(np.float32)
