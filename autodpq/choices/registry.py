@@ -86,7 +86,7 @@ def _made(reference: str, values: tuple[str, ...]) -> Choice:
     if not reference:
         raise AutoDPQError(f"unknown choice {reference!r}{nearest(reference, CHOICES.names())}")
     if not all(value.strip() for value in values):
-        raise AutoDPQError(f"{reference}: a parameter is empty")
+        raise AutoDPQError(f"choice {reference!r}: a parameter is empty")
     return _construct(CHOICES.find(reference), tuple(value.strip() for value in values))
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from autodpq.choices import DPQ, Full, Narrow, Others
+from autodpq.choices import DPQ, Float16, Full, Hashed, Int, Narrow, Others
 from autodpq.embedding.base import TILE
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.planned import PlanEmbedding
@@ -423,3 +423,106 @@ def test_the_state_reads_back():
     flat = one.flatten(IDS)
     assert torch.equal(one.eval()(flat), other.eval()(flat))
     assert one.decide() == other.decide()
+
+
+KINDS = {
+    "a": (DPQ(3, 2), Others(), Hashed(4), Full(), Int(4), Narrow(2)),
+    "b": (Full(),),
+    "c": (Hashed(3), Float16(), Narrow(1), Int(2)),
+}
+
+
+def of_candidate(embedding, number, choice, place):
+    """What a candidate makes of one rare value of a field in evaluation mode, by the words of its docstring."""
+    column, candidate = embedding.quantized[number], embedding.candidates[number].index(choice)
+    row = embedding.raw[embedding.raw_rows(column)][place].detach()
+    group, own, own_column = embedding.quantizers.group(number, candidate)
+    if isinstance(choice, DPQ):
+        centroids, width = group.centroids(own, own_column).detach(), X // choice.D
+        parts = []
+        for d in range(choice.D):
+            part = slice(d * width, (d + 1) * width)
+            fits = [float(row[part] @ centroid[part]) for centroid in centroids]
+            parts.append(centroids[fits.index(max(fits)), part])
+        return torch.cat(parts)
+    if choice.keeps:
+        modulus = choice.modulus(FIELDS[column].tail)
+        return row if modulus == FIELDS[column].tail else group.tables[f"{own}-{own_column}"][place % modulus].detach()
+    shared = {name: part[own].detach().float().numpy() for name, part in group.parts.items()}
+    return torch.from_numpy(choice.rounded(row.float().numpy()[None], shared))[0]
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_candidates_of_several_kinds_are_the_plain_weighted_sum(scale):
+    embedding = supernet_of(KINDS, scale=scale, dtype=torch.float32).eval()
+    assert not embedding.normalises
+    with torch.no_grad():
+        embedding.alpha.normal_()
+        # Statistics that would be seen, were they used.
+        embedding.row_mean.fill_(5.0)
+        embedding.variance.fill_(3.0)
+    weights = embedding.weights().detach()
+    torch.testing.assert_close(weights.sum(1), torch.ones(2))
+    assert (weights[0] > 0).all() and (weights[1, :4] > 0).all() and (weights[1, 4:] == 0).all()
+    flat = embedding.flatten(IDS)
+    outputs = embedding(flat).detach()
+    for number, column in enumerate(embedding.quantized):
+        head = FIELDS[column].head
+        for sample, rank in enumerate(IDS[:, column].tolist()):
+            if rank < head:
+                assert torch.equal(outputs[sample, column], embedding.table[flat[sample, column]])
+                continue
+            expected = sum(
+                weights[number, place] * of_candidate(embedding, number, choice, rank - head)
+                for place, choice in enumerate(embedding.candidates[number])
+            )
+            torch.testing.assert_close(outputs[sample, column], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_in_training_they_are_mixed_alike_and_all_that_is_trained_gets_a_gradient():
+    embedding = supernet_of(KINDS, dtype=torch.float32, gradient="centroid")
+    flat = embedding.flatten(IDS)
+    embedding.weights = lambda: torch.softmax(embedding.alpha + embedding.no_candidate, 1)
+    trained = embedding.train()(flat)
+    torch.testing.assert_close(trained.detach(), embedding.eval()(flat).detach(), rtol=1e-5, atol=1e-6)
+    (trained * torch.randn(trained.shape)).sum().backward()
+    for name, parameter in embedding.named_parameters():
+        if name != "first_order":
+            assert parameter.grad is not None and (parameter.grad != 0).any(), name
+    assert (embedding.alpha.grad[0] != 0).all() and (embedding.alpha.grad[1, 4:] == 0).all()
+
+
+def test_shared_rows_of_the_union_start_from_the_means_of_their_values():
+    embedding = supernet_of(KINDS)
+    embedding.start_quantizers(0)
+    raw = embedding.raw[embedding.raw_rows(0)].detach()
+    for choice, modulus in ((Others(), 1), (Hashed(4), 4)):
+        group, place, column = embedding.quantizers.group(0, KINDS["a"].index(choice))
+        for row in range(modulus):
+            values = [raw[rank] for rank in range(6) if rank % modulus == row]
+            torch.testing.assert_close(group.tables[f"{place}-{column}"][row].detach(), sum(values) / len(values))
+    assert not list(embedding.quantizers.group(0, 3)[0].parameters()), "every value has its own row already"
+
+
+def test_of_candidates_of_several_kinds_nothing_is_normalised_or_scaled():
+    embedding = supernet_of(KINDS, scale=True)
+    embedding.start_quantizers(0)
+    for number in range(2):
+        for candidate in range(len(embedding.candidates[number])):
+            factor, shift = embedding.affine(number, candidate)
+            assert (factor == 1).all() and (shift == 0).all()
+    assert (embedding.mean == 0).all() and (embedding.variance == 1).all()
+
+
+def test_places_are_those_of_the_whole_table_where_only_some_rows_are_there():
+    embedding = supernet_of(KINDS).eval()
+    flat = embedding.flatten(IDS[[1, 2, 4]])
+    expected = embedding(flat).detach()
+    rows, places = flat.flatten().unique(return_inverse=True)
+    n_direct = embedding.n_direct
+    with embedding.restricted(rows.long()) as tables:
+        restricted = torch.func.functional_call(embedding, tables, (places.view_as(flat).int(),))
+        assert tables["raw"].shape[0] < len(embedding.raw)
+    assert torch.equal(restricted.detach(), expected)
+    assert embedding.n_direct == n_direct and embedding.raw_numbers is None
+    assert torch.equal(embedding(flat), expected)
