@@ -52,9 +52,7 @@ def reference_soft(row, keys, D, scores, temperature):
     for d, fits in enumerate(reference_scores(row, keys, D, scores, temperature)):
         shares = (fits - fits.max()).exp()
         shares = shares / shares.sum()
-        parts.append(
-            sum(share * key[d * width : (d + 1) * width] for share, key in zip(shares, keys, strict=True))
-        )
+        parts.append(sum(share * key[d * width : (d + 1) * width] for share, key in zip(shares, keys, strict=True)))
     return torch.cat(parts)
 
 

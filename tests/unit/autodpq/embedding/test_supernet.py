@@ -407,9 +407,7 @@ def test_affine_is_what_normalisation_and_scaling_come_to(scale):
     for number, column in enumerate(embedding.quantized):
         rows, where = rare_rows(embedding, flat, column)
         factor, shift = embedding.affine(number, 0)
-        torch.testing.assert_close(
-            outputs[where, column], factor * made(embedding, rows, number)[0] + shift
-        )
+        torch.testing.assert_close(outputs[where, column], factor * made(embedding, rows, number)[0] + shift)
 
 
 def test_the_state_reads_back():

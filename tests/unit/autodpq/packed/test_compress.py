@@ -253,7 +253,10 @@ def test_another_model_cannot_be_loaded_into(model: nn.Module, tmp_path: Path) -
         ({"plan": {"user": DPQ(4, 2)}}, "plan: nothing is given for module"),
         ({"plan": {**PLAN, "other": Full()}}, "plan: 'other' is none of the modules"),
         ({"plan": {**PLAN, "user": DPQ(4, 3)}}, "plan: module 'user': D=3 does not divide the embedding dimension 8"),
-        ({"plan": {**PLAN, "user": "dpq(4,2)"}}, r"plan: 'dpq\(4,2\)' given for 'user'; DPQ\(K, D\), Full\(\) or the like is needed"),
+        (
+            {"plan": {**PLAN, "user": "dpq(4,2)"}},
+            r"plan: 'dpq\(4,2\)' given for 'user'; DPQ\(K, D\), Full\(\) or the like is needed",
+        ),
         ({"plan": {"*r": DPQ(4, 1), "[ulw]*": DPQ(4, 1)}}, "both match module 'user'"),
         ({"plan": None, "budget": 40}, "budget: 40 bytes of 14,640 are too few; no choice is below"),
         ({"candidates": "others"}, "candidates: a plan chooses itself; they go with a budget"),

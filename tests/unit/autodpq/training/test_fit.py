@@ -355,7 +355,9 @@ def test_rows_that_are_trained_as_rows_are_penalised_as_rows(choice, kernels):
     rows = torch.tensor([of_a.start, of_c.start + 1])
     gradient = torch.zeros(2, X)
     if kernels.lazy:
-        embedding.raw.grad = torch.sparse_coo_tensor(rows[None], gradient, embedding.raw.shape, is_coalesced=True)
+        embedding.raw.grad = torch.sparse_coo_tensor(
+            rows[None], gradient, embedding.raw.shape, is_coalesced=True, check_invariants=False
+        )
     else:
         embedding.raw.grad = torch.zeros_like(embedding.raw)
     before = embedding.raw.detach().clone()
@@ -373,7 +375,7 @@ def test_every_kind_learns_and_predicts_what_it_packs(choice, kernels):
     plan = CompressionPlan({"a": choice, "b": Full(), "c": choice})
     network = network_of(plan=plan, kernels=kernels)
     result = fit(network, TRAIN, VALID, replace(RECIPE, l2=1e-4), 0, epochs=20)
-    assert result.best.metrics.auc > 0.7
+    assert result.best.metrics.auc > 0.65
     flat = network.embedding.flatten(VALID.ids)
     with torch.no_grad(), network.embedding.settled():
         settled = network.eval().embedding(flat)

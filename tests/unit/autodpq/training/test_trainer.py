@@ -236,8 +236,8 @@ def test_plans_and_spaces_that_do_not_fit_are_refused():
         trainer.build(CompressionPlan(dict.fromkeys("abcd", DPQ(2, 3))))
     with pytest.raises(AutoDPQError, match="D=3"):
         trainer.ledger(CompressionPlan(dict.fromkeys("abcd", DPQ(2, 3))))
-    with pytest.raises(AutoDPQError, match="'a'"):
-        trainer.build_supernet(dict.fromkeys("abcd", (Others(),)), True)
+    with pytest.raises(AutoDPQError, match=r"'a'.*D=3"):
+        trainer.build_supernet(dict.fromkeys("abcd", (Others(), DPQ(2, 3))), True)
 
 
 def goes_on(epoch, valid_aucs):
@@ -332,7 +332,7 @@ def test_what_goes_wrong_between_epochs_is_no_failed_trial():
 @pytest.mark.parametrize("ends", ["complete", "pruned", "failed"])
 def test_the_time_between_epochs_is_not_charged_and_all_else_is(monkeypatch, ends):
     clock, ahead = time.perf_counter, [0.0]
-    monkeypatch.setattr("autodpq.training.trainer.time.perf_counter", lambda: clock() + ahead[0])
+    monkeypatch.setattr("autodpq.training.attempt.time.perf_counter", lambda: clock() + ahead[0])
     trainer = trainer_of()
     start = trainer.start
 
