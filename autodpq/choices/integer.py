@@ -58,14 +58,15 @@ class Int(Made):
     def pack(self, rows: Floats, shared: Mapping[str, Any]) -> Arrays:
         """Integers and scales."""
         outermost = np.abs(rows).max(1, initial=0.0)
-        steps = np.zeros(len(rows), np.float16)
+        # A row with something that is no finite number is none at all, rather than any other row.
+        steps = np.where(np.isfinite(outermost), 0, np.nan).astype(np.float16)
         codes = np.full(rows.shape, self.largest, np.uint8)
-        least = np.full(len(rows), np.inf, np.float32)
+        least = np.full(len(rows), np.inf)
         for share in _SHARES if self.bits < max(BITS) else _SHARES[-1:]:
             tried = (outermost * (share / np.float32(self.largest))).clip(max=_LARGEST).astype(np.float16)
             step = tried.astype(np.float32)[:, None]
             integers = np.rint(rows / np.where(step > 0, step, 1)).clip(-self.largest, self.largest)
-            error = np.square(rows - integers * step).sum(1)
+            error = np.square(rows - integers * step, dtype=np.float64).sum(1)
             better = error < least
             least[better], steps[better] = error[better], tried[better]
             codes[better] = (integers[better] + self.largest).astype(np.uint8)

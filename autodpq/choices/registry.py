@@ -85,22 +85,32 @@ def parse_candidates(texts: str | Sequence[str]) -> tuple[Choice, ...]:
 
 def _parted(text: str) -> tuple[str, list[str]]:
     reference, bracket, rest = text.strip().partition("(")
-    if bracket and not rest.endswith(")"):
-        raise AutoDPQError(f"{text!r}: expected name(parameters)")
-    return reference.strip(), split_names(rest[:-1])
+    if bracket and not (rest.endswith(")") and rest[:-1].strip()):
+        raise AutoDPQError(f"choice {text!r}: expected name(parameters)")
+    values = split_names(rest[:-1])
+    if "".join(rest[:-1].split()) != "".join(",".join(values).split()):
+        raise AutoDPQError(f"choice {text!r}: a parameter is empty")
+    return reference.strip(), values
 
 
 def _made(reference: str, values: tuple[str, ...]) -> Choice:
     if not reference:
         raise AutoDPQError(f"unknown choice {reference!r}{nearest(reference, CHOICES.names())}")
+    if not all(value.strip() for value in values):
+        raise AutoDPQError(f"choice {reference!r}: a parameter is empty")
     return _construct(CHOICES.find(reference), tuple(value.strip() for value in values))
 
 
 @lru_cache(4096)
 def _construct(kind: type[Choice], values: tuple[str, ...]) -> Choice:
-    parameters = signature(kind)
+    parameters, text = signature(kind), f"{kind.name}({','.join(values)})"
+    shown = text if text.isprintable() else repr(text)
     needed = [name for name, parameter in parameters.items() if parameter.default is inspect.Parameter.empty]
     if not len(needed) <= len(values) <= len(parameters):
         form = f"{kind.name}({','.join(parameters)})" if parameters else kind.name
-        raise AutoDPQError(f"{kind.name}({','.join(values)}): {form} is needed")
-    return construct(kind, dict(zip(parameters, values, strict=False)))
+        raise AutoDPQError(f"{shown}: {form} is needed")
+    choice = construct(kind, dict(zip(parameters, values, strict=False)))
+    for parameter, value in zip(parameters, values, strict=False):
+        if type(getattr(choice, parameter)) is int and not (value.isascii() and value.lstrip("-").isdigit()):
+            raise AutoDPQError(f"{shown}: {parameter} is a whole number, written in digits alone")
+    return choice

@@ -37,7 +37,7 @@ def first_order(spec: TableSpec, arrays: Read, ids: Any, operations: Operations)
 def _row_numbers(spec: TableSpec, arrays: Read, ids: Any, operations: Operations) -> Any:
     """Numbers of rows or weights where values share them; what is outside the table stays outside."""
     modulus = spec.choice.modulus(spec.tail)
-    if modulus == spec.tail:
+    if modulus == spec.tail and (spec.ranked or not spec.choice.keeps):
         return ids  # weights, and rows of their own, lie by id
     places, is_tail = _places(spec, arrays, ids, operations)
     return operations.where(is_tail & (places < spec.tail), places % modulus + spec.head, places)

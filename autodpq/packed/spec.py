@@ -56,7 +56,7 @@ class TableSpec:
         self.choice.check(self.dim, where)
         if self.head == self.n_rows and self.choice != Full():
             raise AutoDPQError(f"{where}: {self.choice} given, but every id has a row of its own")
-        if not self.ranked and self.choice.keeps and self.choice.modulus(self.tail) == self.tail:
+        if not self.ranked and self.choice == Full():
             raise AutoDPQError(f"{where}: no id is listed under {self.choice}")
 
     @property

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autodpq.choices import DPQ, Full, Others
-from autodpq.choices.codes import pack_codes
+from autodpq.choices import DPQ, Full, Made, Others
 from autodpq.errors import AutoDPQError
 from autodpq.packed.file import open_packed
 from autodpq.packed.manifest import Manifest, ModelSpec, SideFile
@@ -31,9 +30,13 @@ def arrays_of(spec: TableSpec, seed: int = 1) -> dict[str, np.ndarray]:
     """A table's arrays, by chance."""
     rng = np.random.default_rng(seed)
     made = store_rows(rng.normal(size=(spec.n_stored, spec.dim)).astype(np.float32), spec.head_dtype)
-    if isinstance(spec.choice, DPQ):
-        made["centroids"] = rng.normal(size=(spec.choice.K, spec.dim)).astype(np.float32)
-        made["codes"] = pack_codes(rng.integers(0, spec.choice.K, (spec.tail, spec.choice.D)), spec.choice.K)
+    if isinstance(spec.choice, Made):
+        rows = rng.normal(size=(spec.tail, spec.dim)).astype(np.float32)
+        shared = spec.choice.start(rows, 0)
+        if isinstance(spec.choice, DPQ):
+            shared["centroids"] = rng.normal(size=(spec.choice.K, spec.dim)).astype(np.float32)
+            shared["codes"] = rng.integers(0, spec.choice.K, (spec.tail, spec.choice.D))
+        made |= spec.choice.pack(rows, shared)
     if not spec.ranked:
         made["head_ids"] = np.sort(rng.permutation(spec.n_rows)[: spec.head]).astype(np.int32)
     if spec.first_order:

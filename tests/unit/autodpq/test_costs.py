@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from autodpq.choices import DPQ, Full, Others
 from autodpq.choices.dpq import code_bits
-from autodpq.costs import check_divides, field_ledger, ledger
+from autodpq.costs import field_ledger, ledger
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan, Field, uniform_plan
 
@@ -166,7 +166,7 @@ def test_subspaces_that_do_not_divide_the_dimension_are_refused(D):
     with pytest.raises(AutoDPQError, match=rf"'zip'.*D={D}.*16"):
         ledger(fields, CompressionPlan({"user": Full(), "zip": DPQ(4, D)}), X)
     with pytest.raises(AutoDPQError, match="here: "):
-        check_divides(D, X, "here")
+        DPQ(4, D).check(X, "here")
 
 
 def test_a_missing_field_is_refused():

@@ -197,16 +197,16 @@ def test_row_numbers_are_merged_as_on_the_cpu() -> None:
 def test_centroids_are_the_same_twice_and_fit_as_well_as_the_cpus() -> None:
     rows = torch.randn(70_000, 16, generator=torch.Generator().manual_seed(3))
     weights = torch.rand(70_000, generator=torch.Generator().manual_seed(4), dtype=torch.double)
-    choice = DPQ(32, 8)
+    K, D = 32, 8
 
     def error(centroids: Tensor) -> float:
         centroids = centroids.cpu()
-        decoded = autodpq.embedding.kmeans.decode(nearest_codes(rows, centroids, choice), centroids)
+        decoded = autodpq.embedding.kmeans.decode(nearest_codes(rows, centroids, D), centroids)
         return float((rows - decoded).square().sum(1).mean())
 
     for find in (
-        lambda device: kmeans_centroids(rows.to(device), choice, 0),
-        lambda device: weighted_centroids(rows.to(device), weights.to(device), choice, 0),
+        lambda device: kmeans_centroids(rows.to(device), K, D, 0),
+        lambda device: weighted_centroids(rows.to(device), weights.to(device), K, D, 0),
     ):
         first = find(CUDA)
         assert first.is_cuda and torch.equal(first, find(CUDA))

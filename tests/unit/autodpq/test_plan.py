@@ -11,7 +11,7 @@ from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan, Field, uniform_plan
 
 CHOICES = st.one_of(
-    st.just(Full()), st.just(Others()), st.builds(DPQ, st.integers(2, 999_999_999), st.integers(1, 999_999_999))
+    st.just(Full()), st.just(Others()), st.builds(DPQ, st.integers(2, 1 << 24), st.integers(1, 999_999_999))
 )
 PLANS = st.dictionaries(st.text(max_size=8), CHOICES, max_size=6)
 
@@ -29,11 +29,37 @@ def test_choices_are_written_as_documented():
 @pytest.mark.parametrize(
     "text",
     "|Full|other|dpq|dpq()|dpq(8)|dpq(8,)|dpq(8,8|dpq(8,8)x|dpq(-8,8)|dpq(8.0,8)|dpq(8,8,8)|dpq(eight,8)|(8,8)"
-    "|dpq(1234567890,8)".split("|"),
+    "|dpq(1234567890,8)|dpq(8,,8)|dpq(,8,8)|dpq(8,8))|dpq((8,8))|dpq(8 8,8)|dpq(1_6,8)|dpq(8e0,8)|dpq(+8,8)"
+    '|dpq(K=8,D=8)|dpq(true,8)|dpq("8",8)|dpq(8|16,8)|dpq[8,8]|full()|full(1)|others,full|dpq(\u0668,8)'.split("|"),
 )
 def test_text_that_is_no_choice_is_refused(text):
-    with pytest.raises(AutoDPQError, match="unknown choice"):
+    with pytest.raises(AutoDPQError) as error:
         parse_choice(text)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Full", "unknown choice 'Full'; did you mean 'full'?"),
+        ("dqp(8,8)", "unknown choice 'dqp'; did you mean 'dpq'?"),
+        ("dpq(8)", "dpq(8): dpq(K,D) is needed"),
+        ("dpq(8,8,8)", "dpq(8,8,8): dpq(K,D) is needed"),
+        ("dpq(8,)", "choice 'dpq(8,)': a parameter is empty"),
+        ("dpq(8,8)x", "choice 'dpq(8,8)x': expected name(parameters)"),
+        ("dpq()", "choice 'dpq()': expected name(parameters)"),
+        ("full(1)", "full(1): full is needed"),
+        ("dpq(8.0,8)", "dpq(8.0,8): K is a whole number, written in digits alone"),
+        ("dpq(-8,8)", "K=-8: a code needs at least 2 centroids; use the choice 'others' for one"),
+        ("dpq(1234567890,8)", "K=1234567890 given, at most 16777216 is possible"),
+        ("dpq(a\nb)", "'dpq(a\\nb)': dpq(K,D) is needed"),
+        ("a.py:B", "choice 'a.py:B': it is code to load, which only the command line may name"),
+    ],
+)
+def test_what_is_wrong_with_a_choice_is_told(text, message):
+    with pytest.raises(AutoDPQError) as error:
+        parse_choice(text)
+    assert str(error.value) == message
 
 
 @pytest.mark.parametrize("K", [1, 0, -3])
@@ -147,7 +173,9 @@ def test_json_that_is_no_plan_is_refused(text):
 
 
 def test_json_with_an_unknown_choice_is_refused():
-    with pytest.raises(AutoDPQError, match="unknown choice 'dpq'"):
+    with pytest.raises(AutoDPQError, match="unknown choice 'dbq'; did you mean 'dpq'"):
+        CompressionPlan.from_json(json.dumps({"a": "full", "b": "dbq"}))
+    with pytest.raises(AutoDPQError, match=r"dpq\(\): dpq\(K,D\) is needed"):
         CompressionPlan.from_json(json.dumps({"a": "full", "b": "dpq"}))
 
 

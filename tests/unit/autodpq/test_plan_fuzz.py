@@ -13,10 +13,15 @@ from autodpq.plan import CompressionPlan
 PLAN = CompressionPlan({"user": DPQ(32, 8), "gen\u00e4re": Others(), "age": Full(), "a\nb": DPQ(2, 1)}).to_json()
 PIECES = [
     *'"{}[]:,()\\0-e', "NaN", "null", "1e999", "9" * 5000, "[" * 100_000, '{"a":' * 100_000, '"user":"full",',
-    "dpq(1,8)", "dpq(8,0)", "dpq(\u0663,\u0662)", "\\ud800", "\ud800", "\0", "\n", "\u2028",
+    "dpq(1,8)", "dpq(8,0)", "dpq(\u0663,\u0662)", "a.py:B", "json:loads",
+    "dpq(\n)", "int(4)", "\\ud800", "\ud800", "\0", "\n", "\u2028",
 ]  # fmt: skip
 any_text = st.text(st.characters(exclude_categories=[]), max_size=20)
-choices = any_text | st.from_regex(r"dpq\(\d{0,12},[-\d]{0,12}\) ?", fullmatch=True)
+choices = (
+    any_text
+    | st.from_regex(r"dpq\(\d{0,12},[-\d]{0,12}\) ?", fullmatch=True)
+    | st.from_regex(r"(full|others|hashed|int|float16|narrow|dpq)(\([^:)]{0,9}\))?", fullmatch=True)
+)
 
 
 @st.composite

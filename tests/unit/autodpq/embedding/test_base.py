@@ -13,9 +13,11 @@ from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.planned import PlanEmbedding
 from autodpq.embedding.supernet import SupernetEmbedding
 from autodpq.errors import AutoDPQError
+from autodpq.kernels.kernels import TENSORS, Kernels
 from autodpq.plan import CompressionPlan, Field
 
 X = 4
+LAZY = Kernels(lazy=True)
 # One without rare values, one without frequent ones.
 FIELDS = (Field("a", 6, 2), Field("b", 3, 3), Field("c", 5, 0), Field("d", 7, 4))
 MIXES = [
@@ -24,15 +26,21 @@ MIXES = [
 ]
 
 
-def embedding_of(choices, *, first_order=True, **options):
+def embedding_of(choices, *, first_order=True, kernels=TENSORS, **options):
     torch.manual_seed(0)
-    embedding = PlanEmbedding(FIELDS, CompressionPlan(choices), X, first_order, QuantizerOptions(**options))
+    embedding = PlanEmbedding(FIELDS, CompressionPlan(choices), X, first_order, QuantizerOptions(**options), kernels)
     with torch.no_grad():
         for parameter in embedding.parameters():
             parameter.copy_(torch.randn(parameter.shape))
         if embedding.raw is not None:
             embedding.table[-1] = 0
     return embedding
+
+
+def centroids_of(embedding, number):
+    """The centroids of a quantized field."""
+    group, place, column = embedding.quantizers.group(number)
+    return group.centroids(place, column)
 
 
 def every_id():
@@ -63,16 +71,21 @@ def expected_numbers(choices, fields=FIELDS):
     return numbers, n_direct, next_row - n_direct
 
 
+def choices_of(embedding):
+    """Its choices by field."""
+    return {field.name: choice for field, choice in zip(embedding.fields, embedding.choices, strict=True)}
+
+
 def per_value(embedding, column, value):
     """The embedding of one value in evaluation mode, by the words of the plan."""
-    choices = embedding.choices
+    choices = choices_of(embedding)
     numbers, n_direct, _ = expected_numbers(choices)
     number = numbers[column, value]
     if number < n_direct:
         return embedding.table[number]
     choice = choices[FIELDS[column].name]
     row = embedding.raw[number - n_direct]
-    centroids = embedding.quantizers.centroids(embedding.quantized.index(column))
+    centroids = centroids_of(embedding, embedding.quantized.index(column))
     parts = []
     for d in range(choice.D):
         part = slice(d * X // choice.D, (d + 1) * X // choice.D)
@@ -256,7 +269,7 @@ def test_load_rows_without_first_order_weights():
 
 def test_raw_rows_belong_to_their_columns():
     embedding = embedding_of(MIXED | {"d": DPQ(2, 1)})
-    numbers, n_direct, _ = expected_numbers(embedding.choices)
+    numbers, n_direct, _ = expected_numbers(choices_of(embedding))
     for column in embedding.quantized:
         rows = embedding.raw_rows(column)
         field = FIELDS[column]
@@ -280,17 +293,16 @@ def test_start_quantizers_starts_each_field_from_its_own_rows():
         embedding.raw[embedding.raw_rows(0)] = 1.0
         embedding.raw[embedding.raw_rows(2)] = 2.0
     embedding.start_quantizers(0)
-    assert (embedding.quantizers.centroids(0) == 1).all() and (embedding.quantizers.centroids(1) == 2).all()
+    assert (centroids_of(embedding, 0) == 1).all() and (centroids_of(embedding, 1) == 2).all()
     plain = embedding_of({"a": Full(), "b": Full(), "c": Full(), "d": Others()})
     before = plain.table.detach().clone()
     plain.start_quantizers(0)
     assert torch.equal(plain.table.detach(), before)
 
 
-@pytest.mark.parametrize("separate", [False, True])
-def test_the_state_reads_back(separate):
-    one = embedding_of(MIXED, separate_values=separate).eval()
-    other = PlanEmbedding(FIELDS, CompressionPlan(MIXED), X, True, QuantizerOptions(separate_values=separate)).eval()
+def test_the_state_reads_back():
+    one = embedding_of(MIXED).eval()
+    other = PlanEmbedding(FIELDS, CompressionPlan(MIXED), X, True, QuantizerOptions()).eval()
     other.load_state_dict(one.state_dict())
     flat = one.flatten(every_id())
     assert torch.equal(other.flatten(every_id()), flat)
@@ -306,7 +318,7 @@ def test_what_can_be_derived_is_not_in_the_state():
 def test_centroid_norms_are_those_of_the_rows_that_they_stand_for():
     embedding = embedding_of(MIXED)
     expected = sum(
-        FIELDS[column].tail / MIXED[name].K * embedding.quantizers.centroids(number).square().sum()
+        FIELDS[column].tail / MIXED[name].K * centroids_of(embedding, number).square().sum()
         for number, (column, name) in enumerate([(0, "a"), (2, "c")])
     )
     torch.testing.assert_close(embedding.centroid_norms(), expected)
@@ -315,7 +327,7 @@ def test_centroid_norms_are_those_of_the_rows_that_they_stand_for():
 def test_a_choice_for_a_field_without_rare_values_changes_nothing():
     choices = dict.fromkeys("abcd", DPQ(3, 2))
     embedding = embedding_of(choices)
-    assert embedding.choices["b"] == Full()
+    assert choices_of(embedding) == choices | {"b": Full()}
     assert embedding.quantized == (0, 2, 3)
     assert embedding.n_direct == 2 + 3 + 0 + 4
 
@@ -334,9 +346,9 @@ PLANS = {"full": FULL, "others": SHARED, "dpq": CODES, "mixed": MIXED, "two": TW
 SPACE = {"a": (DPQ(3, 2), DPQ(2, 4)), "b": (Full(),), "c": (DPQ(4, 4),), "d": (DPQ(2, 2), DPQ(3, 1))}
 
 
-def supernet_of():
+def supernet_of(kernels=TENSORS):
     torch.manual_seed(0)
-    embedding = SupernetEmbedding(FIELDS, SPACE, X, True, QuantizerOptions(temperature=0.5))
+    embedding = SupernetEmbedding(FIELDS, SPACE, X, True, QuantizerOptions(temperature=0.5), kernels)
     embedding.start_rows(1.0)
     embedding.start_quantizers(0)
     with torch.no_grad():
@@ -344,7 +356,10 @@ def supernet_of():
     return embedding
 
 
-MADE = {name: lambda choices=choices: embedding_of(choices, temperature=0.5) for name, choices in PLANS.items()}
+MADE = {
+    name: lambda kernels=TENSORS, choices=choices: embedding_of(choices, kernels=kernels, temperature=0.5)
+    for name, choices in PLANS.items()
+}
 each_made = pytest.mark.parametrize("make", [*MADE.values(), supernet_of], ids=[*MADE, "supernet"])
 
 
@@ -354,7 +369,7 @@ def gradients_of(embedding, ids):
     embedding.zero_grad()
     flat = embedding.flatten(ids)
     scale = torch.randn(len(ids), len(FIELDS), X)
-    merge = embedding.merge(flat)
+    merge = embedding.merge(flat, embedding.kernels)
     sums = embedding.first_order_sum(flat, merge)
     ((embedding(flat, merge) * scale).sum() + (sums * scale[:, 0, 0]).sum()).backward()
     return {name: parameter.grad for name, parameter in embedding.named_parameters()}
@@ -368,8 +383,7 @@ def some_ids(n, seed):
 @each_made
 @pytest.mark.parametrize("n", [2, 9, 3 * TILE])
 def test_sparse_gradients_are_the_dense_ones(make, n):
-    dense, sparse = make(), make()
-    sparse.sparse_gradients = True
+    dense, sparse = make(), make(LAZY)
     ids = some_ids(n, n)
     expected, gradients = gradients_of(dense, ids), gradients_of(sparse, ids)
     for name, gradient in gradients.items():
@@ -384,8 +398,7 @@ def test_sparse_gradients_are_the_dense_ones(make, n):
 
 @each_made
 def test_sparse_gradients_hold_the_rows_of_the_batch_alone(make):
-    embedding = make()
-    embedding.sparse_gradients = True
+    embedding = make(LAZY)
     # The first rare value of a, whose row fills tiles up, is not in the batch.
     ids = torch.tensor([[3, 0, 1, 5], [4, 2, 1, 0], [0, 1, 3, 6], [5, 0, 1, 5]])
     flat = embedding.flatten(ids)
@@ -400,15 +413,14 @@ def test_sparse_gradients_hold_the_rows_of_the_batch_alone(make):
 
 @pytest.mark.parametrize("make", [MADE["dpq"], MADE["two"], supernet_of], ids=["dpq", "two", "supernet"])
 def test_a_batch_without_rare_values_has_no_sparse_gradient_of_raw_rows(make):
-    embedding = make()
-    embedding.sparse_gradients = True
+    embedding = make(LAZY)
     frequent = torch.tensor([[0, 0, 0, 1], [1, 2, 0, 3]])
-    if embedding.choices["c"] != Full():
+    if 2 in embedding.quantized:
         # All of c's values are rare: what is embedded is the rest of the row.
         flat = embedding.flatten(frequent)[:, [0, 1, 3, 3]]
     else:
         flat = embedding.flatten(frequent)
-    outputs = embedding(flat, embedding.merge(flat))
+    outputs = embedding(flat, embedding.merge(flat, LAZY))
     assert torch.equal(outputs, embedding.table[flat.long()])
     outputs.sum().backward()
     assert embedding.raw.grad is None
@@ -419,35 +431,33 @@ def test_a_batch_without_rare_values_has_no_sparse_gradient_of_raw_rows(make):
 
 def test_a_batch_of_rare_values_alone_has_an_empty_gradient_of_direct_rows():
     fields = (Field("a", 5, 1), Field("b", 6, 0))
-    embedding = PlanEmbedding(fields, {"a": DPQ(3, 2), "b": DPQ(2, 2)}, X, True, QuantizerOptions(temperature=0.5))
-    embedding.sparse_gradients = True
+    plan = CompressionPlan({"a": DPQ(3, 2), "b": DPQ(2, 2)})
+    embedding = PlanEmbedding(fields, plan, X, True, QuantizerOptions(temperature=0.5), LAZY)
     flat = embedding.flatten(torch.tensor([[2, 0], [1, 5]]))
-    embedding(flat, embedding.merge(flat)).sum().backward()
+    embedding(flat, embedding.merge(flat, LAZY)).sum().backward()
     gradient = embedding.table.grad
     assert gradient.is_sparse and gradient.shape == embedding.table.shape == (2, X) and gradient._nnz() == 0
 
 
 @each_made
 def test_sparse_gradients_change_no_output(make):
-    dense, sparse = make(), make()
-    sparse.sparse_gradients = True
+    dense, sparse = make(), make(LAZY)
     flat = dense.flatten(some_ids(20, 1))
     for training in (True, False):
         outputs = []
         for embedding in (dense, sparse):
             torch.manual_seed(2)
-            outputs.append(embedding.train(training)(flat, embedding.merge(flat)))
+            outputs.append(embedding.train(training)(flat, embedding.merge(flat, embedding.kernels)))
         assert torch.equal(*outputs)
-        assert torch.equal(dense.first_order_sum(flat), sparse.first_order_sum(flat, sparse.merge(flat)))
+        assert torch.equal(dense.first_order_sum(flat), sparse.first_order_sum(flat, sparse.merge(flat, LAZY)))
 
 
 def test_frozen_rows_have_no_sparse_gradient():
-    embedding = embedding_of(TWO, temperature=0.5)
-    embedding.sparse_gradients = True
+    embedding = embedding_of(TWO, kernels=LAZY, temperature=0.5)
     embedding.table.requires_grad_(False)
     embedding.first_order.requires_grad_(False)
     flat = embedding.flatten(some_ids(8, 3))
-    merge = embedding.merge(flat)
+    merge = embedding.merge(flat, LAZY)
     (embedding(flat, merge).sum() + embedding.first_order_sum(flat, merge).sum()).backward()
     assert embedding.table.grad is None and embedding.first_order.grad is None
     assert embedding.raw.grad.is_sparse and embedding.raw.grad._nnz()

@@ -7,10 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autodpq.choices import DPQ, Full
+from autodpq.choices import DPQ, Choice, Full, Int, Others
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.planned import PlanEmbedding
 from autodpq.embedding.supernet import SupernetEmbedding
+from autodpq.kernels.kernels import TENSORS, Kernels
 from autodpq.kernels.native import compiler
 from autodpq.models.deepfm import DeepFM
 from autodpq.plan import CompressionPlan, Field
@@ -20,6 +21,7 @@ from autodpq.training.network import Network
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
 
 X = 16
+COMPILED = Kernels(compiled_batch=64)
 FIELDS = (Field("a", 90, 20), Field("b", 5, 5), Field("c", 40, 30), Field("d", 9, 0))
 GRID = tuple(DPQ(k, d) for k in (8, 16, 32) for d in (2, 4, 8))
 # Unequal numbers of candidates, of centroids and of subspaces.
@@ -34,7 +36,7 @@ OPTIONS = (
 def both(options: QuantizerOptions, *, scale: bool = True) -> tuple[SupernetEmbedding, SupernetEmbedding]:
     """One union of candidates computed by tensor operations in float64, and the same compiled."""
     torch.manual_seed(0)
-    made = SupernetEmbedding(FIELDS, MIXED, X, True, options, scale)
+    made = SupernetEmbedding(FIELDS, MIXED, X, True, options, scale=scale)
     with torch.no_grad():
         for name, parameter in made.named_parameters():
             parameter.copy_(torch.randn(parameter.shape) * (1.0 if name == "alpha" else 0.3))
@@ -44,8 +46,8 @@ def both(options: QuantizerOptions, *, scale: bool = True) -> tuple[SupernetEmbe
         for buffer in (made.variance, made.row_deviation):
             buffer.uniform_(0.5, 2.0)
     compiled = copy.deepcopy(made)
-    compiled.compile_mixture()
-    assert compiled.mixture is not None
+    compiled.kernels = COMPILED
+    assert compiled.train().mixture(COMPILED) is not None
     return made.double(), compiled
 
 
@@ -109,8 +111,8 @@ def test_a_plan_is_what_tensor_operations_compute(options: QuantizerOptions, row
         for parameter in exact.parameters():
             parameter.copy_(0.3 * torch.randn(parameter.shape))
     compiled = copy.deepcopy(exact)
-    compiled.compile_mixture()
-    assert compiled.mixture is not None
+    compiled.kernels = COMPILED
+    assert compiled.train().mixture(COMPILED) is not None
     exact.double()
     ids = ids_of(rows, rows)
     direction = torch.randn(rows, len(FIELDS), X)
@@ -129,7 +131,7 @@ def test_a_plan_is_what_tensor_operations_compute(options: QuantizerOptions, row
 def test_noise_of_the_choice_comes_from_the_same_draws() -> None:
     _, compiled = both(OPTIONS[1])
     eager = copy.deepcopy(compiled)
-    eager.mixture = None
+    eager.kernels = TENSORS
     flat = compiled.flatten(ids_of(100, 3))
     outputs = []
     for embedding in (eager, compiled):
@@ -142,10 +144,10 @@ def test_noise_of_the_choice_comes_from_the_same_draws() -> None:
 def test_alphas_gradient_is_the_same_and_the_unrolled_step_is_not_compiled(xi: float) -> None:
     _, compiled = both(OPTIONS[1])
     networks = []
-    for kept in (None, compiled.mixture):
+    for kernels in (TENSORS, COMPILED):
         torch.manual_seed(1)
         embedding = copy.deepcopy(compiled)
-        embedding.mixture = kept
+        embedding.kernels = kernels
         network = Network(embedding, DeepFM(len(FIELDS), X, (8,), 0.0), 0.0)
         networks.append(network)
     torch.manual_seed(1)
@@ -157,17 +159,17 @@ def test_alphas_gradient_is_the_same_and_the_unrolled_step_is_not_compiled(xi: f
         gradients.append(alpha_gradient(network, train, valid, xi))
     assert float(gradients[0].abs().max()) > 0
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-7)
-    assert networks[1].embedding.mixture is not None, "it is set back"
+    assert networks[1].embedding.kernels is COMPILED
 
 
 def test_sparse_gradients_are_the_dense_ones() -> None:
     _, compiled = both(OPTIONS[1])
     sparse = copy.deepcopy(compiled)
-    sparse.sparse_gradients = True
+    sparse.kernels = Kernels(compiled_batch=64, lazy=True)
     flat = compiled.flatten(ids_of(80, 6))
     for embedding in (compiled, sparse):
         torch.manual_seed(2)
-        embedding.train()(flat, embedding.merge(flat)).square().sum().backward()
+        embedding.train()(flat, embedding.merge(flat, embedding.kernels)).square().sum().backward()
     assert compiled.raw is not None and sparse.raw is not None
     assert sparse.raw.grad is not None and sparse.raw.grad.is_sparse
     torch.testing.assert_close(sparse.raw.grad.to_dense(), compiled.raw.grad)
@@ -177,16 +179,34 @@ def test_evaluation_and_float64_do_without() -> None:
     _, compiled = both(OPTIONS[1])
     flat = compiled.flatten(ids_of(50, 8))
     eager = copy.deepcopy(compiled)
-    eager.mixture = None
+    eager.kernels = TENSORS
     assert torch.equal(compiled.eval()(flat), eager.eval()(flat))
     assert compiled.double().train()(flat).dtype == torch.float64
 
 
 @pytest.mark.parametrize(
-    "options",
-    [QuantizerOptions(straight_through=True), QuantizerOptions(gumbel=True), QuantizerOptions(separate_values=True)],
+    ("space", "options"),
+    [
+        (MIXED, QuantizerOptions(gradient="centroid")),
+        (MIXED | {"c": (DPQ(5, 2), Others())}, QuantizerOptions()),
+        (MIXED | {"c": (DPQ(5, 2), Int(4))}, QuantizerOptions()),
+    ],
+    ids=["by their centroid", "others", "int"],
 )
-def test_other_options_are_left_to_tensor_operations(options: QuantizerOptions) -> None:
-    embedding = SupernetEmbedding(FIELDS, MIXED, X, False, options)
-    embedding.compile_mixture()
-    assert embedding.mixture is None
+def test_what_it_does_not_know_is_left_to_tensor_operations(
+    space: dict[str, tuple[Choice, ...]], options: QuantizerOptions
+) -> None:
+    embeddings = []
+    for kernels in (TENSORS, COMPILED):
+        torch.manual_seed(0)
+        embedding = SupernetEmbedding(FIELDS, space, X, False, options, kernels)
+        embedding.start_rows(0.3)
+        embedding.start_quantizers(0)
+        embeddings.append(embedding)
+    assert embeddings[1].mixture(COMPILED) is None
+    flat = embeddings[0].flatten(ids_of(80, 9))
+    outputs = []
+    for embedding in embeddings:
+        torch.manual_seed(5)
+        outputs.append(embedding(flat))
+    assert torch.equal(*outputs)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from autodpq.choices import DPQ
 from autodpq.embedding.kmeans import kmeans_centroids
 from autodpq.embedding.options import QuantizerOptions
+from autodpq.embedding.product import ProductQuantizers
 from autodpq.embedding.quantizers import Quantizers
 from autodpq.errors import AutoDPQError
 
@@ -39,27 +40,25 @@ def reference_codes(row, keys, D, scores):
     return [int(fits.argmax()) for fits in reference_scores(row, keys, D, scores, 1.0)]
 
 
-def reference_hard(row, keys, values, D, scores):
+def reference_hard(row, keys, D, scores):
     width = len(row) // D
     codes = reference_codes(row, keys, D, scores)
-    return torch.cat([values[code, d * width : (d + 1) * width] for d, code in enumerate(codes)])
+    return torch.cat([keys[code, d * width : (d + 1) * width] for d, code in enumerate(codes)])
 
 
-def reference_soft(row, keys, values, D, scores, temperature):
+def reference_soft(row, keys, D, scores, temperature):
     width = len(row) // D
     parts = []
     for d, fits in enumerate(reference_scores(row, keys, D, scores, temperature)):
         shares = (fits - fits.max()).exp()
         shares = shares / shares.sum()
-        parts.append(
-            sum(share * value[d * width : (d + 1) * width] for share, value in zip(shares, values, strict=True))
-        )
+        parts.append(sum(share * key[d * width : (d + 1) * width] for share, key in zip(shares, keys, strict=True)))
     return torch.cat(parts)
 
 
 def group_of(sizes, D, seed=0, **options):
     torch.manual_seed(seed)
-    group = QuantizerGroup(sizes, D, X, QuantizerOptions(**options)).double()
+    group = ProductQuantizers(sizes, D, X, QuantizerOptions(**options)).double()
     with torch.no_grad():
         for parameter in group.parameters():
             parameter.copy_(torch.randn(parameter.shape, dtype=torch.float64))
@@ -70,6 +69,12 @@ def rows_of(n_fields, n, seed=1):
     return torch.randn(n_fields, n, X, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
+def made(quantizers, rows, fields=None):
+    """What rows become; which values they belong to makes no difference here."""
+    places = torch.zeros(rows.shape[:2], dtype=torch.int64)
+    return quantizers(rows, places) if fields is None else quantizers(rows, places, fields)
+
+
 SIZES = [[2, 5], [4, 3], [5, 5]]
 
 
@@ -77,30 +82,28 @@ def each_quantizer(sizes):
     return [(field, candidate, K) for field, row in enumerate(sizes) for candidate, K in enumerate(row)]
 
 
-@pytest.mark.parametrize("separate", [False, True])
 @pytest.mark.parametrize("scores", SCORES)
 @pytest.mark.parametrize("D", [1, 2, 4, 8])
-def test_codes_and_hard_output_of_a_group(D, scores, separate):
-    group = group_of(SIZES, D, scores=scores, separate_values=separate).eval()
+def test_codes_and_hard_output_of_a_group(D, scores):
+    group = group_of(SIZES, D, scores=scores).eval()
     rows = rows_of(3, 4)
-    codes, outputs = group.encode(rows), group(rows)
+    codes, outputs = group.encode(rows), made(group, rows)
     assert codes.shape == (3, 2, 4, D) and codes.dtype == torch.int64
     assert outputs.shape == (3, 2, 4, X)
     for field, candidate, K in each_quantizer(SIZES):
-        keys, values = group.keys[field, candidate, :K], group.values[field, candidate, :K]
+        keys = group.keys[field, candidate, :K]
         for n in range(4):
             row = rows[field, n]
             assert codes[field, candidate, n].tolist() == reference_codes(row, keys, D, scores)
-            assert torch.equal(outputs[field, candidate, n], reference_hard(row, keys, values, D, scores))
+            assert torch.equal(outputs[field, candidate, n], reference_hard(row, keys, D, scores))
 
 
-@pytest.mark.parametrize("separate", [False, True])
 @pytest.mark.parametrize("scores", SCORES)
 @pytest.mark.parametrize(("D", "temperature"), [(1, 1.0), (2, 0.1), (4, 3.0), (8, 0.5)])
-def test_training_output_and_gradients_of_a_group(D, temperature, scores, separate):
-    group = group_of(SIZES, D, scores=scores, temperature=temperature, separate_values=separate)
+def test_training_output_and_gradients_of_a_group(D, temperature, scores):
+    group = group_of(SIZES, D, scores=scores, temperature=temperature)
     rows = rows_of(3, 3).requires_grad_()
-    outputs = group(rows)
+    outputs = made(group, rows)
     expected = torch.stack(
         [
             torch.stack(
@@ -110,7 +113,6 @@ def test_training_output_and_gradients_of_a_group(D, temperature, scores, separa
                             reference_soft(
                                 rows[field, n],
                                 group.keys[field, candidate, :K],
-                                group.values[field, candidate, :K],
                                 D,
                                 scores,
                                 temperature,
@@ -127,7 +129,7 @@ def test_training_output_and_gradients_of_a_group(D, temperature, scores, separa
     torch.testing.assert_close(outputs, expected)
     weight = torch.randn(outputs.shape, dtype=torch.float64)
     inputs = [rows, *group.parameters()]
-    assert len(inputs) == (3 if separate else 2)
+    assert len(inputs) == 2
     gradients = torch.autograd.grad((outputs * weight).sum(), inputs)
     references = torch.autograd.grad((expected * weight).sum(), inputs)
     for gradient, reference in zip(gradients, references, strict=True):
@@ -136,21 +138,16 @@ def test_training_output_and_gradients_of_a_group(D, temperature, scores, separa
 
 
 @pytest.mark.parametrize("scores", SCORES)
-@pytest.mark.parametrize("straight_through", [False, True])
-def test_second_derivatives_of_a_group(scores, straight_through):
+def test_second_derivatives_of_a_group(scores):
     group = group_of([[2, 3]], 2, scores=scores, temperature=0.7)
     rows = rows_of(1, 2).requires_grad_()
-    if straight_through:
-        # The hard part has no derivative: what is left is the softmax's.
-        soft = torch.autograd.grad(group(rows).sin().sum(), group.keys, create_graph=True)[0]
-        assert torch.isfinite(torch.autograd.grad(soft.square().sum(), rows)[0]).all()
-    else:
-        keys = group.keys.detach().clone().requires_grad_()
+    keys = group.keys.detach().clone().requires_grad_()
+    places = torch.zeros(1, 2, dtype=torch.int64)
 
-        def outputs(rows, keys):
-            return torch.func.functional_call(group, {"keys": keys}, (rows,))
+    def outputs(rows, keys):
+        return torch.func.functional_call(group, {"keys": keys}, (rows, places))
 
-        assert torch.autograd.gradgradcheck(outputs, (rows, keys))
+    assert torch.autograd.gradgradcheck(outputs, (rows, keys))
 
 
 def test_padding_never_wins_and_gets_no_gradient():
@@ -162,7 +159,7 @@ def test_padding_never_wins_and_gets_no_gradient():
             group.keys[field, candidate, K:] = 1000.0
     for field, candidate, K in each_quantizer([[2, 5], [4, 3]]):
         assert int(group.encode(rows)[field, candidate].max()) < K
-    before = group(rows)
+    before = made(group, rows)
     assert before.abs().max() < 100
     before.square().sum().backward()
     for field, candidate, K in each_quantizer([[2, 5], [4, 3]]):
@@ -170,106 +167,89 @@ def test_padding_never_wins_and_gets_no_gradient():
         assert (group.keys.grad[field, candidate, :K] != 0).any()
 
 
-@pytest.mark.parametrize("separate", [False, True])
 @pytest.mark.parametrize("scores", SCORES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_decoding_the_codes_is_exactly_the_output(scores, separate, dtype):
-    group = group_of(SIZES, 4, scores=scores, separate_values=separate).to(dtype).eval()
+def test_decoding_the_codes_is_exactly_the_output(scores, dtype):
+    group = group_of(SIZES, 4, scores=scores).to(dtype).eval()
     rows = rows_of(3, 20).to(dtype)
-    assert torch.equal(group.decode(group.encode(rows)), group(rows))
+    assert torch.equal(group.decode(group.encode(rows)), made(group, rows))
     some = torch.tensor([0, 2])
-    assert torch.equal(group.decode(group.encode(rows[some], some), some), group(rows)[some])
+    assert torch.equal(group.decode(group.encode(rows[some], some), some), made(group, rows)[some])
+    for field, candidate, _ in each_quantizer(SIZES):
+        codes = group.codes(rows[field], field, candidate)
+        assert torch.equal(codes, group.encode(rows)[field, candidate])
+        assert torch.equal(group.looked_up(rows[field], field, candidate), made(group, rows)[field, candidate])
 
 
-@pytest.mark.parametrize("straight_through", [False, True])
+@pytest.mark.parametrize("gradient", ["softmax", "centroid"])
 @pytest.mark.parametrize("scores", SCORES)
-def test_the_training_output_tends_to_the_hard_one(scores, straight_through):
+def test_the_training_output_tends_to_the_hard_one(scores, gradient):
     rows = rows_of(3, 10)
-    hard = group_of(SIZES, 2, scores=scores).eval()(rows)
+    hard = made(group_of(SIZES, 2, scores=scores).eval(), rows)
     distances = []
     for temperature in (10.0, 1.0, 0.1, 1e-2, 1e-5):
-        group = group_of(SIZES, 2, scores=scores, temperature=temperature, straight_through=straight_through)
-        distances.append((group(rows) - hard).norm().item())
-    if straight_through:
-        assert max(distances) < 1e-12
+        group = group_of(SIZES, 2, scores=scores, temperature=temperature, gradient=gradient)
+        distances.append((made(group, rows) - hard).norm().item())
+    if gradient == "centroid":
+        assert max(distances) == 0
     else:
         assert distances == sorted(distances, reverse=True)
         assert distances[0] > 1
         assert distances[-1] < 1e-9
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("scores", SCORES)
-def test_straight_through_has_the_gradient_of_the_softmax(scores):
+@pytest.mark.parametrize("D", [1, 2, 4, 8])
+def test_rows_trained_by_their_centroid_are_the_best_centroid_to_the_bit(D, scores, dtype):
+    group = group_of(SIZES, D, scores=scores, gradient="centroid").to(dtype)
+    rows = rows_of(3, 20).to(dtype).requires_grad_()
+    outputs = made(group, rows)
+    assert outputs.shape == (3, 2, 20, X) and outputs.dtype == dtype
+    assert torch.equal(outputs, made(group.eval(), rows))
+    for field, candidate, K in each_quantizer(SIZES):
+        for n in range(20):
+            centroids = group.keys[field, candidate, :K]
+            assert torch.equal(outputs[field, candidate, n], reference_hard(rows[field, n], centroids, D, scores))
+
+
+@pytest.mark.parametrize("scores", SCORES)
+@pytest.mark.parametrize("D", [1, 4])
+def test_rows_trained_by_their_centroid_hand_their_gradient_on(D, scores):
+    group = group_of(SIZES, D, scores=scores, gradient="centroid")
+    fields = torch.tensor([0, 0, 2])  # two tiles of a field, none of another
     rows = rows_of(3, 6).requires_grad_()
     weight = torch.randn(3, 2, 6, X, dtype=torch.float64)
-    gradients = []
-    for straight_through in (False, True):
-        group = group_of(
-            SIZES, 2, scores=scores, temperature=0.5, straight_through=straight_through, separate_values=True
-        )
-        gradients.append(torch.autograd.grad((group(rows) * weight).sum(), [rows, group.keys, group.separate]))
-    torch.testing.assert_close(gradients[0][0], gradients[1][0])
-    torch.testing.assert_close(gradients[0][1], gradients[1][1])
-    # The centroids that decode are used hard, and their gradient is that of a look-up.
-    hard = group.decode(group.encode(rows))
-    look_up = torch.autograd.grad((hard * weight).sum(), group.separate)[0]
-    torch.testing.assert_close(gradients[1][2], look_up)
+    by_rows, by_keys = torch.autograd.grad((made(group, rows, fields) * weight).sum(), [rows, group.keys])
+    # A row gets, as it is, what arrives at what it became, of every candidate.
+    torch.testing.assert_close(by_rows, weight[:, 0] + weight[:, 1])
+    expected = torch.zeros_like(by_keys)
+    width = X // D
+    for tile, field in enumerate(fields.tolist()):
+        for candidate, K in enumerate(SIZES[field]):
+            for n in range(6):
+                codes = reference_codes(rows[tile, n], group.keys[field, candidate, :K], D, scores)
+                for d, code in enumerate(codes):
+                    part = slice(d * width, (d + 1) * width)
+                    expected[field, candidate, code, part] += weight[tile, candidate, n, part]
+    torch.testing.assert_close(by_keys, expected)
+    assert (by_keys[1] == 0).all() and (by_keys[0] != 0).any()
 
 
-def test_gumbel_noise_only_while_training():
-    rows = rows_of(3, 40)
-    group = group_of(SIZES, 2, gumbel=True, temperature=1.0)
-    torch.manual_seed(0)
-    first, second = group(rows), group(rows)
-    assert not torch.equal(first, second)
-    torch.manual_seed(0)
-    assert torch.equal(group(rows), first)
-    plain = group_of(SIZES, 2, temperature=1.0)
-    assert torch.equal(group.eval()(rows), plain.eval()(rows))
-    assert torch.equal(group.encode(rows), plain.encode(rows))
-
-
-@pytest.mark.parametrize("temperature", [1.0, 0.25])
-def test_gumbel_noise_draws_centroids_by_their_softmax(temperature):
-    # With the hard output, the share of draws of a centroid is the softmax of the scores at temperature 1.
-    torch.manual_seed(0)
-    group = group_of([[3]], 1, gumbel=True, temperature=temperature, straight_through=True)
-    with torch.no_grad():
-        group.keys.zero_()
-        group.keys[0, 0, :3, 0] = torch.tensor([0.0, 1.0, 2.0])
-    row = torch.zeros(X, dtype=torch.float64)
-    row[0] = 1.0
-    draws = group(row.expand(1, 4000, X))[0, 0, :, 0].round()
-    shares = torch.stack([(draws == value).double().mean() for value in range(3)])
-    expected = torch.softmax(torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64), 0)
-    torch.testing.assert_close(shares, expected, atol=0.035, rtol=0)
-
-
-def test_separate_values_start_equal_and_then_decode_alone():
-    torch.manual_seed(0)
-    group = QuantizerGroup([[4]], 2, X, QuantizerOptions(separate_values=True))
-    assert torch.equal(group.keys, group.values) and group.values is not group.keys
-    shared = QuantizerGroup([[4]], 2, X, QuantizerOptions())
-    assert shared.values is shared.keys
-    rows = rows_of(1, 10).float()
-    codes = group.encode(rows)
-    with torch.no_grad():
-        group.separate.add_(1.0)
-    assert torch.equal(group.encode(rows), codes)
-    outputs = group.eval()(rows)
-    for n in range(10):
-        expected = reference_hard(rows[0, n], group.keys[0, 0], group.keys[0, 0] + 1.0, 2, "inner")
-        torch.testing.assert_close(outputs[0, 0, n], expected)
+def test_the_temperature_changes_nothing_of_rows_trained_by_their_centroid():
+    rows = rows_of(3, 12)
+    outputs = [made(group_of(SIZES, 2, temperature=t, gradient="centroid"), rows) for t in (1e-4, 1.0, 7.0)]
+    assert torch.equal(outputs[0], outputs[1]) and torch.equal(outputs[0], outputs[2])
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_some_fields_alone_give_the_same_rows(training):
     group = group_of(SIZES, 4, temperature=0.3).train(training)
     rows = rows_of(3, 5)
-    whole = group(rows)
+    whole = made(group, rows)
     for some in ([0], [1, 2], [0, 2], [0, 1, 2]):
         index = torch.tensor(some)
-        torch.testing.assert_close(group(rows[index], index), whole[index])
+        torch.testing.assert_close(made(group, rows[index], index), whole[index])
         assert torch.equal(group.encode(rows[index], index), group.encode(rows)[index])
 
 
@@ -285,11 +265,11 @@ def test_some_fields_alone_give_the_same_rows(training):
 def test_a_group_of_any_shape_against_the_reference(sizes, D, scores, seed):
     group = group_of(sizes, D, seed=seed, scores=scores, temperature=0.8)
     rows = rows_of(len(sizes), 2, seed=seed + 1)
-    soft, codes = group(rows), group.encode(rows)
+    soft, codes = made(group, rows), group.encode(rows)
     for field, candidate, K in each_quantizer(sizes):
         centroids = group.keys[field, candidate, :K]
         for n in range(2):
-            expected = reference_soft(rows[field, n], centroids, centroids, D, scores, 0.8)
+            expected = reference_soft(rows[field, n], centroids, D, scores, 0.8)
             torch.testing.assert_close(soft[field, candidate, n], expected)
             assert codes[field, candidate, n].tolist() == reference_codes(rows[field, n], centroids, D, scores)
 
@@ -303,9 +283,14 @@ CANDIDATES = [
 ]
 
 
+def centroids_of(quantizers, field, number=0):
+    group, place, column = quantizers.group(field, number)
+    return group.centroids(place, column)
+
+
 def quantizers_of(candidates, **options):
     torch.manual_seed(3)
-    quantizers = Quantizers(candidates, X, QuantizerOptions(**options)).double()
+    quantizers = Quantizers(candidates, [5] * len(candidates), X, QuantizerOptions(**options)).double()
     with torch.no_grad():
         for parameter in quantizers.parameters():
             parameter.copy_(torch.randn(parameter.shape, dtype=torch.float64))
@@ -320,17 +305,17 @@ def quantizers_of(candidates, **options):
 def test_quantizers_of_unequal_candidates(fields, scores):
     quantizers = quantizers_of(CANDIDATES, scores=scores, temperature=0.6)
     rows, which = rows_of(len(fields), 3), torch.tensor(fields)
-    soft, hard = quantizers(rows, which), quantizers.eval()(rows, which)
+    soft, hard = made(quantizers, rows, which), made(quantizers.eval(), rows, which)
     assert soft.shape == hard.shape == (len(fields), 4, 3, X)
     for place, field in enumerate(fields):
         for number, choice in enumerate(CANDIDATES[field]):
-            centroids = quantizers.centroids(field, number)
+            centroids = centroids_of(quantizers, field, number)
             assert centroids.shape == (choice.K, X)
             for n in range(3):
                 row = rows[place, n]
-                expected = reference_soft(row, centroids, centroids, choice.D, scores, 0.6)
+                expected = reference_soft(row, centroids, choice.D, scores, 0.6)
                 torch.testing.assert_close(soft[place, number, n], expected)
-                assert torch.equal(hard[place, number, n], reference_hard(row, centroids, centroids, choice.D, scores))
+                assert torch.equal(hard[place, number, n], reference_hard(row, centroids, choice.D, scores))
 
 
 # Of one D, alike in all fields, alike in all but one field, and nothing alike.
@@ -354,17 +339,17 @@ SPACES = {
 def test_a_tile_is_quantized_as_if_it_came_alone(candidates, fields, training, seed):
     quantizers = quantizers_of(candidates, temperature=0.6).train(training)
     rows, which = rows_of(len(fields), 3, seed=seed), torch.tensor(sorted(fields))
-    outputs = quantizers(rows, which)
+    outputs = made(quantizers, rows, which)
     assert outputs.shape == (len(fields), max(map(len, candidates)), 3, X)
     for place, field in enumerate(which.tolist()):
         for number, choice in enumerate(candidates[field]):
-            centroids = quantizers.centroids(field, number)
+            centroids = centroids_of(quantizers, field, number)
             for n in range(3):
                 given_row = rows[place, n]
                 if training:
-                    expected = reference_soft(given_row, centroids, centroids, choice.D, "inner", 0.6)
+                    expected = reference_soft(given_row, centroids, choice.D, "inner", 0.6)
                 else:
-                    expected = reference_hard(given_row, centroids, centroids, choice.D, "inner")
+                    expected = reference_hard(given_row, centroids, choice.D, "inner")
                 torch.testing.assert_close(outputs[place, number, n], expected)
 
 
@@ -376,10 +361,10 @@ def test_gradients_of_several_tiles_of_a_field_are_summed(candidates):
     real = torch.tensor([[number < len(row) for number in range(max(map(len, candidates)))] for row in candidates])
     weight = torch.randn(5, real.shape[1], 3, X, dtype=torch.float64) * real[fields][:, :, None, None]
     inputs = [rows, *quantizers.parameters()]
-    gradients = torch.autograd.grad((quantizers(rows, fields) * weight).sum(), inputs, allow_unused=True)
+    gradients = torch.autograd.grad((made(quantizers, rows, fields) * weight).sum(), inputs, allow_unused=True)
     each = [
         torch.autograd.grad(
-            (quantizers(rows[place, None], field[None]) * weight[place]).sum(), inputs, allow_unused=True
+            (made(quantizers, rows[place, None], field[None]) * weight[place]).sum(), inputs, allow_unused=True
         )
         for place, field in enumerate(fields)
     ]
@@ -400,15 +385,15 @@ def test_a_group_whose_fields_are_absent_is_not_touched():
     # Only field 2 has codes of eight subspaces.
     alone, _, _ = quantizers.group(2, 0)
     assert alone.n_subspaces == 8
-    quantizers(rows_of(3, 2), torch.tensor([0, 1, 3])).square().sum().backward()
+    made(quantizers, rows_of(3, 2), torch.tensor([0, 1, 3])).square().sum().backward()
     assert alone.keys.grad is None
-    quantizers(rows_of(3, 2), torch.tensor([0, 2, 3])).square().sum().backward()
+    made(quantizers, rows_of(3, 2), torch.tensor([0, 2, 3])).square().sum().backward()
     assert (alone.keys.grad != 0).any()
 
 
 def test_quantizers_send_gradients_to_the_quantizers_that_were_read():
     quantizers = quantizers_of(CANDIDATES, temperature=0.6)
-    quantizers(rows_of(1, 5), torch.tensor([3]))[0, 1].square().sum().backward()
+    made(quantizers, rows_of(1, 5), torch.tensor([3]))[0, 1].square().sum().backward()
     group, place, column = quantizers.group(3, 1)
     for module in quantizers.groups:
         gradient = module.keys.grad
@@ -420,42 +405,42 @@ def test_quantizers_send_gradients_to_the_quantizers_that_were_read():
 
 
 def test_centroids_that_are_set_are_the_ones_that_are_read():
-    quantizers = quantizers_of(CANDIDATES, separate_values=True)
+    quantizers = quantizers_of(CANDIDATES)
     for field, row in enumerate(CANDIDATES):
         for number, choice in enumerate(row):
             centroids = torch.full((choice.K, X), 10.0 * field + number, dtype=torch.float64)
-            quantizers.set_centroids(centroids, field, number)
-    outputs = quantizers.eval()(rows_of(4, 2), torch.arange(4))
+            group, place, column = quantizers.group(field, number)
+            group.set_centroids(centroids, place, column)
+    outputs = made(quantizers.eval(), rows_of(4, 2), torch.arange(4))
     for field, row in enumerate(CANDIDATES):
         for number, choice in enumerate(row):
-            assert (quantizers.centroids(field, number) == 10.0 * field + number).all()
+            assert (centroids_of(quantizers, field, number) == 10.0 * field + number).all()
             assert (outputs[field, number] == 10.0 * field + number).all()
             group, place, column = quantizers.group(field, number)
             assert (group.keys[place, column, : choice.K] == 10.0 * field + number).all()
 
 
-@pytest.mark.parametrize("separate", [False, True])
 @pytest.mark.parametrize(
     "candidates", [[[DPQ(4, 2)], [DPQ(3, 4)], [DPQ(6, 2)]], [[DPQ(4, 2)]], CANDIDATES], ids=["plan", "one", "unequal"]
 )
-def test_weighted_norms(candidates, separate):
-    quantizers = quantizers_of(candidates, separate_values=separate)
+def test_weighted_norms(candidates):
+    quantizers = quantizers_of(candidates)
     weights = torch.arange(1.0, 1.0 + len(candidates), dtype=torch.float64)
     expected = 0.0
     for field, row in enumerate(candidates):
         for number, choice in enumerate(row):
-            for centroid in quantizers.centroids(field, number).detach():
+            for centroid in centroids_of(quantizers, field, number).detach():
                 expected += float(weights[field]) / choice.K * sum(float(value) ** 2 for value in centroid)
-    assert quantizers.weighted_norms(weights).item() == pytest.approx(expected)
+    assert quantizers.norms(weights).item() == pytest.approx(expected)
 
 
 def test_weighted_norms_send_no_gradient_to_the_padding():
     quantizers = quantizers_of([[DPQ(2, 2)], [DPQ(6, 2)]])
-    quantizers.weighted_norms(torch.tensor([3.0, 5.0], dtype=torch.float64)).backward()
+    quantizers.norms(torch.tensor([3.0, 5.0], dtype=torch.float64)).backward()
     gradient = quantizers.groups[0].keys.grad
-    torch.testing.assert_close(gradient[0, 0, :2], 2 * 3.0 / 2 * quantizers.centroids(0))
+    torch.testing.assert_close(gradient[0, 0, :2], 2 * 3.0 / 2 * centroids_of(quantizers, 0))
     assert (gradient[0, 0, 2:] == 0).all()
-    torch.testing.assert_close(gradient[1, 0], 2 * 5.0 / 6 * quantizers.centroids(1))
+    torch.testing.assert_close(gradient[1, 0], 2 * 5.0 / 6 * centroids_of(quantizers, 1))
 
 
 @pytest.mark.parametrize(
@@ -465,6 +450,7 @@ def test_weighted_norms_send_no_gradient_to_the_padding():
         ({"temperature": -1.0}, "temperature"),
         ({"temperature": math.nan}, "temperature"),
         ({"scores": "cosine"}, "scores"),
+        ({"gradient": "gumbel"}, "gradient: 'gumbel' given, softmax or centroid is needed"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, message):
@@ -473,8 +459,9 @@ def test_options_that_do_not_fit_are_refused(options, message):
 
 
 def test_subspaces_that_do_not_divide_the_dimension_are_refused():
-    with pytest.raises(AutoDPQError, match="D=3"):
-        Quantizers([[DPQ(4, 3)]], X, QuantizerOptions())
+    with pytest.raises(AutoDPQError, match="field 'a': D=3 does not divide the embedding dimension 8"):
+        DPQ(4, 3).check(X, "field 'a'")
+    DPQ(4, 4).check(X, "field 'a'")
 
 
 def sorted_rows(rows):
@@ -497,7 +484,7 @@ def error_of(rows, centroids, D):
 @pytest.mark.parametrize("scale", [1.0, 1e-4])
 def test_kmeans_is_exact_for_as_many_distinct_rows_as_centroids(K, D, scale):
     rows = scale * torch.randn(K, X, generator=torch.Generator().manual_seed(0))
-    centroids = kmeans_centroids(rows, DPQ(K, D), seed=1)
+    centroids = kmeans_centroids(rows, K, D, seed=1)
     for part in range(D):
         columns = slice(part * X // D, (part + 1) * X // D)
         torch.testing.assert_close(
@@ -511,7 +498,7 @@ def test_kmeans_is_exact_for_as_many_distinct_rows_as_centroids(K, D, scale):
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_kmeans_repeats_rows_where_there_are_fewer_than_centroids(n):
     rows = rows_of(1, n)[0]
-    centroids = kmeans_centroids(rows, DPQ(5, 2), seed=0)
+    centroids = kmeans_centroids(rows, 5, 2, seed=0)
     assert centroids.shape == (5, X)
     for d in range(2):
         part = slice(d * 4, (d + 1) * 4)
@@ -523,17 +510,16 @@ def test_kmeans_is_deterministic_and_leaves_the_global_generator_alone():
     rows = rows_of(1, 200)[0].float()
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    first = kmeans_centroids(rows, DPQ(7, 4), seed=0)
+    first = kmeans_centroids(rows, 7, 4, seed=0)
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(kmeans_centroids(rows, DPQ(7, 4), seed=0), first)
-    assert not torch.equal(kmeans_centroids(rows, DPQ(7, 4), seed=1), first)
+    assert torch.equal(kmeans_centroids(rows, 7, 4, seed=0), first)
+    assert not torch.equal(kmeans_centroids(rows, 7, 4, seed=1), first)
 
 
 @pytest.mark.parametrize("D", [1, 2, 4])
 def test_kmeans_lowers_the_error_with_every_round(D):
     rows = rows_of(1, 60)[0]
-    choice = DPQ(6, D)
-    errors = [error_of(rows, kmeans_centroids(rows, choice, seed=0, n_iterations=n), D) for n in (0, 1, 2, 10)]
+    errors = [error_of(rows, kmeans_centroids(rows, 6, D, seed=0, n_iterations=n), D) for n in (0, 1, 2, 10)]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.9 * errors[0]
 
@@ -541,7 +527,7 @@ def test_kmeans_lowers_the_error_with_every_round(D):
 def test_kmeans_centroids_are_the_means_of_their_rows():
     # Two groups far apart, whichever rows it starts from.
     near, far = torch.randn(20, X), 100 + torch.randn(20, X)
-    centroids = kmeans_centroids(torch.cat([near, far]), DPQ(2, 1), seed=2)
+    centroids = kmeans_centroids(torch.cat([near, far]), 2, 1, seed=2)
     centroids = centroids[centroids[:, 0].argsort()]
     if (centroids[0, 0] > 50) == (centroids[1, 0] > 50):
         pytest.fail("both centroids are in one group")
@@ -550,6 +536,6 @@ def test_kmeans_centroids_are_the_means_of_their_rows():
 
 def test_kmeans_looks_at_no_more_rows_than_allowed():
     rows = rows_of(1, 100)[0]
-    few = kmeans_centroids(rows, DPQ(10, 1), seed=0, n_rows=10)
+    few = kmeans_centroids(rows, 10, 1, seed=0, n_rows=10)
     known = {tuple(row) for row in rows.tolist()}
     assert all(tuple(centroid) in known for centroid in few.tolist())

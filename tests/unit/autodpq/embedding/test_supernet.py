@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from autodpq.choices import DPQ, Full, Others
+from autodpq.choices import DPQ, Float16, Full, Hashed, Int, Narrow, Others
 from autodpq.embedding.base import TILE
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.planned import PlanEmbedding
@@ -26,7 +26,7 @@ IDS = torch.tensor([[2, 0, 0], [5, 1, 1], [7, 2, 3], [0, 0, 4], [3, 1, 1], [4, 0
 
 def supernet_of(space, *, scale=False, dtype=torch.float64, **options):
     torch.manual_seed(0)
-    embedding = SupernetEmbedding(FIELDS, space, X, True, QuantizerOptions(**options), scale).to(dtype)
+    embedding = SupernetEmbedding(FIELDS, space, X, True, QuantizerOptions(**options), scale=scale).to(dtype)
     with torch.no_grad():
         for name, parameter in embedding.named_parameters():
             if name != "alpha":
@@ -50,6 +50,11 @@ def test_one_candidate_without_normalisation_is_the_plain_quantizer():
     assert not torch.equal(embedding(flat)[:, 2], embedding.table[:1].expand(len(flat), X))
 
 
+def made(embedding, rows, number):
+    """What one field's candidates make of rows, float [candidates, n, X]; which values have them is all the same."""
+    return embedding.quantizers(rows[None], torch.zeros(1, len(rows), dtype=torch.int64), torch.tensor([number]))[0]
+
+
 def rare_rows(embedding, flat, column):
     """The raw rows of a column's rare values in a batch, in the batch's order, and where they stand."""
     where = (flat[:, column] >= embedding.n_direct).nonzero().flatten()
@@ -66,7 +71,7 @@ def test_training_normalises_as_batch_norm_of_the_fields_own_rows():
         for number, column in enumerate(embedding.quantized):
             rows, where = rare_rows(embedding, flat, column)
             assert len(where) >= 2
-            quantized = embedding.quantizers(rows[None], torch.tensor([number]))[0, 0]
+            quantized = made(embedding, rows, number)[0]
             torch.testing.assert_close(outputs[where, column], norms[number](quantized))
             torch.testing.assert_close(embedding.mean[number, 0], norms[number].running_mean)
             torch.testing.assert_close(embedding.variance[number, 0], norms[number].running_var)
@@ -75,7 +80,7 @@ def test_training_normalises_as_batch_norm_of_the_fields_own_rows():
     outputs = embedding(flat)
     for number, column in enumerate(embedding.quantized):
         rows, where = rare_rows(embedding, flat, column)
-        quantized = embedding.quantizers(rows[None], torch.tensor([number]))[0, 0]
+        quantized = made(embedding, rows, number)[0]
         torch.testing.assert_close(outputs[where, column], norms[number].eval()(quantized))
 
 
@@ -88,7 +93,7 @@ def test_training_gradients_are_those_of_batch_norm():
     total = torch.zeros((), dtype=torch.float64)
     for number, column in enumerate(embedding.quantized):
         rows, where = rare_rows(embedding, flat, column)
-        quantized = embedding.quantizers(rows[None], torch.tensor([number]))[0, 0]
+        quantized = made(embedding, rows, number)[0]
         total = total + (nn.BatchNorm1d(X, affine=False).double()(quantized) * weight[where, column]).sum()
     for gradient, expected in zip(gradients, torch.autograd.grad(total, inputs), strict=True):
         torch.testing.assert_close(gradient, expected)
@@ -192,7 +197,7 @@ def test_a_batch_of_several_tiles_normalises_over_all_of_them():
     for number, column in enumerate(embedding.quantized):
         rows, where = rare_rows(embedding, flat, column)
         assert len(where) > 2 * TILE
-        quantized = embedding.quantizers(rows[None], torch.tensor([number]))[0, 0]
+        quantized = made(embedding, rows, number)[0]
         norm = nn.BatchNorm1d(X, affine=False).double()
         torch.testing.assert_close(outputs[where, column], norm(quantized))
         torch.testing.assert_close(embedding.mean[number, 0], norm.running_mean)
@@ -209,7 +214,7 @@ def test_one_row_of_a_field_uses_the_running_statistics_and_leaves_them():
     outputs = embedding(flat)
     assert torch.isfinite(outputs).all()
     rows, where = rare_rows(embedding, flat, 0)
-    quantized = embedding.quantizers(rows[None], torch.tensor([0]))[0, 0]
+    quantized = made(embedding, rows, 0)[0]
     expected = (quantized - mean[0, 0]) / (variance[0, 0] + BATCH_NORM_EPSILON).sqrt()
     torch.testing.assert_close(outputs[where, 0], expected)
     assert torch.equal(embedding.mean[0], mean[0]) and torch.equal(embedding.variance[0], variance[0])
@@ -245,7 +250,7 @@ def test_evaluation_is_a_weighted_sum_of_normalised_candidates():
         weights = torch.softmax(embedding.alpha[number, : len(choices)] / 0.7, 0)
         expected = torch.zeros(len(where), X, dtype=torch.float64)
         for candidate in range(len(choices)):
-            quantized = embedding.quantizers(rows[None], torch.tensor([number]))[0, candidate]
+            quantized = made(embedding, rows, number)[candidate]
             variance = embedding.variance[number, candidate] + BATCH_NORM_EPSILON
             expected = expected + weights[candidate] * (quantized - embedding.mean[number, candidate]) / variance.sqrt()
         torch.testing.assert_close(outputs[where, column], expected)
@@ -323,10 +328,11 @@ def test_decide_takes_the_largest_alpha(best):
     assert embedding.decide() == {"a": SPACE["a"][best[0]], "b": Full(), "c": SPACE["c"][best[1]]}
 
 
-@pytest.mark.parametrize("candidate", [Full(), Others()])
-def test_candidates_that_are_not_quantized_are_refused(candidate):
-    with pytest.raises(AutoDPQError, match=rf"'c'.*{candidate}"):
-        supernet_of(SPACE | {"c": (DPQ(2, 2), candidate)})
+def test_candidates_that_do_not_fit_the_dimension_are_refused():
+    with pytest.raises(AutoDPQError, match="field 'c': D=3 does not divide the embedding dimension 4"):
+        supernet_of(SPACE | {"c": (DPQ(2, 2), DPQ(4, 3))})
+    with pytest.raises(AutoDPQError, match=r"field 'a': narrow\(4\) needs rows of more than 4 numbers"):
+        supernet_of(SPACE | {"a": (DPQ(2, 2), Narrow(4))})
 
 
 def test_nothing_to_search_is_refused():
@@ -384,7 +390,7 @@ def test_start_quantizers_measures_the_quantized_rows():
     for number, column in enumerate(embedding.quantized):
         rows = embedding.raw[embedding.raw_rows(column)]
         for candidate in range(len(embedding.candidates[number])):
-            quantized = embedding.quantizers(rows[None], torch.tensor([number]))[0, candidate].detach()
+            quantized = made(embedding, rows, number)[candidate].detach()
             torch.testing.assert_close(embedding.mean[number, candidate], quantized.mean(0))
             torch.testing.assert_close(embedding.variance[number, candidate], quantized.var(0, unbiased=False))
 
@@ -401,9 +407,7 @@ def test_affine_is_what_normalisation_and_scaling_come_to(scale):
     for number, column in enumerate(embedding.quantized):
         rows, where = rare_rows(embedding, flat, column)
         factor, shift = embedding.affine(number, 0)
-        torch.testing.assert_close(
-            outputs[where, column], factor * embedding.quantizers(rows[None], torch.tensor([number]))[0, 0] + shift
-        )
+        torch.testing.assert_close(outputs[where, column], factor * made(embedding, rows, number)[0] + shift)
 
 
 def test_the_state_reads_back():
@@ -412,8 +416,111 @@ def test_the_state_reads_back():
     with torch.no_grad():
         one.alpha.normal_()
     one(one.flatten(IDS))
-    other = SupernetEmbedding(FIELDS, SPACE, X, True, QuantizerOptions(), True).double()
+    other = SupernetEmbedding(FIELDS, SPACE, X, True, QuantizerOptions(), scale=True).double()
     other.load_state_dict(one.state_dict())
     flat = one.flatten(IDS)
     assert torch.equal(one.eval()(flat), other.eval()(flat))
     assert one.decide() == other.decide()
+
+
+KINDS = {
+    "a": (DPQ(3, 2), Others(), Hashed(4), Full(), Int(4), Narrow(2)),
+    "b": (Full(),),
+    "c": (Hashed(3), Float16(), Narrow(1), Int(2)),
+}
+
+
+def of_candidate(embedding, number, choice, place):
+    """What a candidate makes of one rare value of a field in evaluation mode, by the words of its docstring."""
+    column, candidate = embedding.quantized[number], embedding.candidates[number].index(choice)
+    row = embedding.raw[embedding.raw_rows(column)][place].detach()
+    group, own, own_column = embedding.quantizers.group(number, candidate)
+    if isinstance(choice, DPQ):
+        centroids, width = group.centroids(own, own_column).detach(), X // choice.D
+        parts = []
+        for d in range(choice.D):
+            part = slice(d * width, (d + 1) * width)
+            fits = [float(row[part] @ centroid[part]) for centroid in centroids]
+            parts.append(centroids[fits.index(max(fits)), part])
+        return torch.cat(parts)
+    if choice.keeps:
+        modulus = choice.modulus(FIELDS[column].tail)
+        return row if modulus == FIELDS[column].tail else group.tables[f"{own}-{own_column}"][place % modulus].detach()
+    shared = {name: part[own].detach().float().numpy() for name, part in group.parts.items()}
+    return torch.from_numpy(choice.rounded(row.float().numpy()[None], shared))[0]
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_candidates_of_several_kinds_are_the_plain_weighted_sum(scale):
+    embedding = supernet_of(KINDS, scale=scale, dtype=torch.float32).eval()
+    assert not embedding.normalises
+    with torch.no_grad():
+        embedding.alpha.normal_()
+        # Statistics that would be seen, were they used.
+        embedding.row_mean.fill_(5.0)
+        embedding.variance.fill_(3.0)
+    weights = embedding.weights().detach()
+    torch.testing.assert_close(weights.sum(1), torch.ones(2))
+    assert (weights[0] > 0).all() and (weights[1, :4] > 0).all() and (weights[1, 4:] == 0).all()
+    flat = embedding.flatten(IDS)
+    outputs = embedding(flat).detach()
+    for number, column in enumerate(embedding.quantized):
+        head = FIELDS[column].head
+        for sample, rank in enumerate(IDS[:, column].tolist()):
+            if rank < head:
+                assert torch.equal(outputs[sample, column], embedding.table[flat[sample, column]])
+                continue
+            expected = sum(
+                weights[number, place] * of_candidate(embedding, number, choice, rank - head)
+                for place, choice in enumerate(embedding.candidates[number])
+            )
+            torch.testing.assert_close(outputs[sample, column], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_in_training_they_are_mixed_alike_and_all_that_is_trained_gets_a_gradient():
+    embedding = supernet_of(KINDS, dtype=torch.float32, gradient="centroid")
+    flat = embedding.flatten(IDS)
+    embedding.weights = lambda: torch.softmax(embedding.alpha + embedding.no_candidate, 1)
+    trained = embedding.train()(flat)
+    torch.testing.assert_close(trained.detach(), embedding.eval()(flat).detach(), rtol=1e-5, atol=1e-6)
+    (trained * torch.randn(trained.shape)).sum().backward()
+    for name, parameter in embedding.named_parameters():
+        if name != "first_order":
+            assert parameter.grad is not None and (parameter.grad != 0).any(), name
+    assert (embedding.alpha.grad[0] != 0).all() and (embedding.alpha.grad[1, 4:] == 0).all()
+
+
+def test_shared_rows_of_the_union_start_from_the_means_of_their_values():
+    embedding = supernet_of(KINDS)
+    embedding.start_quantizers(0)
+    raw = embedding.raw[embedding.raw_rows(0)].detach()
+    for choice, modulus in ((Others(), 1), (Hashed(4), 4)):
+        group, place, column = embedding.quantizers.group(0, KINDS["a"].index(choice))
+        for row in range(modulus):
+            values = [raw[rank] for rank in range(6) if rank % modulus == row]
+            torch.testing.assert_close(group.tables[f"{place}-{column}"][row].detach(), sum(values) / len(values))
+    assert not list(embedding.quantizers.group(0, 3)[0].parameters()), "every value has its own row already"
+
+
+def test_of_candidates_of_several_kinds_nothing_is_normalised_or_scaled():
+    embedding = supernet_of(KINDS, scale=True)
+    embedding.start_quantizers(0)
+    for number in range(2):
+        for candidate in range(len(embedding.candidates[number])):
+            factor, shift = embedding.affine(number, candidate)
+            assert (factor == 1).all() and (shift == 0).all()
+    assert (embedding.mean == 0).all() and (embedding.variance == 1).all()
+
+
+def test_places_are_those_of_the_whole_table_where_only_some_rows_are_there():
+    embedding = supernet_of(KINDS).eval()
+    flat = embedding.flatten(IDS[[1, 2, 4]])
+    expected = embedding(flat).detach()
+    rows, places = flat.flatten().unique(return_inverse=True)
+    n_direct = embedding.n_direct
+    with embedding.restricted(rows.long()) as tables:
+        restricted = torch.func.functional_call(embedding, tables, (places.view_as(flat).int(),))
+        assert tables["raw"].shape[0] < len(embedding.raw)
+    assert torch.equal(restricted.detach(), expected)
+    assert embedding.n_direct == n_direct and embedding.raw_numbers is None
+    assert torch.equal(embedding(flat), expected)

@@ -208,3 +208,51 @@ def test_what_updates_rows_can_be_chosen():
     weight.grad = torch.ones(7, 4)
     optimizer.step()
     assert len(called) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_penalties_by_row_are_torchs_weight_decay_of_these_rows(dtype):
+    # Rows of three penalties are three groups to torch.
+    penalties = [0.0, 1e-2, 1.0]
+    own = nn.Parameter(weights_of([(6, 4)], dtype=dtype)[0].detach().clone())
+    parts = [nn.Parameter(own.detach()[number::3].clone()) for number in range(3)]
+    penalty = torch.tensor(penalties * 2, dtype=dtype)
+    optimizer = Adam([], [own], RATE, 0.5, by_row=[(own, penalty)])
+    groups = [{"params": [part], "weight_decay": l2} for part, l2 in zip(parts, penalties, strict=True)]
+    expected = torch.optim.Adam(groups, lr=RATE)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(60):
+        gradient = torch.randn(6, 4, generator=generator, dtype=dtype)
+        own.grad = gradient.clone()
+        for number, part in enumerate(parts):
+            part.grad = gradient[number::3].clone()
+        optimizer.step()
+        expected.step()
+    for number, part in enumerate(parts):
+        torch.testing.assert_close(own[number::3], part, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(own[1::3], own[0::3])
+
+
+def test_penalties_by_row_of_sparse_gradients_are_of_the_rows_of_the_batch():
+    own, other = weights_of([(6, 4)])[0], weights_of([(6, 4)])[0]
+    penalty = torch.tensor([0.0, 0.3, 0.3, 0.0, 0.3, 0.3])
+    optimizer, expected = Adam([], [own], RATE, 0.0, by_row=[(own, penalty)]), Adam([], [other], RATE, 0.0)
+    generator, start = torch.Generator().manual_seed(5), own.detach().clone()
+    for rows in ([0, 2], [2, 3, 4], [0], [4]):
+        values = torch.randn(len(rows), 4, generator=generator)
+        own.grad = sparse(rows, values.clone(), (6, 4))
+        other.grad = sparse(rows, values + penalty[rows][:, None] * other.detach()[rows], (6, 4))
+        optimizer.step()
+        expected.step()
+        torch.testing.assert_close(own, other, rtol=1e-6, atol=1e-7)
+    assert torch.equal(own[[1, 5]], start[[1, 5]])
+
+
+def test_penalties_by_row_leave_other_weights_and_weights_without_gradient_alone():
+    first, second, plain = weights_of([(3, 2), (3, 2), (3, 2)])
+    before = [weight.detach().clone() for weight in (first, second, plain)]
+    optimizer = Adam([], [first, second, plain], RATE, 0.0, by_row=[(first, torch.ones(3)), (second, torch.ones(3))])
+    first.grad, plain.grad = torch.zeros(3, 2), torch.zeros(3, 2)
+    optimizer.step()
+    assert (first != before[0]).all()
+    assert torch.equal(second, before[1]) and torch.equal(plain, before[2])

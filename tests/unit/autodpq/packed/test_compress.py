@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import autodpq
-from autodpq.choices import DPQ, Full, Others
+from autodpq.choices import DPQ, Choice, Float16, Full, Hashed, Int, Narrow, Others
 from autodpq.errors import AutoDPQError
 from autodpq.packed.compress import compress
 from autodpq.packed.drop_in import CompressedEmbedding, CompressedEmbeddingBag, TrainableTable
@@ -252,10 +252,16 @@ def test_another_model_cannot_be_loaded_into(model: nn.Module, tmp_path: Path) -
         ({"counts": {**counts_of(), "user": ["a"] * 300}}, "numbers?"),
         ({"plan": {"user": DPQ(4, 2)}}, "plan: nothing is given for module"),
         ({"plan": {**PLAN, "other": Full()}}, "plan: 'other' is none of the modules"),
-        ({"plan": {**PLAN, "user": DPQ(4, 3)}}, "D=3 does not divide the dimension 8 of module 'user'"),
-        ({"plan": {**PLAN, "user": "dpq(4,2)"}}, r"DPQ\(K, D\), Others\(\) or Full\(\) is needed"),
+        ({"plan": {**PLAN, "user": DPQ(4, 3)}}, "plan: module 'user': D=3 does not divide the embedding dimension 8"),
+        (
+            {"plan": {**PLAN, "user": "dpq(4,2)"}},
+            r"plan: 'dpq\(4,2\)' given for 'user'; DPQ\(K, D\), Full\(\) or the like is needed",
+        ),
         ({"plan": {"*r": DPQ(4, 1), "[ulw]*": DPQ(4, 1)}}, "both match module 'user'"),
         ({"plan": None, "budget": 40}, "budget: 40 bytes of 14,640 are too few; no choice is below"),
+        ({"candidates": "others"}, "candidates: a plan chooses itself; they go with a budget"),
+        ({"plan": None, "budget": 0.5, "candidates": "dqp(4,2)"}, r"unknown choice 'dqp'; did you mean 'dpq'\?"),
+        ({"plan": None, "budget": 0.5, "candidates": "dpq(4,3)"}, "candidates: module 'user': D=3 does not divide"),
         ({"plan": None, "budget": float("inf")}, "budget: inf given, a number of bytes or a share below 1 is needed"),
     ],
 )
@@ -310,10 +316,35 @@ def test_a_row_that_is_no_number_does_not_spoil_the_others(model: nn.Module) -> 
         compress(model, counts_of(), PLAN)
 
 
-@pytest.mark.parametrize("choice", [DPQ(4, 1), DPQ(5, 2), Others()])
+@pytest.mark.parametrize("choice", [Others(), Hashed(5)])
+def test_one_rare_row_that_is_listed_is_compressed_like_many(model: nn.Module, choice: Choice) -> None:
+    counts = np.full(N_USERS, 100)
+    counts[7] = 1
+    compressed = compress(model, {"user": counts}, {"user": choice}, modules="user", threshold=20)
+    assert not compressed.user.table.spec.ranked
+    assert torch.equal(compressed.user(torch.arange(N_USERS)), model.user.weight)
+
+
+@pytest.mark.parametrize("choice", [Hashed(7), Int(8), Int(2), Float16(), Narrow(3)], ids=str)
+def test_every_kind_is_fine_tuned_and_packed_as_it_evaluates(model: nn.Module, choice: Choice) -> None:
+    user, words = inputs()
+    kept: list[Tensor] = []
+
+    def finetune(compressed: nn.Module) -> None:
+        fit(compressed)
+        kept.append(compressed.eval()(user, words).detach())
+
+    plan = {"user": choice, "words": choice, "linear": Full()}
+    tuned = compress(model, counts_of(), plan, threshold=9, finetune=finetune)
+    assert torch.equal(tuned(user, words), kept[0])
+    # Even and odd users share the seven rows.
+    assert accuracy(tuned) > (0.6 if choice == Hashed(7) else 0.9)
+
+
+@pytest.mark.parametrize("choice", [DPQ(4, 1), DPQ(5, 2), Others(), Hashed(3), Int(4), Narrow(2)], ids=str)
 @pytest.mark.parametrize("threshold", [None, 20])
 def test_ids_beyond_the_table_are_refused_as_torch_does(
-    model: nn.Module, choice: DPQ | Others, threshold: int | None
+    model: nn.Module, choice: Choice, threshold: int | None
 ) -> None:
     # A short last byte of codes, zeros behind it, and the shared row could all be read for an id that is none.
     compressed = compress(model, counts_of(), {"*": choice, "linear": Full()}, threshold=threshold)

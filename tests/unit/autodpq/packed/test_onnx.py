@@ -18,13 +18,14 @@ from support.packed_models import FALLBACKS, FIELDS, random_ids, torch_logits, w
 from torch import Tensor
 
 import autodpq
-from autodpq.choices import DPQ, Choice, Full, Others
+from autodpq.choices import DPQ, Choice, Full, Hashed, Int, Others
 from autodpq.errors import AutoDPQError
 from autodpq.models import DCN, CTRModel
 from autodpq.packed.file import PackedFile, open_packed, write_packed
 from autodpq.packed.manifest import Manifest, ModelSpec
 from autodpq.packed.onnx import _quiet, export_onnx
 from autodpq.packed.spec import TableSpec
+from autodpq.packed.torch_operations import PADDING
 
 OUTSIDE = r"out of data bounds|indices element"  # onnxruntime's words
 
@@ -140,11 +141,11 @@ def test_every_choice_in_every_type_and_a_model_of_ones_own(tmp_path: Path) -> N
         export_onnx(packed, path)
     export_onnx(packed, path, Linear)
     held = kinds(path)
-    assert [held[f"tables.{number}.codes"] for number in (4, 8, 9, 10, 11)] == [*["UINT8"] * 3, "UINT16", "INT32"]
+    assert [held[f"network.tables.{number}.choice_codes"] for number in (4, 8, 9, 10, 11)] == ["UINT8"] * 5
     stored = {"float32": "FLOAT", "float16": "FLOAT16", "int8": "INT8"}
     for number, spec in enumerate(specs):
         if spec.n_stored:
-            assert held[f"tables.{number}.rows"] == stored[spec.head_dtype]
+            assert held[f"network.tables.{number}.rows"] == stored[spec.head_dtype]
     served, network = session(path), autodpq.load(packed.path, model=Linear)
     rng = np.random.default_rng(1)
     for n_rows in (0, 1, 500):
@@ -159,7 +160,21 @@ def test_every_choice_in_every_type_and_a_model_of_ones_own(tmp_path: Path) -> N
                 served.run(None, {"ids": ids})
 
 
-def test_codes_are_small_integers_and_no_table_is_decoded(tmp_path: Path) -> None:
+def test_frequent_ids_may_be_listed(tmp_path: Path) -> None:
+    cases: list[tuple[int, Choice]] = [(3, DPQ(3, 2)), (0, DPQ(3, 2)), (4, Others()), (3, Hashed(2)), (5, Int(2))]
+    specs = [TableSpec(str(n), 12, 4, head, choice, 0, ranked=False) for n, (head, choice) in enumerate(cases)]
+    packed = write_tables(tmp_path / "a.safetensors", specs, DCN(len(specs), 4, (), 0.0))
+    export_onnx(packed, tmp_path / "a.onnx")
+    served, network = session(tmp_path / "a.onnx"), autodpq.load(packed.path)
+    ids = np.stack([np.random.default_rng(column).permutation(12) for column in range(len(specs))], 1)
+    (logits,) = served.run(["logits"], {"ids": ids})
+    assert np.allclose(logits, network(torch.from_numpy(ids)).numpy(), atol=1e-5) and logits.std() > 1e-3
+    for outside in (-1, 12, 1 << 33):
+        with pytest.raises(Exception, match=OUTSIDE):
+            served.run(None, {"ids": np.full((1, len(specs)), outside)})
+
+
+def test_codes_stay_packed_and_no_table_is_decoded(tmp_path: Path) -> None:
     n_rows = 20_000
     packed = write_tables(
         tmp_path / "a.safetensors", [TableSpec("a", n_rows, 16, 0, DPQ(32, 8), 0)], DCN(1, 16, (4,), 0.0), (4,)
@@ -167,11 +182,13 @@ def test_codes_are_small_integers_and_no_table_is_decoded(tmp_path: Path) -> Non
     path = tmp_path / "a.onnx"
     export_onnx(packed, path)
     held = onnx.load(path).graph.initializer
-    codes = [tensor for tensor in held if tensor.name == "tables.0.codes"]
-    assert [(kinds(path)[tensor.name], list(tensor.dims)) for tensor in codes] == [("UINT8", [n_rows, 8])]
-    others = [int(np.prod(tensor.dims)) for tensor in held if tensor.name != "tables.0.codes"]
-    assert max(others) <= 32 * 16, "nothing is as large as a decoded table"
-    assert n_rows * 8 < path.stat().st_size < n_rows * 8 + 20_000
+    name, n_bytes = "network.tables.0.choice_codes", n_rows * 8 * 5 // 8
+    codes = [tensor for tensor in held if tensor.name == name]
+    assert [(kinds(path)[tensor.name], list(tensor.dims)) for tensor in codes] == [("UINT8", [n_bytes + PADDING])]
+    others = {tensor.name: 4 * int(np.prod(tensor.dims)) for tensor in held if tensor.name != name}
+    decoding = others["network.tables.0.read_decoding"]
+    assert max(others.values()) == decoding < n_bytes, "nothing is as large as the codes"
+    assert n_bytes < path.stat().st_size < n_bytes + decoding + 20_000
     assert [file.name for file in tmp_path.glob("*.onnx*")] == ["a.onnx"], "all of it is in one file"
 
 
@@ -184,9 +201,6 @@ def test_what_cannot_be_exported_is_told(tmp_path: Path, monkeypatch: pytest.Mon
         export_onnx(own, tmp_path / "a.onnx")
     with pytest.raises(AutoDPQError, match="cannot be written"):
         export_onnx(packed, tmp_path / "nowhere" / "a.onnx")
-    listed = TableSpec("a", 9, 4, 3, DPQ(3, 2), 0, ranked=False)
-    with pytest.raises(AutoDPQError, match="the ids of 'a' are no frequency ranks"):
-        export_onnx(write_tables(tmp_path / "b.safetensors", [listed], DCN(1, 4, (), 0.0)), tmp_path / "a.onnx")
     for missing in ("onnx", "onnxscript"):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, missing, None)
@@ -240,7 +254,7 @@ def test_a_loaded_model_of_others_goes_through_torchs_own_exporter(tmp_path: Pat
         program = torch.onnx.export(loaded, (example,), path, input_names=["ids"], dynamic_shapes=batch, dynamo=True)
     assert program is not None
     held = kinds(path)
-    assert held["single.table.codes"] == held["bag.table.codes"] == "UINT8"
+    assert held["single.table.choice_codes"] == held["bag.table.choice_codes"] == "UINT8"
     widths = [sizes["single"], *[sizes["bag"]] * 3, sizes["shared"]]
     served = session(path)
     for n_rows in (1, 2, 2048):

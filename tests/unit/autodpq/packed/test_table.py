@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autodpq.choices import DPQ, Choice, Full, Others
-from autodpq.choices.codes import pack_codes, packed_size
+from autodpq.choices.codes import pack_words, words_size
 from autodpq.choices.dpq import code_bits
 from autodpq.errors import AutoDPQError
 from autodpq.packed.spec import TableSpec, store_rows
-from autodpq.packed.table import PackedTable, decoding_table, n_together
+from autodpq.packed.table import PackedTable
 
 
 def make(choice, head: int, tail: int, ranked: bool, head_dtype: str = "float32"):  # type: ignore[no-untyped-def]
@@ -29,7 +29,7 @@ def make(choice, head: int, tail: int, ranked: bool, head_dtype: str = "float32"
     if isinstance(choice, DPQ):
         codes = rng.integers(0, choice.K, (tail, choice.D))
         arrays["codes"], arrays["centroids"] = (
-            pack_codes(codes, choice.K), rng.normal(size=(choice.K, 8)).astype(np.float32),
+            pack_words(codes, choice.bits), rng.normal(size=(choice.K, 8)).astype(np.float32),
         )  # fmt: skip
     expected, places = [], {int(number): place for place, number in enumerate(head_ids)}
     rare = 0
@@ -46,6 +46,13 @@ def make(choice, head: int, tail: int, ranked: bool, head_dtype: str = "float32"
             expected.append(np.concatenate(parts))
             rare += 1
     return PackedTable(spec, arrays), np.array(expected), head_ids
+
+
+def prepared(choice: DPQ, tail: int, dim: int) -> dict[str, np.ndarray]:
+    """What look-ups read of random centroids, and of codes of all zeros."""
+    arrays = {name: np.zeros(shape, dtype) for name, (dtype, shape) in choice.layout(tail, dim).items()}
+    arrays["centroids"] = np.random.default_rng(0).normal(size=(choice.K, dim)).astype(np.float32)
+    return {"centroids": arrays["centroids"], **choice.prepared(arrays, dim)}
 
 
 CHOICES = [Full(), Others(), DPQ(2, 1), DPQ(3, 2), DPQ(17, 4), DPQ(32, 8), DPQ(300, 8)]
@@ -87,12 +94,12 @@ def test_rows_of_zeros_are_rows_of_zeros_in_eight_bits() -> None:
 @pytest.mark.parametrize("choice", [DPQ(2, 8), DPQ(3, 4), DPQ(32, 8), DPQ(256, 2), DPQ(5, 1)], ids=str)
 @pytest.mark.parametrize("tail", [1, 50, 30_000])
 def test_decoding_table_holds_every_combination(choice: DPQ, tail: int) -> None:
-    spec = TableSpec("a", tail, 8, 0, choice, 0)
-    centroids = np.random.default_rng(0).normal(size=(choice.K, 8)).astype(np.float32)
-    table, together, bits = decoding_table(centroids, spec), n_together(spec), code_bits(choice.K)
-    width = 8 // choice.D
-    assert table.shape == (choice.D // together, 1 << together * bits, together * width)
-    assert together == 1 or table.nbytes <= packed_size(tail, choice.K, choice.D)
+    arrays, bits = prepared(choice, tail, 8), code_bits(choice.K)
+    centroids, width = arrays["centroids"], 8 // choice.D
+    together = arrays["decoding"].shape[1] // width
+    table = arrays["decoding"].reshape(choice.D // together, 1 << together * bits, together * width)
+    assert arrays["offsets"].tolist() == [group * table.shape[1] for group in range(len(table))]
+    assert together == 1 or table.nbytes <= words_size(tail, choice.D, bits)
     for group in range(len(table)):
         for entry in range(0, table.shape[1], 7):
             codes = [entry >> place * bits & (1 << bits) - 1 for place in range(together)]
@@ -183,8 +190,10 @@ def test_arrays_of_another_kind_are_refused() -> None:
 
 def test_memory_is_the_arrays_and_the_decoding_table() -> None:
     table, _, _ = make(DPQ(3, 2), 4, 7, True)
-    stored = 4 * (4 * 8 + 3 * 8 + 11) + packed_size(7, 3, 2)
-    assert table.resident_bytes == stored + decoding_table(table.arrays["centroids"], table.spec).nbytes
+    stored = 4 * (4 * 8 + 3 * 8 + 11) + words_size(7, 2, 2)
+    read = prepared(DPQ(3, 2), 7, 8)
+    assert read["decoding"].nbytes == 4 * 2 * 4 * 4 and read["offsets"].nbytes == 8 * 2
+    assert table.resident_bytes == stored + read["decoding"].nbytes + read["offsets"].nbytes
     others, _, _ = make(Others(), 4, 7, False)
     assert others.resident_bytes == 4 * (5 * 8 + 5 + 4)
 
@@ -193,8 +202,8 @@ def test_memory_is_the_arrays_and_the_decoding_table() -> None:
 @given(st.integers(2, 300) | st.integers(2, 5000), st.integers(0, 5), st.integers(1, 10**6))
 def test_together_are_as_many_subspaces_as_the_cache_and_the_codes_allow(K: int, power: int, tail: int) -> None:
     D = 1 << power
-    spec = TableSpec("a", tail, 32, 0, DPQ(K, D), 0)
-    together, bits, codes = n_together(spec), code_bits(K), packed_size(tail, K, D)
+    bits, codes = code_bits(K), words_size(tail, D, code_bits(K))
+    together = prepared(DPQ(K, D), tail, 32)["decoding"].shape[1] // (32 // D)
 
     def fits(n: int) -> bool:
         return D % n == 0 and n * bits <= 11 and (1 << n * bits) * 32 * 4 <= codes
@@ -210,7 +219,7 @@ def test_together_are_as_many_subspaces_as_the_cache_and_the_codes_allow(K: int,
         ({"dim": 1 << 15}, "impossible"), ({"head": -1}, "impossible"), ({"head": 10}, "impossible"),
         ({"fallback": 9}, "id 9 for values never seen is outside 0..8"), ({"fallback": -1}, "id -1 for values never"),
         ({"head_dtype": "float64"}, "'float64' given, one of float32, float16, int8 is needed"),
-        ({"choice": DPQ(3, 3)}, "D=3 does not divide 8"), ({"choice": DPQ(1 << 25, 2)}, "K=33554432 given"),
+        ({"choice": DPQ(3, 3)}, "D=3 does not divide the embedding dimension 8"),
         ({"head": 9}, "every id has a row of its own"), ({"choice": Full(), "ranked": False}, "no id is listed"),
     ],
 )  # fmt: skip

@@ -9,11 +9,12 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from autodpq.choices import DPQ, Full
+from autodpq.choices import DPQ, Float16, Full, Hashed, Int, Narrow, Others
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.planned import PlanEmbedding
 from autodpq.embedding.supernet import SupernetEmbedding
 from autodpq.errors import AutoDPQError
+from autodpq.kernels.kernels import TENSORS, Kernels
 from autodpq.models import DCN, PNN, DeepFM
 from autodpq.plan import Field
 from autodpq.search.bilevel import ALPHA, SearchOptions, alpha_gradient, carry_over, search, supernet_of
@@ -22,15 +23,18 @@ from autodpq.training.network import Network
 from autodpq.training.recipes import Recipe
 
 X = 4
+LAZY = Kernels(lazy=True)
 FIELDS = (Field("a", 8, 2), Field("b", 3, 3), Field("c", 6, 2))
 SPACE = {"a": (DPQ(3, 2), DPQ(2, 4), DPQ(4, 1)), "b": (Full(),), "c": (DPQ(2, 2), DPQ(3, 1))}
 
 
-def network_of(model=DeepFM, *, space=SPACE, scale=True, dtype=torch.float64, dropout=0.0, seed=0, **options):
+def network_of(
+    model=DeepFM, *, space=SPACE, scale=True, dtype=torch.float64, dropout=0.0, seed=0, kernels=TENSORS, **options
+):
     torch.manual_seed(seed)
     ctr = model(len(FIELDS), X, (5,), dropout)
     options = {"temperature": 0.5, "scores": "euclidean"} | options
-    embedding = SupernetEmbedding(FIELDS, space, X, model.first_order, QuantizerOptions(**options), scale)
+    embedding = SupernetEmbedding(FIELDS, space, X, model.first_order, QuantizerOptions(**options), kernels, scale)
     embedding.start_rows(1.0)
     embedding.start_quantizers(seed)
     with torch.no_grad():
@@ -118,6 +122,42 @@ def test_the_unrolled_step_changes_the_gradient():
     assert (gradients[2] - gradients[0]).abs().max() > 1e-3
 
 
+# What is rounded has no derivative: there, finite differences and straight-through gradients are two things.
+SMOOTH = {
+    "a": (DPQ(3, 2), Others(), Hashed(2), Narrow(3), Narrow(2)),
+    "b": (Full(),),
+    "c": (Hashed(3), Others(), Narrow(1), Full()),
+}
+KINDS = {
+    "a": (DPQ(3, 2), Others(), Hashed(2), Int(4), Narrow(2)),
+    "b": (Full(),),
+    "c": (Hashed(3), Float16(), Others(), Full()),
+}
+
+
+@pytest.mark.parametrize(("space", "xi"), [(SMOOTH, 0.0), (SMOOTH, 0.1), (SMOOTH, 1.0), (KINDS, 0.0)])
+@pytest.mark.parametrize("model", [DeepFM, PNN])
+def test_alpha_gradient_of_candidates_of_every_kind_against_finite_differences(model, space, xi):
+    network = network_of(model, space=space)
+    train, valid = rows_of(network, 24, 1), rows_of(network, 16, 2)
+    expected = finite_differences(network, train, valid, xi)
+    torch.manual_seed(5)
+    gradient = alpha_gradient(network, train, valid, xi)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-8)
+    assert (gradient[0].abs() > 1e-6).all() and (gradient[1, :4].abs() > 1e-6).all() and gradient[1, 4] == 0
+
+
+@pytest.mark.parametrize("xi", [0.0, 0.05])
+def test_search_over_candidates_of_every_kind(xi):
+    network = network_of(space=KINDS, dtype=torch.float32)
+    before = {name: value.clone() for name, value in network.named_parameters()}
+    search(network, sample(64, 1), sample(48, 2), RECIPE, SearchOptions(xi=xi, epochs=1), 0)
+    for name, value in network.named_parameters():
+        assert torch.isfinite(value).all() and not torch.equal(value, before[name]), name
+    plan = supernet_of(network).decide()
+    assert plan["a"] in KINDS["a"] and plan["c"] in KINDS["c"]
+
+
 def mixed_batch(network):
     """Twelve samples of frequent values alone among thirty."""
     ids, labels = rows_of(network, 30, 2)
@@ -178,12 +218,11 @@ def test_alpha_gradient_leaves_weights_and_running_statistics_alone(xi):
         assert torch.equal(value, before[name]), name
 
 
-@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("kernels", [TENSORS, LAZY], ids=["dense", "sparse"])
 @pytest.mark.parametrize("xi", [0.0, 0.1])
 @pytest.mark.parametrize("model", [DeepFM, PNN])
-def test_alpha_gradient_moves_no_buffer_and_no_switch(model, xi, sparse):
-    network = network_of(model, dropout=0.2)
-    network.embedding.sparse_gradients = sparse
+def test_alpha_gradient_moves_no_buffer_and_no_switch(model, xi, kernels):
+    network = network_of(model, dropout=0.2, kernels=kernels)
     # Statistics that have moved already, and would move on.
     network(rows_of(network, 24, 3)[0])
     buffers = {name: value.clone() for name, value in network.named_buffers()}
@@ -192,7 +231,7 @@ def test_alpha_gradient_moves_no_buffer_and_no_switch(model, xi, sparse):
         alpha_gradient(network, rows_of(network, 24, seed), rows_of(network, 16, seed + 10), xi)
     for name, value in network.named_buffers():
         assert torch.equal(value, buffers[name]), name
-    assert network.embedding.sparse_gradients == sparse and network.embedding.tracking
+    assert network.embedding.kernels is kernels and network.embedding.tracking
     assert all(parameter.grad is None for parameter in network.parameters())
     network.train()
     network(rows_of(network, 24, 4)[0])
@@ -202,9 +241,8 @@ def test_alpha_gradient_moves_no_buffer_and_no_switch(model, xi, sparse):
 @pytest.mark.parametrize("xi", [0.0, 0.1, 1.0])
 def test_alpha_gradient_is_the_same_with_sparse_gradients(xi):
     gradients = []
-    for sparse in (False, True):
-        network = network_of()
-        network.embedding.sparse_gradients = sparse
+    for kernels in (TENSORS, LAZY):
+        network = network_of(kernels=kernels)
         torch.manual_seed(5)
         gradients.append(alpha_gradient(network, rows_of(network, 24, 1), rows_of(network, 16, 2), xi))
     assert torch.equal(*gradients) and (gradients[0][0].abs() > 1e-6).all()
@@ -243,8 +281,7 @@ def test_alpha_gradient_makes_nothing_of_the_tables_size(model, xi):
 
 @pytest.mark.parametrize("xi", [0.0, 0.1])
 def test_switches_are_set_back_where_the_gradient_fails(monkeypatch, xi):
-    network = network_of()
-    network.embedding.sparse_gradients = True
+    network = network_of(kernels=LAZY)
     n_direct = network.embedding.n_direct
 
     def fails(embeddings):
@@ -253,8 +290,8 @@ def test_switches_are_set_back_where_the_gradient_fails(monkeypatch, xi):
     monkeypatch.setattr(network.model, "forward", fails)
     with pytest.raises(RuntimeError, match="made to fail"):
         alpha_gradient(network, rows_of(network, 24, 1), rows_of(network, 16, 2), xi)
-    assert network.embedding.sparse_gradients and network.embedding.tracking
-    assert network.embedding.n_direct == n_direct
+    assert network.embedding.kernels is LAZY and network.embedding.tracking
+    assert network.embedding.n_direct == n_direct and network.embedding.raw_numbers is None
 
 
 def test_the_temperature_of_the_choice():
@@ -356,57 +393,73 @@ def test_a_search_without_epochs_is_refused():
         searched_network(epochs=0)
 
 
-CASES = {
-    # Codes are kept where distances are all stretched by one factor per subspace...
-    "euclidean, one factor": {"scores": "euclidean", "equal": True},
-    # ... and always, where centroids of their own decode: the raw rows then stay as they are.
-    "separate, euclidean": {"scores": "euclidean", "separate_values": True},
-    "separate, inner": {"scores": "inner", "separate_values": True},
-}
-
-
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 @pytest.mark.parametrize("scale", [True, False])
 @pytest.mark.parametrize("best", [(0, 1), (1, 0), (2, 1)])
 @pytest.mark.parametrize("model", [DeepFM, PNN])
-def test_carried_over_centroids_give_what_the_union_gave(model, best, scale, case):
-    options = dict(case)
-    equal = options.pop("equal", False)
-    network = network_of(model, scale=scale, **options)
+def test_carried_over_centroids_give_what_the_union_gave(model, best, scale):
+    network = network_of(model, scale=scale, scores="euclidean")
     embedding = network.embedding
     with torch.no_grad():
         for number, candidate in enumerate(best):
             embedding.alpha[number, candidate] = 1e6
         embedding.mean.normal_()
         embedding.variance.uniform_(0.5, 2)
-        if "separate_values" in options:
-            for group in embedding.quantizers.groups:
-                group.separate.normal_()
-        if equal:
-            embedding.variance.copy_(embedding.variance[:, :, :1].expand_as(embedding.variance))
-            embedding.row_deviation.copy_(embedding.row_deviation[:, :1].expand_as(embedding.row_deviation))
+        # Codes are kept where distances are all stretched by one factor per subspace.
+        embedding.variance.copy_(embedding.variance[:, :, :1].expand_as(embedding.variance))
+        embedding.row_deviation.copy_(embedding.row_deviation[:, :1].expand_as(embedding.row_deviation))
+    check_carried_over(network, model, scores="euclidean")
+
+
+def check_carried_over(network, model=DeepFM, **options):
+    """The decided network gives what the union gave, whose weights are all on one candidate."""
+    embedding = network.embedding
     embedding.temperature = 0.01
     plan = embedding.decide()
     decided = Network(
         PlanEmbedding(FIELDS, plan, X, model.first_order, QuantizerOptions(temperature=0.5, **options)),
         model(len(FIELDS), X, (5,), 0.0),
         0.0,
-    ).double()
+    ).to(embedding.raw.dtype)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with torch.no_grad():
-        # All but centroids and raw rows is shared from the start, so that only these make a difference.
+        # All but what is made of rare values is shared from the start, so that only this makes a difference.
         decided.model.load_state_dict(network.model.state_dict())
-        decided.embedding.table.copy_(embedding.table)
-        if embedding.first_order is not None:
-            decided.embedding.first_order.copy_(embedding.first_order)
+        for column, field in enumerate(FIELDS):
+            source, target = embedding.rows_of_ids()[column].long(), decided.embedding.rows_of_ids()[column].long()
+            decided.embedding.table[target[: field.head]] = embedding.table[source[: field.head]]
+            if embedding.first_order is not None:
+                decided.embedding.first_order[target] = embedding.first_order[source]
     carry_over(network, decided)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    flat, _ = rows_of(network, 60, 7)
+    ids = torch.stack([torch.arange(60) % field.cardinality for field in FIELDS], 1)
+    flat, own = embedding.flatten(ids), decided.embedding.flatten(ids)
     network.eval()
     decided.eval()
-    torch.testing.assert_close(decided.embedding(flat), embedding(flat))
-    torch.testing.assert_close(decided(flat), network(flat))
-    assert decided(flat).std() > 0.01
+    torch.testing.assert_close(decided.embedding(own), embedding(flat))
+    with decided.embedding.settled():
+        torch.testing.assert_close(decided.embedding(own), embedding(flat))
+    if all(choice.modulus(8) == 8 for choice in plan.values()):  # where values share a row, they share a weight
+        torch.testing.assert_close(decided(own), network(flat))
+        assert decided(own).std() > 0.01
+    return decided
+
+
+EVERY_KIND = (Full(), Others(), Hashed(2), DPQ(3, 2), Int(2), Int(4), Int(8), Float16(), Narrow(2), Narrow(3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("chosen", EVERY_KIND, ids=str)
+def test_every_kind_is_carried_over_as_the_union_had_it(chosen, dtype):
+    network = network_of(space={"a": EVERY_KIND, "b": (Full(),), "c": (DPQ(2, 2), chosen)}, dtype=dtype)
+    embedding = network.embedding
+    with torch.no_grad():
+        embedding.alpha[0, EVERY_KIND.index(chosen)] = 1e6
+        embedding.alpha[1, 1] = 1e6
+        for group in embedding.quantizers.groups:
+            for parameter in group.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    decided = check_carried_over(network, scores="euclidean")
+    assert decided.embedding.choices == (chosen, Full(), chosen)
 
 
 @pytest.mark.parametrize("scores", ["inner", "euclidean"])
@@ -425,12 +478,17 @@ def test_the_decided_centroids_are_the_normalised_ones_whatever_the_factors(scor
         candidate = SPACE[FIELDS[column].name].index(plan[FIELDS[column].name])
         factor, shift = embedding.affine(number, candidate)
         torch.testing.assert_close(
-            decided.embedding.quantizers.centroids(number),
-            factor * embedding.quantizers.centroids(number, candidate) + shift,
+            centroids_of(decided.embedding, number),
+            factor * centroids_of(embedding, number, candidate) + shift,
         )
         rows = decided.embedding.raw_rows(column)
         torch.testing.assert_close(decided.embedding.raw[rows], factor * embedding.raw[rows] + shift)
     assert all(torch.equal(decided.state_dict()[name], value) for name, value in others.items())
+
+
+def centroids_of(embedding, number, candidate=0):
+    group, place, column = embedding.quantizers.group(number, candidate)
+    return group.centroids(place, column)
 
 
 def _is_quantized(name):

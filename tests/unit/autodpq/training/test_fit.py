@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from autodpq.choices import DPQ, Full, Others
+from autodpq.choices import DPQ, Float16, Full, Hashed, Int, Narrow, Others
 from autodpq.data.dataset import Samples
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.planned import PlanEmbedding
 from autodpq.errors import AutoDPQError
+from autodpq.kernels.kernels import TENSORS, Kernels
 from autodpq.models import DeepFM
 from autodpq.plan import CompressionPlan, Field
 from autodpq.training.fit import DeviceRows, evaluate, fit, make_optimizer, predict, training_step
@@ -37,9 +38,9 @@ RECIPE = Recipe(
 )
 
 
-def network_of(seed=0, *, plan=PLAN, quantizer=None):
+def network_of(seed=0, *, plan=PLAN, quantizer=None, kernels=TENSORS):
     torch.manual_seed(seed)
-    embedding = PlanEmbedding(FIELDS, plan, X, True, quantizer or QuantizerOptions())
+    embedding = PlanEmbedding(FIELDS, plan, X, True, quantizer or QuantizerOptions(), kernels)
     embedding.start_rows(0.1)
     embedding.start_quantizers(0)
     return Network(embedding, DeepFM(len(FIELDS), X, (6,), 0.2), 0.1)
@@ -202,7 +203,7 @@ def test_a_training_without_epochs_is_refused(epochs):
         fitted(epochs=epochs, recipe=replace(RECIPE, max_epochs=1))
 
 
-@pytest.mark.parametrize("quantizer", [QuantizerOptions(), QuantizerOptions(gumbel=True, temperature=0.1)])
+@pytest.mark.parametrize("quantizer", [QuantizerOptions(), QuantizerOptions(gradient="centroid")])
 def test_the_same_seed_gives_the_same_weights(quantizer):
     one, _, _ = fitted(3, quantizer=quantizer, epochs=2)
     torch.rand(5)
@@ -325,8 +326,7 @@ def test_the_optimizer_penalises_rows_and_first_order_weights_alone():
 
 def test_lazy_training_of_every_row_is_training():
     # Every batch holds every value.
-    network, other = network_of().eval(), network_of().eval()
-    other.embedding.sparse_gradients = True
+    network, other = network_of().eval(), network_of(kernels=Kernels(lazy=True)).eval()
     recipe = replace(RECIPE, l2=1e-2)
     flat, labels = flat_batch(network)
     assert len(flat.unique()) == network.embedding.n_direct + network.embedding.n_raw
@@ -336,6 +336,50 @@ def test_lazy_training_of_every_row_is_training():
         training_step(other, optimizers[1], flat, labels, recipe.l2)
     for (name, value), expected in zip(other.named_parameters(), network.parameters(), strict=True):
         torch.testing.assert_close(value, expected, msg=name, rtol=1e-4, atol=1e-6)
+
+
+ROWS = (Int(4), Float16(), Narrow(2))
+
+
+@pytest.mark.parametrize("kernels", [TENSORS, Kernels(lazy=True)], ids=["dense", "lazy"])
+@pytest.mark.parametrize("choice", ROWS, ids=str)
+def test_rows_that_are_trained_as_rows_are_penalised_as_rows(choice, kernels):
+    plan = CompressionPlan({"a": DPQ(3, 2), "b": Full(), "c": choice})
+    network = network_of(plan=plan, kernels=kernels).eval()
+    embedding, recipe = network.embedding, replace(RECIPE, l2=0.1)
+    of_a, of_c = (embedding.raw_rows(column) for column in (0, 2))
+    penalty = embedding.raw_penalty(0.1)
+    assert (penalty[of_a] == 0).all() and (penalty[of_c] == torch.tensor(0.1)).all() and len(penalty) == 5 + 4
+    assert embedding.raw_penalty(0.0) is None and network_of().embedding.raw_penalty(0.1) is None
+    # One row of each field is in the batch; with gradients of zero, the penalty's alone is left.
+    rows = torch.tensor([of_a.start, of_c.start + 1])
+    gradient = torch.zeros(2, X)
+    if kernels.lazy:
+        embedding.raw.grad = torch.sparse_coo_tensor(
+            rows[None], gradient, embedding.raw.shape, is_coalesced=True, check_invariants=False
+        )
+    else:
+        embedding.raw.grad = torch.zeros_like(embedding.raw)
+    before = embedding.raw.detach().clone()
+    make_optimizer(network, recipe).step()
+    moved = (embedding.raw != before).any(1).nonzero().flatten().tolist()
+    assert moved == ([of_c.start + 1] if kernels.lazy else list(range(of_c.start, of_c.stop)))
+    # Adam's first step is of the learning rate, against the sign of what is penalised.
+    expected = before[moved] - recipe.learning_rate * before[moved].sign()
+    torch.testing.assert_close(embedding.raw[moved].detach(), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kernels", [TENSORS, Kernels(lazy=True)], ids=["dense", "lazy"])
+@pytest.mark.parametrize("choice", [Hashed(2), *ROWS], ids=str)
+def test_every_kind_learns_and_predicts_what_it_packs(choice, kernels):
+    plan = CompressionPlan({"a": choice, "b": Full(), "c": choice})
+    network = network_of(plan=plan, kernels=kernels)
+    result = fit(network, TRAIN, VALID, replace(RECIPE, l2=1e-4), 0, epochs=20)
+    assert result.best.metrics.auc > 0.65
+    flat = network.embedding.flatten(VALID.ids)
+    with torch.no_grad(), network.embedding.settled():
+        settled = network.eval().embedding(flat)
+    torch.testing.assert_close(network.embedding(flat).detach(), settled)
 
 
 def test_the_placeholder_stays_zero_under_l2():
@@ -353,8 +397,7 @@ def test_a_frozen_weight_is_not_trained():
 
 @pytest.mark.parametrize("lazy", [False, True])
 def test_the_placeholder_rests_whatever_the_gradients(lazy):
-    network = network_of()
-    network.embedding.sparse_gradients = lazy
+    network = network_of(kernels=Kernels(lazy=lazy))
     fit(network, TRAIN, VALID, replace(RECIPE, l2=1e-2), 0, epochs=2)
     assert (network.embedding.table[-1] == 0).all() and (network.embedding.table[:-1] != 0).all()
 

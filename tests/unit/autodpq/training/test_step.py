@@ -11,6 +11,7 @@ from autodpq.choices import DPQ, Full, Others
 from autodpq.data.dataset import Samples
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.planned import PlanEmbedding
+from autodpq.kernels.kernels import Kernels
 from autodpq.kernels.operations import Dropout
 from autodpq.models import MODELS, DeepFM
 from autodpq.models.base import CTRModel
@@ -69,12 +70,12 @@ def model(request, _no_graphs_before):
 
 def network_of(model, plan=MIXED, *, compiled=False, seed=0):
     torch.manual_seed(seed)
-    embedding = PlanEmbedding(FIELDS, plan, X, model.first_order, QuantizerOptions(temperature=0.5))
+    kernels = Kernels(BATCH if compiled else 0)
+    embedding = PlanEmbedding(FIELDS, plan, X, model.first_order, QuantizerOptions(temperature=0.5), kernels)
     embedding.start_rows(1.0)
     embedding.start_quantizers(0)
     network = Network(embedding, model(len(FIELDS), X, RECIPE.hidden, RECIPE.dropout), RECIPE.embedding_dropout)
     network.reseed(3)
-    network.compiled_batch = BATCH if compiled else 0
     return network
 
 
@@ -207,7 +208,7 @@ def test_a_model_that_cannot_be_compiled_says_why_in_one_line(broken):
 def test_a_trainer_of_a_model_that_cannot_be_compiled_trains_without():
     trainer = trainer_of(Unused, compiled=True)
     assert trainer.compilation.failure and not trainer.compiled
-    assert trainer.build(FULL).compiled_batch == 0
+    assert trainer.build(FULL).embedding.kernels == trainer.kernels == Kernels(0)
     _, result = trainer.pretrain()
     assert result.best.metrics == trainer_of(Unused).pretrain()[1].best.metrics
 
@@ -222,7 +223,7 @@ def test_without_a_compiler_nothing_is_compiled(monkeypatch):
     assert compilation.failure == why_not(CPU) and compilation.seconds == 0
     trainer = trainer_of(DeepFM, compiled=True)
     assert trainer.compilation == compilation and not trainer.compiled
-    assert trainer.build(MIXED).compiled_batch == 0
+    assert trainer.build(MIXED).embedding.kernels == trainer.kernels == Kernels(0)
 
 
 @pytest.mark.parametrize("known", ["g++", "clang++", "c++", "my-compiler"])
@@ -284,7 +285,8 @@ def test_a_compiled_fit_reaches_what_an_eager_one_does(trainers):
     eager, compiled = trainers
     assert compiled.compiled and compiled.compilation.failure is None and compiled.compilation.seconds > 0
     assert eager.compilation is None and not eager.compiled
-    assert compiled.build(FULL).compiled_batch == BATCH and eager.build(FULL).compiled_batch == 0
+    assert compiled.build(FULL).embedding.kernels == Kernels(BATCH)
+    assert eager.build(FULL).embedding.kernels == Kernels(0)
     before = n_graphs()
     best = max(aucs_of(eager, FULL))
     assert max(aucs_of(compiled, FULL)) == pytest.approx(best, abs=1e-3) and best > 0.95
@@ -313,7 +315,7 @@ def test_compiled_lazy_adam_is_compiled_once_for_all_plans():
     choices = [(Full(), Full()), (Others(), Full()), (Others(), Others()), (DPQ(3, 2), Full()), (DPQ(2, 2), DPQ(3, 4))]
     for number, (a, c) in enumerate(choices):
         plan = CompressionPlan({"a": a, "b": Full(), "c": c})
-        assert compiled.build(plan).embedding.sparse_gradients
+        assert compiled.build(plan).embedding.kernels == Kernels(BATCH, lazy=True)
         outcomes = [train_one(trainer, plan, None, lambda *_: False) for trainer in (eager, compiled)]
         assert outcomes[1].error is None, (number, outcomes[1].error)
         # Not their AUCs: few values make few logits, and where two are equal but for a last digit, many pairs turn.

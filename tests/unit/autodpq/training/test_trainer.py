@@ -13,6 +13,7 @@ from autodpq.data.dataset import Samples
 from autodpq.embedding.kmeans import kmeans_centroids
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.errors import AutoDPQError
+from autodpq.kernels.kernels import Kernels
 from autodpq.models import MODELS, DeepFM
 from autodpq.plan import CompressionPlan, Field
 from autodpq.search.bilevel import SearchOptions, search
@@ -105,6 +106,11 @@ def test_a_seed_builds_the_same_network_and_the_same_model_whatever_the_plan(mod
     assert states_equal(full.model.state_dict(), first.model.state_dict())
 
 
+def centroids_of(embedding, number, candidate=0):
+    group, place, column = embedding.quantizers.group(number, candidate)
+    return group.centroids(place, column)
+
+
 def test_training_a_plan_starts_from_the_pretrained_rows():
     pretrained = snapshot(trainer_of().pretrain()[0])
     rows, weights = pretrained["embedding.table"], pretrained["embedding.first_order"]
@@ -123,8 +129,8 @@ def test_training_a_plan_starts_from_the_pretrained_rows():
             stored = embedding.table[row] if row < embedding.n_direct else embedding.raw[row - embedding.n_direct]
             torch.testing.assert_close(stored.detach(), expected)
             torch.testing.assert_close(embedding.first_order[row].detach(), weight)
-    expected = kmeans_centroids(rows[3:8], DPQ(3, 2), seed=0)
-    assert torch.equal(embedding.quantizers.centroids(0).detach(), expected)
+    expected = kmeans_centroids(rows[3:8], 3, 2, seed=0)
+    assert torch.equal(centroids_of(embedding, 0).detach(), expected)
     for name, parameter in network.model.named_parameters():
         assert torch.equal(parameter, pretrained[f"model.{name}"]), name
 
@@ -154,8 +160,8 @@ def test_training_a_plan_from_nothing_starts_from_what_was_drawn():
     assert torch.equal(network.embedding.table, drawn.embedding.table)
     assert torch.equal(network.embedding.raw, drawn.embedding.raw)
     assert torch.equal(network.model.output.weight, drawn.model.output.weight)
-    expected = kmeans_centroids(drawn.embedding.raw, DPQ(3, 2), seed=0)
-    assert torch.equal(network.embedding.quantizers.centroids(0), expected)
+    expected = kmeans_centroids(drawn.embedding.raw, 3, 2, seed=0)
+    assert torch.equal(centroids_of(network.embedding, 0), expected)
 
 
 def test_training_on_takes_the_continued_learning_rate():
@@ -218,7 +224,7 @@ def test_a_supernet_starts_from_the_pretrained_rows(scale):
     torch.testing.assert_close(
         embedding.row_mean, torch.stack([rows[3:8].mean(0), rows[13:17].mean(0), rows[19:].mean(0)])
     )
-    assert torch.equal(embedding.quantizers.centroids(0, 1).detach(), kmeans_centroids(rows[3:8], DPQ(2, 4), seed=0))
+    assert torch.equal(centroids_of(embedding, 0, 1).detach(), kmeans_centroids(rows[3:8], 2, 4, seed=0))
     assert (embedding.alpha == 0).all()
 
 
@@ -230,8 +236,8 @@ def test_plans_and_spaces_that_do_not_fit_are_refused():
         trainer.build(CompressionPlan(dict.fromkeys("abcd", DPQ(2, 3))))
     with pytest.raises(AutoDPQError, match="D=3"):
         trainer.ledger(CompressionPlan(dict.fromkeys("abcd", DPQ(2, 3))))
-    with pytest.raises(AutoDPQError, match="'a'"):
-        trainer.build_supernet(dict.fromkeys("abcd", (Others(),)), True)
+    with pytest.raises(AutoDPQError, match=r"'a'.*D=3"):
+        trainer.build_supernet(dict.fromkeys("abcd", (Others(), DPQ(2, 3))), True)
 
 
 def goes_on(epoch, valid_aucs):
@@ -326,7 +332,7 @@ def test_what_goes_wrong_between_epochs_is_no_failed_trial():
 @pytest.mark.parametrize("ends", ["complete", "pruned", "failed"])
 def test_the_time_between_epochs_is_not_charged_and_all_else_is(monkeypatch, ends):
     clock, ahead = time.perf_counter, [0.0]
-    monkeypatch.setattr("autodpq.training.trainer.time.perf_counter", lambda: clock() + ahead[0])
+    monkeypatch.setattr("autodpq.training.attempt.time.perf_counter", lambda: clock() + ahead[0])
     trainer = trainer_of()
     start = trainer.start
 
@@ -381,7 +387,7 @@ def test_networks_are_built_for_the_recipe_s_optimizer(optimizer, lazy):
     assert trainer.compilation is None and trainer.compiled is False
     space = dict.fromkeys("acd", (DPQ(2, 2),)) | {"b": (Full(),)}
     for network in (trainer.build(PLAN), trainer.build(trainer.full_plan()), trainer.build_supernet(space, True)):
-        assert network.embedding.sparse_gradients == lazy and network.compiled_batch == 0
+        assert network.embedding.kernels == trainer.kernels == Kernels(0, lazy)
 
 
 def test_auto_takes_lazy_adam_where_a_batch_holds_few_of_the_values():
@@ -438,7 +444,7 @@ def test_lazy_adam_searches(xi):
     trainer.start(network, pretrained)
     before, epochs = snapshot(network), []
     search(network, trainer.train, trainer.valid, LAZY, SearchOptions(epochs=2, xi=xi), 0, on_epoch=epochs.append)
-    assert network.embedding.sparse_gradients
+    assert network.embedding.kernels == Kernels(lazy=True)
     after = network.state_dict()
     for name in ("alpha", "table", "raw", "first_order", "mean", "quantizers.groups.0.keys"):
         assert not torch.equal(after[f"embedding.{name}"], before[f"embedding.{name}"]), name
