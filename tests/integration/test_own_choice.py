@@ -84,7 +84,9 @@ def test_code_that_changed_is_noticed(
     with installing(tmp_path, monkeypatch) as site:
         site.write("../mine.py", SOUND)
         assert call_here("run", "--candidates", "mine.py:PowersOfTwo", *options).code == 0
-    with installing(tmp_path / "again", monkeypatch) as site:
+    again = tmp_path / "again"
+    again.mkdir()
+    with installing(again, monkeypatch) as site:
         site.write("../mine.py", SOUND.replace("2.0**3", "2.0**2"))
         done = call_here("run", "--candidates", "mine.py:PowersOfTwo", *options[:-1], tmp_path / "study")
         assert done.code == 2 and "choice powers-of-two: its code is not what" in done.err

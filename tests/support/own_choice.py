@@ -30,18 +30,24 @@ class PowersOfTwo(Made):
         return operations.where(exponents < 0, -1.0, 1.0) * 2.0 ** (abs(exponents) - 61.0)
 '''
 
+COST = """    def cost(self, n_rows, dim):
+        from autodpq.choices import Cost
+        return Cost(1, 8)
+
+    def pack("""
+
 BROKEN = {
     # what of the sound one is replaced, by what, and what the error then says
-    "a file that is smaller than it says": (
-        "    def pack(", "    def cost(self, n_rows, dim):\n        from autodpq.choices import Cost\n        return Cost(1, 8)\n\n"
-        "    def pack(", "choice powers-of-two: cost says 8 bits, its layout takes 80 bytes",
+    "a cost that is not the file's": (
+        "    def pack(", COST, "choice powers-of-two: cost says 8 bits, its layout takes 80 bytes",
     ),
     "packs what it does not lay out": (
         "astype(np.int8)", "astype(np.int16)",
         "choice powers-of-two: pack gives exponents int16 [5, 16], its layout says exponents int8 [5, 16]",
     ),
     "makes rows of another length": (
-        "abs(exponents) - 61.0)", "abs(exponents) - 61.0)[:, :3]", "made gives float32 [5, 3], float32 [5, 16] is needed",
+        "abs(exponents) - 61.0)", "abs(exponents) - 61.0)[:, :3]",
+        "made gives float32 [5, 3], float32 [5, 16] is needed",
     ),
     "makes what is no number": ("- 61.0)", "+ 961.0)", "choice powers-of-two: made gives numbers that are not finite"),
     "takes a name of the table's": (
