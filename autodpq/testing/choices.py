@@ -189,7 +189,7 @@ class ChoiceContract:
 
             before = rare_rows()
             trainer.fit(network, epochs=4)
-            assert (rare_rows() != before).float().mean() > 0.5, f"{choice}: most rows stay as they began"
+            assert (rare_rows() != before).any(1).float().mean() > 0.5, f"{choice}: most rows stay as they began"
 
     def test_the_union_takes_it_and_the_decided_network_goes_on_from_there(self) -> None:
         for choice in self.choices:
