@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @register
 class AutoDPQ(Strategy):
-    """Differentiable search over the union of each field's (K, D) candidates (Algorithm 1).
+    """Differentiable search over the union of each field's candidates (Algorithm 1).
 
     The final training starts from the pretrained table and model, and from the centroids that the search left.
 

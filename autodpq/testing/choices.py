@@ -173,7 +173,7 @@ class ChoiceContract:
             export_onnx(open_packed(tmp_path / "model.safetensors"), tmp_path / "model.onnx")
             session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
             (logits,) = session.run(["logits"], {"ids": ids.astype(np.int64)})
-            assert np.allclose(logits, packed.score(ids), rtol=0, atol=1e-6), str(choice)
+            assert np.allclose(logits, packed.score(ids), rtol=1e-6, atol=1e-6), str(choice)
 
     def test_training_moves_what_is_looked_up(self) -> None:
         ids = torch.from_numpy(make_samples(320, seed=1).ids)
@@ -189,7 +189,7 @@ class ChoiceContract:
 
             before = rare_rows()
             trainer.fit(network, epochs=4)
-            assert (rare_rows() != before).float().mean() > 0.5, f"{choice}: most rows stay as they began"
+            assert (rare_rows() != before).any(1).float().mean() > 0.5, f"{choice}: most rows stay as they began"
 
     def test_the_union_takes_it_and_the_decided_network_goes_on_from_there(self) -> None:
         for choice in self.choices:
