@@ -17,7 +17,7 @@ import numpy.typing as npt
 from autodpq.errors import AutoDPQError, look_up
 from autodpq.packed.file import PackedFile, open_packed
 from autodpq.packed.manifest import Manifest
-from autodpq.packed.scoring import MODELS, Floats, Function, Weights, probabilities
+from autodpq.packed.scoring import SCORERS, Floats, Function, Weights, probabilities
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,9 +57,9 @@ class ServedModel:
         dims = {table.spec.dim for table in packed.tables}
         if len(dims) > 1:
             raise AutoDPQError(f"{packed.path}: its fields have embeddings of {sorted(dims)} numbers, not of one size")
-        if model.name in MODELS:
+        if model.name in SCORERS:
             weights = Weights(packed, model.hidden, len(packed.tables), dims.pop())
-            self._model = MODELS[model.name](weights)
+            self._model = SCORERS[model.name](weights)
 
     @property
     def manifest(self) -> Manifest:

@@ -138,7 +138,7 @@ def _crossed(weights: Weights, mix: Callable[[Floats, Floats, int, Floats], Floa
     return logits
 
 
-MODELS: dict[str, Callable[[Weights], Function]] = {"deepfm": _deepfm, "pnn": _pnn, "dcn": _dcn, "dcnv2": _dcnv2}
+SCORERS: dict[str, Callable[[Weights], Function]] = {"deepfm": _deepfm, "pnn": _pnn, "dcn": _dcn, "dcnv2": _dcnv2}
 """What numpy can score, by the names in the registry of models."""
 
 

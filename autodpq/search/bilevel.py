@@ -22,6 +22,8 @@ from autodpq.training.network import Network
 from autodpq.training.recipes import Recipe
 
 ALPHA = "embedding.alpha"
+TEMPERATURE_START, TEMPERATURE_STEP, TEMPERATURE_END = 1.0, 5e-5, 0.01
+"""tau at step 0, what each step takes off it, and the least tau: the paper's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +34,18 @@ class SearchOptions:
         epochs: Passes over the training rows.
         alpha_learning_rate: Adam's, for the candidates' weights.
         xi: Learning rate of the unrolled step of W; 0 is the first-order search.
-        temperature_start: tau at step 0.
-        temperature_step: What each step takes off tau.
-        temperature_end: The least tau.
         temperature_clock: What a step of tau is: a training step, or an epoch.
     """
 
     epochs: int = 2
     alpha_learning_rate: float = 3e-2
     xi: float = 0.0
-    temperature_start: float = 1.0
-    temperature_step: float = 5e-5
-    temperature_end: float = 0.01
     temperature_clock: Literal["step", "epoch"] = "step"
 
     def temperature(self, step: int, epoch: int) -> float:
         """tau = max(end, start - step size * s)."""
         clock = step if self.temperature_clock == "step" else epoch
-        return max(self.temperature_end, self.temperature_start - self.temperature_step * clock)
+        return max(TEMPERATURE_END, TEMPERATURE_START - TEMPERATURE_STEP * clock)
 
 
 def supernet_of(network: Network) -> SupernetEmbedding:

@@ -304,7 +304,6 @@ def test_the_temperature_of_the_choice():
         assert by_epoch.temperature(10**6, epoch) == pytest.approx(1 - 5e-5 * epoch)
     # Read in epochs, it never leaves 1.
     assert by_epoch.temperature(10**6, 20) > 0.99
-    assert SearchOptions(temperature_start=5.0, temperature_step=1.0, temperature_end=2.0).temperature(4, 0) == 2.0
 
 
 RECIPE = Recipe("tiny", embedding_dim=X, hidden=(5,), dropout=0.2, embedding_dropout=0.2, batch_size=16, l2=1e-5)
@@ -349,11 +348,12 @@ def test_search_changes_alpha_and_weights_and_decides(xi):
     torch.testing.assert_close(epochs[1].weights.sum(1), torch.ones(2))
 
 
-def test_search_moves_the_temperature_by_its_clock():
-    network, _ = searched_network(epochs=2, temperature_step=0.01)
+def test_search_moves_the_temperature_by_its_clock(monkeypatch):
+    monkeypatch.setattr("autodpq.search.bilevel.TEMPERATURE_STEP", 0.01)
+    network, _ = searched_network(epochs=2)
     # Eight steps; the last is number 7, from 0.
     assert network.embedding.temperature == pytest.approx(0.93)
-    network, _ = searched_network(epochs=2, temperature_step=0.01, temperature_clock="epoch")
+    network, _ = searched_network(epochs=2, temperature_clock="epoch")
     assert network.embedding.temperature == pytest.approx(0.99)
 
 
