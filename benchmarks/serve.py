@@ -157,7 +157,7 @@ def write_tables(folder: Path) -> dict[str, int]:
     import torch
 
     from autodpq import DPQ
-    from autodpq.choices.codes import packed_size
+    from autodpq.choices.codes import words_size
     from autodpq.packed.file import open_packed, write_packed
     from autodpq.packed.manifest import Manifest
     from autodpq.packed.spec import TableSpec
@@ -168,7 +168,7 @@ def write_tables(folder: Path) -> dict[str, int]:
         "rows": np.zeros((0, DIM), np.float32),
         "centroids": rng.normal(size=(K, DIM)).astype(np.float32),
         # As K is a power of two, any bits are codes.
-        "codes": rng.integers(0, 256, packed_size(n_rows, K, D), np.uint8),
+        "codes": rng.integers(0, 256, words_size(n_rows, D, K.bit_length() - 1), np.uint8),
     }
     spec = TableSpec("table", n_rows, DIM, 0, DPQ(K, D), 0)
     write_packed(path, Manifest("modules", (spec,), None, None, "benchmark"), {"table": arrays}, {})

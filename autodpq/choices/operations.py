@@ -60,7 +60,9 @@ class NumpyOperations:
 
     def where(self, condition: Any, then: Any, otherwise: Any) -> Any:
         """Entries of one array or of the other."""
-        return np.where(condition, then, otherwise)
+        chosen = np.where(condition, then, otherwise)
+        # Of two numbers of Python's, torch makes 32 bits.
+        return chosen.astype(np.float32) if chosen.dtype == np.float64 else chosen
 
     def cast(self, array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The same numbers in float32."""

@@ -11,7 +11,7 @@ import pytest
 
 import autodpq
 from autodpq.choices import DPQ, Full, Others
-from autodpq.choices.codes import pack_codes
+from autodpq.choices.codes import pack_words
 from autodpq.errors import AutoDPQError
 from autodpq.packed.file import open_packed, write_packed
 from autodpq.packed.manifest import Manifest, SideFile
@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
     for spec in specs:
         arrays = {part: np.zeros(shape, dtype) for part, (dtype, shape) in spec.layout().items()}
         if isinstance(spec.choice, DPQ):
-            arrays["codes"] = pack_codes(np.zeros((spec.tail, 8), int), 32)
+            arrays["codes"] = pack_words(np.zeros((spec.tail, 8), int), 5)
         tables[spec.name] = arrays
     about = {"strategy": "grid", "seed": 1, "data": {"name": "ml"}, "metrics": {"test_auc": 0.81, "test_logloss": 0.5}}
     manifest = Manifest("modules", tuple(specs), None, SideFile("a.vocabulary.parquet", "00"), "0.1.0", about)
@@ -127,8 +127,9 @@ def test_text_of_a_small_file(tmp_path: Path) -> None:
     (header_line,) = [line for line in text.splitlines() if line.startswith("header and manifest")]
     assert numbers_of(header_line)[0] == header
     assert "16 x 4 x 3 = 192 bits, in 24 bytes." in text
-    # Two subspaces are not decoded together here: 64 entries of 4 numbers would be more than the codes.
-    assert f"In memory when served: {328 + 8 * 8 * 4:,} bytes; not compressed, in float32: 640." in text
+    # Two subspaces are not decoded together here: 64 entries of 4 numbers would be more than the codes. Where the
+    # entries of each of the four begin takes a number of 64 bits.
+    assert f"In memory when served: {328 + 8 * 8 * 4 + 4 * 8:,} bytes; not compressed, in float32: 640." in text
 
 
 @pytest.mark.parametrize(
