@@ -13,16 +13,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from autodpq.choices.operations import NUMPY, Operations
-
-if TYPE_CHECKING:
-    from autodpq.embedding.groups import Group
-    from autodpq.embedding.options import QuantizerOptions
 
 FLOAT_BITS = 32
 
@@ -198,14 +194,16 @@ class Made(Choice):
         return choice
 
     @classmethod
-    def group(cls, members: Sequence[Sequence[Any]], dim: int, options: QuantizerOptions) -> Group:
-        """What trains candidates of this kind together (torch is imported here).
+    def group(cls, members: Sequence[Sequence[Any]], dim: int, options: Any) -> Any:
+        """What trains candidates of this kind together, where that is more than training rows straight through.
 
         Args:
             members: The candidates of some fields, equally many of each, all of one :meth:`group_key`.
             dim: X.
-            options: How codes are chosen.
-        """
-        from autodpq.embedding.groups import StraightThrough
+            options: How codes are chosen, an :class:`autodpq.embedding.options.QuantizerOptions`.
 
-        return StraightThrough(members, dim)
+        Returns:
+            An :class:`autodpq.embedding.groups.Group`, whose module is imported here, for it stands on torch; None for
+            the one that trains rows straight through.
+        """
+        return None

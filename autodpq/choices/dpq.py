@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,10 +13,6 @@ from autodpq.choices.codes import pack_words, words_size
 from autodpq.choices.operations import Operations
 from autodpq.choices.registry import register
 from autodpq.errors import AutoDPQError
-
-if TYPE_CHECKING:
-    from autodpq.embedding.groups import Group
-    from autodpq.embedding.options import QuantizerOptions
 
 _MOST_CENTROIDS = 1 << 24
 
@@ -122,7 +118,7 @@ class DPQ(Made):
         return choice.D
 
     @classmethod
-    def group(cls, members: Sequence[Sequence[Any]], dim: int, options: QuantizerOptions) -> Group:
+    def group(cls, members: Sequence[Sequence[Any]], dim: int, options: Any) -> Any:
         """Quantizers of one D, computed together."""
         from autodpq.embedding.product import ProductQuantizers
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from autodpq.choices.base import Choice, Made
+from autodpq.embedding.options import QuantizerOptions
 
 
 class Group(nn.Module, ABC):
@@ -204,6 +205,18 @@ class SharedRows(Group):
     def carry(self, own: int, source: Group, place: int, column: int, factor: Tensor, shift: Tensor) -> None:
         """Nothing: a plan's kept rows are in its table."""
         return None
+
+
+def group_of(members: Sequence[Sequence[Made]], dim: int, options: QuantizerOptions) -> Group:
+    """What trains candidates of one kind together, as the kind has it.
+
+    Args:
+        members: The candidates of some fields, equally many of each, all of one :meth:`autodpq.choices.Made.group_key`.
+        dim: X.
+        options: How codes are chosen.
+    """
+    own: Group | None = type(members[0][0]).group(members, dim, options)
+    return StraightThrough(members, dim) if own is None else own
 
 
 def mean_rows(rows: Tensor, modulus: int, weights: Tensor | None = None) -> Tensor:

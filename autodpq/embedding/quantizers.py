@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from autodpq.choices.base import Choice, Made
-from autodpq.embedding.groups import Group, SharedRows
+from autodpq.embedding.groups import Group, SharedRows, group_of
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.product import ProductQuantizers
 
@@ -64,9 +64,9 @@ class Quantizers(nn.Module):
             local.append([members.index(field) if field in members else -1 for field in range(len(candidates))])
             self._members.append(members)
             self._widths.append(width)
-            kind = key[0]
-            if issubclass(kind, Made):
-                group = kind.group(chosen, embedding_dim, options)
+            made = [[choice for choice in row if isinstance(choice, Made)] for row in chosen]
+            if made[0]:
+                group = group_of(made, embedding_dim, options)
             else:
                 group = SharedRows(chosen, [n_rows[field] for field in members], embedding_dim)
             for place, field in enumerate(members):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from autodpq._version import __version__
 from autodpq.choices import Arrays, Choice, Made
-from autodpq.embedding.groups import Group, mean_rows
+from autodpq.embedding.groups import Group, group_of, mean_rows
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.errors import AutoDPQError
 from autodpq.packed.file import PackedFile
@@ -53,7 +53,7 @@ class TrainableTable(nn.Module):
         self.group: Group | None = None
         if isinstance(choice, Made):
             with torch.random.fork_rng(devices=[]):  # what is drawn here is started anew
-                self.group = type(choice).group([[choice]], weight.shape[1], OPTIONS).to(weight.device)
+                self.group = group_of([[choice]], weight.shape[1], OPTIONS).to(weight.device)
         else:
             self.shared = nn.Parameter(weight.new_zeros(self.modulus, weight.shape[1]))
 

@@ -26,6 +26,7 @@ from autodpq._version import __version__
 from autodpq.choices import CHOICES, Choice, Full, Made, Others, parse_choice
 from autodpq.choices.base import RESERVED, layout_bytes
 from autodpq.costs import field_ledger
+from autodpq.embedding.groups import group_of
 from autodpq.errors import AutoDPQError
 from autodpq.models.deepfm import DeepFM
 from autodpq.packed.compress import compress
@@ -128,7 +129,7 @@ class ChoiceContract:
         rows = np.random.default_rng(0).normal(size=(29, self.dim)).astype(np.float32)
         for choice in self.choices:
             if isinstance(choice, Made):
-                group = type(choice).group([[choice]], self.dim, RECIPE.quantizer)
+                group = group_of([[choice]], self.dim, RECIPE.quantizer)
                 group.start(torch.from_numpy(rows), 0, 0, 0)
                 arrays = choice.pack(rows, group.shared(torch.from_numpy(rows), 0, 0))
                 assert {name: (array.dtype, array.shape) for name, array in arrays.items()} == choice.layout(
