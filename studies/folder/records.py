@@ -114,6 +114,7 @@ class RunFolder:
                 line.error,
                 line.valid_aucs,
                 line.attempts,
+                line.traceback,
             )
 
     def _with_weights(self, trials: list[Trial]) -> list[Trial]:

@@ -58,7 +58,8 @@ def test_missing_ray_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_address_where_nothing_answers_is_told_at_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ray = pytest.importorskip("ray")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    monkeypatch.setattr("studies.workers.ray_connection.subprocess", None)  # Ray itself, which takes long, is not asked
+    # Ray itself, which takes long, is not asked.
+    monkeypatch.setattr("studies.workers.ray_connection.subprocess.run", lambda *_, **__: pytest.fail("Ray was asked"))
     there = "127.0.0.1:1" if address == "auto" else address
     assert connect(address).startswith(f"--ray-address: no Ray cluster answers at {there}; start one with `ray start")
     assert not ray.is_initialized()
