@@ -163,10 +163,10 @@ class Embedding(nn.Module, ABC):
         Raises:
             AutoDPQError: It cannot be compiled.
         """
-        quantizers = self.quantizers
-        if not (kernels.compiled_batch and self.training and quantizers is not None and Mixture.fits(quantizers)):
+        if not (kernels.compiled_batch and self.training):
             return None
-        self._mixture = self._mixture or Mixture(quantizers)
+        if self._mixture is None and self.quantizers is not None and Mixture.fits(self.quantizers):
+            self._mixture = Mixture(self.quantizers)
         return self._mixture
 
     def embed_rare(self, rare: Tensor, columns: Tensor, merge: Merge | None, kernels: Kernels) -> Tensor:
