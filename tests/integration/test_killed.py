@@ -66,7 +66,11 @@ def files_of(study: Path) -> set[str]:
 def progress_of(study: Path) -> int:
     """How far a study is: its files, and the lines that are added to them one by one."""
     files = [path for path in study.rglob("*") if not path.name.startswith(".")]
-    return len(files) + sum(lines_of(path).count(b"\n") for path in files if path.suffix == ".jsonl")
+    lines = 0
+    for path in files:
+        with suppress(FileNotFoundError):  # what a run that is trained again left is taken away in this moment
+            lines += lines_of(path).count(b"\n") if path.suffix == ".jsonl" else 0
+    return len(files) + lines
 
 
 def records_of(study: Path) -> pd.DataFrame:
