@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from autodpq.data import Samples
+from autodpq.metrics import evaluate_predictions
 from autodpq.plan import Field
-from autodpq.training.metrics import evaluate_predictions
 
 
 def headroom(samples: Samples, fields: Sequence[Field], probabilities: npt.NDArray[np.float64]) -> dict[str, Any]:

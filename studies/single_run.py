@@ -14,6 +14,7 @@ from autodpq import __version__
 from autodpq.choices import Choice, Full, Others
 from autodpq.errors import AutoDPQError, TrainingError
 from autodpq.files import writing
+from autodpq.metrics import Metrics, evaluate_predictions
 from autodpq.packed.manifest import ModelSpec
 from autodpq.plan import CompressionPlan
 from autodpq.plugins.registry import source_digest
@@ -33,7 +34,6 @@ from autodpq.records.schema import ConfigFile, CurvePoint, TrialLine
 from autodpq.search.strategy import Strategy
 from autodpq.search.task import Executor, SearchTask
 from autodpq.training.fit import DeviceRows, Epoch, evaluate, predict
-from autodpq.training.metrics import Metrics, evaluate_predictions
 from autodpq.training.network import Network
 from autodpq.training.trainer import Trainer
 from autodpq.trial import PHASES, Budget, Trial, best_trial, check_plan

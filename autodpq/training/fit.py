@@ -16,7 +16,7 @@ from autodpq.data.dataset import Samples
 from autodpq.embedding.planned import PlanEmbedding
 from autodpq.errors import AutoDPQError
 from autodpq.kernels.adam import Adam
-from autodpq.training.metrics import Metrics, evaluate_predictions
+from autodpq.metrics import Metrics, evaluate_predictions
 from autodpq.training.network import Network
 from autodpq.training.recipes import Recipe
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from autodpq.data import load_dataset, split_dataset
+from autodpq.metrics import Metrics, evaluate_predictions
 from autodpq.packed.file import PackedFile
-from autodpq.training.metrics import Metrics, evaluate_predictions
 
 Part = tuple[Tensor, Tensor]
 

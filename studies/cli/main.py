@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import signal
 import sys
 from enum import StrEnum
@@ -121,6 +122,8 @@ def options(
 
 def main() -> None:
     """Entry point: an error that a person can mend is one line, and exit code 2."""
+    # Python ends by a search for cycles in all that torch holds, which takes a second and frees what ends anyway.
+    atexit.register(gc.freeze)
     stderr = Console(stderr=True, emoji=False)
     try:
         # Typer's own handling would draw a box around usage errors.

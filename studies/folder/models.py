@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from autodpq.data import EncodedDataset, Samples
+    from autodpq.metrics import Metrics
     from autodpq.packed.manifest import ModelSpec
-    from autodpq.training.metrics import Metrics
     from autodpq.training.network import Network
 
 
@@ -151,8 +151,8 @@ def export_run(
     Raises:
         AutoDPQError: The run has no model, the data has changed or is gone, or a file cannot be written.
     """
+    from autodpq.metrics import Metrics
     from autodpq.packed.export import export
-    from autodpq.training.metrics import Metrics
     from studies.workers.machine import torch_settings
 
     source = model_of(run)
@@ -201,9 +201,9 @@ def _test_rows(run: Path, data_dir: str | None, cache_dir: str | None) -> Sample
 
 
 def _score(path: Path, test: Samples) -> Metrics:
+    from autodpq.metrics import evaluate_predictions
     from autodpq.packed.load import PackedNetwork, load
     from autodpq.packed.scoring import probabilities
-    from autodpq.training.metrics import evaluate_predictions
 
     network = load(path)
     assert isinstance(network, PackedNetwork), "a run's file holds one"

@@ -82,5 +82,5 @@ def machine_name() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of what decides digits."""
-    packages = ("torch", "numpy", "scipy", "scikit-learn", "optuna", "polars")
+    packages = ("torch", "numpy", "scipy", "optuna", "polars")
     return {"autodpq": __version__, "python": platform.python_version(), **{name: version(name) for name in packages}}

@@ -14,9 +14,9 @@ from support.command_line import Call, call_cli
 
 import autodpq
 from autodpq.data import load_dataset, split_dataset
+from autodpq.metrics import evaluate_predictions
 from autodpq.packed.file import open_packed
 from autodpq.serving import open_model
-from autodpq.training.metrics import evaluate_predictions
 from studies.config import SPLIT_SEED
 
 

@@ -19,6 +19,7 @@ from autodpq.data.cache import cache_root, load_cached
 from autodpq.data.dataset import EncodedDataset
 from autodpq.data.options import LoadOptions
 from autodpq.data.source import Batch, Source, Table
+from autodpq.metrics import auc
 from autodpq.plan import CompressionPlan
 
 FloatArray = npt.NDArray[np.float64]
@@ -101,10 +102,7 @@ class Generated:
 
 def bayes_auc(truth_probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> float:
     """The AUC that the true probabilities reach on some rows: no model can be expected to do better."""
-    # Here, because scikit-learn takes a second to import and loading data does not need it.
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(labels, truth_probabilities))
+    return auc(truth_probabilities, labels)
 
 
 def true_plan() -> CompressionPlan:

@@ -16,10 +16,10 @@ from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.planned import PlanEmbedding
 from autodpq.errors import AutoDPQError
 from autodpq.kernels.kernels import TENSORS, Kernels
+from autodpq.metrics import evaluate_predictions
 from autodpq.models import DeepFM
 from autodpq.plan import CompressionPlan, Field
 from autodpq.training.fit import DeviceRows, evaluate, fit, make_optimizer, predict, training_step
-from autodpq.training.metrics import evaluate_predictions
 from autodpq.training.network import Network
 from autodpq.training.recipes import LAZY_RATIO, RECIPES, Recipe, find_recipe
 

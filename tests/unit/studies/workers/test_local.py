@@ -15,13 +15,13 @@ from support.in_memory import Asked, Row, SameEpoch, end_of, one_after_another, 
 
 from autodpq.choices import DPQ, Others
 from autodpq.errors import AutoDPQError
+from autodpq.metrics import Metrics
 from autodpq.models import DeepFM
 from autodpq.plan import CompressionPlan
 from autodpq.search.task import SearchTask, never
 from autodpq.testing import CANDIDATES, make_task
 from autodpq.training.attempt import train_one
 from autodpq.training.fit import Epoch
-from autodpq.training.metrics import Metrics
 from autodpq.trial import Outcome, Prune
 from studies.workers.local import LocalExecutor
 from studies.workers.machine import choose_device, device_name, machine_name, versions

@@ -19,12 +19,12 @@ from support.patience import PATIENCE
 from torch import Tensor
 
 from autodpq.choices import DPQ, Full, Others
+from autodpq.metrics import Metrics
 from autodpq.models import MODELS
 from autodpq.plan import CompressionPlan
 from autodpq.search.task import never
 from autodpq.testing import CANDIDATES, FIELDS, RECIPE, make_samples
 from autodpq.training.fit import Epoch
-from autodpq.training.metrics import Metrics
 from autodpq.training.trainer import Trainer
 from autodpq.trial import Outcome, Prune
 from studies.workers.local import LocalExecutor

@@ -16,10 +16,10 @@ import pytest
 
 from autodpq.choices import Full
 from autodpq.errors import AutoDPQError
+from autodpq.metrics import Metrics
 from autodpq.plan import CompressionPlan
 from autodpq.search.task import never
 from autodpq.training.fit import Epoch
-from autodpq.training.metrics import Metrics
 from autodpq.trial import Outcome
 from studies.workers.messages import EpochEnded, SentOutcome, TrainerSpec, TrialEnded, TrialLost
 from studies.workers.order import MAX_ATTEMPTS, PruningOrder, in_order

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import log_loss, roc_auc_score
 
 from autodpq.errors import AutoDPQError
-from autodpq.training.metrics import evaluate_predictions
+from autodpq.metrics import evaluate_predictions
 
 
 def by_loops(probabilities, labels):
@@ -38,6 +39,18 @@ def test_against_loops(samples):
     auc, logloss = by_loops(probabilities.tolist(), labels.tolist())
     assert metrics.auc == pytest.approx(auc)
     assert metrics.logloss == pytest.approx(logloss)
+
+
+@pytest.mark.parametrize("digits", [1, 2, 16])
+@given(seed=st.integers(0, 2**32 - 1), n_rows=st.integers(2, 3000))
+def test_digits_are_those_of_scikit_learn(digits, seed, n_rows):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, n_rows).astype(np.uint8)
+    labels[:2] = 0, 1
+    probabilities = rng.random(n_rows).round(digits)
+    metrics = evaluate_predictions(probabilities, labels)
+    assert metrics.auc == roc_auc_score(labels, probabilities)
+    assert metrics.logloss == log_loss(labels, probabilities, labels=[0, 1])
 
 
 def test_a_constant_prediction():
