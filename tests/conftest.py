@@ -25,6 +25,12 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("any-machine")
 
 
+def pytest_collection_finish() -> None:
+    """What was imported stays: searching it for garbage again and again takes a sixth of the tests' time."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _plug_ins_are_forgotten() -> Iterator[None]:
     """What a test loads is there for no other: neither its name nor the folder that it lies in."""

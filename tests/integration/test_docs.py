@@ -116,10 +116,13 @@ def page_folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) ->
             del sys.modules[name]
 
 
+@pytest.mark.parametrize("shell", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["here", "shell"])
 @pytest.mark.parametrize("page", RUN)
-def test_page_runs_from_its_beginning_to_its_end(page: str, page_folder: Path, call_here: Call) -> None:
-    """The tutorial's commands by a shell, as a person's; those of other pages in this process."""
-    call = None if page == "docs/tutorial.md" else call_here
+def test_page_runs_from_its_beginning_to_its_end(page: str, shell: bool, page_folder: Path, call_here: Call) -> None:
+    """Commands that do nothing but call the program are called in this process; in a shell, as a person's, they start
+    Python every time.
+    """
+    call = None if shell else call_here
     names: dict[str, Any] = {"__name__": "page"}
     for block in PAGES[page]:
         if block.language in LANGUAGES and not block.reason:

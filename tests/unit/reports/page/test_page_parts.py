@@ -21,6 +21,7 @@ from reports.figures.plans import study_plans
 from reports.figures.sizes import auc_bytes_chart
 from reports.figures.style import looks
 from reports.figures.ticks import compact, linear_ticks, log_ticks
+from reports.numbers import bootstrap
 from reports.page.cards import phases, settings
 from reports.page.charts import chart_svg
 from reports.page.drawing import Frame, number
@@ -137,7 +138,9 @@ def test_damaged_trials_are_one_line_that_names_them(tmp_path: Path, line: str) 
     assert str(caught.value).startswith(f"{run / 'trials.jsonl'}, line 2: ") and "\n" not in str(caught.value)
 
 
-def test_a_large_study_stays_a_page(tmp_path: Path, study: StudyResults) -> None:
+def test_a_large_study_stays_a_page(tmp_path: Path, study: StudyResults, monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit in ("LEAST_RESAMPLES", "MOST_RESAMPLES"):
+        monkeypatch.setattr(bootstrap, limit, 10)
     assert len(page_of(study.folder).encode()) < 500_000, "54 runs"
     everything = [*STRATEGIES, "tpe", "nsga2", "random-ray", "asha"]
     folder = write_study(tmp_path, strategies=everything, seeds=range(10))
