@@ -64,11 +64,11 @@ def best_trial(history: Sequence[Trial]) -> Trial:
     Raises:
         TrainingError: No trial is complete.
     """
-    complete = [trial for trial in history if trial.valid_auc is not None]
+    complete = [(trial.valid_auc, -trial.number, trial) for trial in history if trial.valid_auc is not None]
     if not complete:
         reason = next((trial.error for trial in history if trial.error), "none was run")
         raise TrainingError(f"no trial is complete: {reason}")
-    return max(complete, key=lambda trial: (trial.valid_auc or 0.0, -trial.number))
+    return max(complete)[2]
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ Rows = tuple[tuple[Field, ...], Samples, Samples]
 def data_rows(dataset: str, data_dir: Path | None) -> Rows:
     """Fields, training and validation rows of a data set."""
     loaded = load_dataset(dataset, data_dir=data_dir)
-    ready = prepare(loaded, threshold=40, split_method="random", split_seed=2023, frequency_scope="all")
+    ready = prepare(lambda: loaded, threshold=40, split_method="random", split_seed=2023, frequency_scope="all")
     return tuple(ready.fields), ready.train, ready.valid
 
 

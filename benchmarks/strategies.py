@@ -62,7 +62,7 @@ def samples_per_second(trainer: Trainer, kind: str) -> float:
 def time_epochs(dataset: str, data_dir: Path | None, rounds: int) -> pd.DataFrame:
     """Samples per second of every kind in turn, compiled and not, DeepFM by the paper's recipe."""
     ready = prepare(
-        load_dataset(dataset, data_dir=data_dir),
+        lambda: load_dataset(dataset, data_dir=data_dir),
         threshold=40,
         split_method="random",
         split_seed=2023,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from autodpq.data import EncodedDataset, Samples, bayes_auc, load_dataset, split_dataset
+from autodpq.data import EncodedDataset, Samples, Split, bayes_auc, load_dataset, split_dataset
 from autodpq.plan import Field
 
 
@@ -21,7 +21,7 @@ class Prepared:
         fields: All fields, in the order of the ids' columns.
         train: Training rows.
         valid: Validation rows.
-        test: Test rows; no strategy sees them.
+        test: Reads the test rows: no process in which a strategy searches holds their labels.
         truth: What is known of generated data: ``bayes_auc`` on the test rows and ``plan``; else None.
         source: What the ids stand for; it has no rows.
     """
@@ -29,7 +29,7 @@ class Prepared:
     fields: tuple[Field, ...]
     train: Samples
     valid: Samples
-    test: Samples
+    test: Callable[[], Samples]
     truth: dict[str, str | float] | None
     source: EncodedDataset
 
@@ -51,10 +51,10 @@ def load_rows(loading: Mapping[str, Any]) -> EncodedDataset:
     return load_dataset(loading["dataset"], **given)
 
 
-def prepare_for(dataset: EncodedDataset, data: Mapping[str, Any]) -> Prepared:
+def prepare_for(load: Callable[[], EncodedDataset], data: Mapping[str, Any]) -> Prepared:
     """The rows and fields of a run, by its configuration's ``data``."""
     return prepare(
-        dataset,
+        load,
         threshold=data["threshold"],
         split_method=data["split"],
         split_seed=data["split_seed"],
@@ -63,16 +63,31 @@ def prepare_for(dataset: EncodedDataset, data: Mapping[str, Any]) -> Prepared:
 
 
 def prepare(
-    dataset: EncodedDataset, *, threshold: int, split_method: str, split_seed: int, frequency_scope: str
+    load: Callable[[], EncodedDataset], *, threshold: int, split_method: str, split_seed: int, frequency_scope: str
 ) -> Prepared:
     """Splits a data set and finds its frequent values.
+
+    Args:
+        load: Loads the data set; called again when the test rows are read.
+        threshold: A value that occurs at least this often is frequent.
+        split_method: How the data is split.
+        split_seed: Seed of a split at random.
+        frequency_scope: ``all`` counts values over all rows, ``train`` over the training rows.
 
     Raises:
         AutoDPQError: The threshold is above every count, or a part is empty or has one class only.
     """
-    split = split_dataset(dataset, split_seed, split_method)
-    if frequency_scope == "train":
-        dataset = dataset.recounted(split.train)
+
+    def split_rows() -> tuple[EncodedDataset, Split]:
+        dataset = load()
+        split = split_dataset(dataset, split_seed, split_method)
+        return (dataset.recounted(split.train) if frequency_scope == "train" else dataset), split
+
+    def test_rows() -> Samples:
+        dataset, split = split_rows()
+        return dataset.rows(split.test)
+
+    dataset, split = split_rows()
     fields = dataset.fields(threshold)
     truth: dict[str, str | float] | None = None
     if dataset.truth is not None:
@@ -81,5 +96,7 @@ def prepare(
             "bayes_auc": bayes_auc(known, dataset.labels[split.test]),
             "plan": dataset.truth.plan.to_json(),
         }
-    train, valid, test = (dataset.rows(part) for part in (split.train, split.valid, split.test))
-    return Prepared(fields, train, valid, test, truth, dataset.without_rows())
+    train, valid = dataset.rows(split.train), dataset.rows(split.valid)
+    for part in (train, valid):  # all strategies share them
+        part.labels.flags.writeable = part.ids.flags.writeable = False
+    return Prepared(fields, train, valid, test_rows, truth, dataset.without_rows())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -15,7 +17,7 @@ from autodpq.data import dataset_spec
 from autodpq.errors import AutoDPQError
 from autodpq.models import MODELS
 from autodpq.plugins.loading import file_places
-from autodpq.records.folder import read_config, read_study, write_asked, write_study
+from autodpq.records.folder import read_config, write_asked, write_study
 from autodpq.records.schema import StudyFile
 from autodpq.search.strategy import Strategy
 from autodpq.training.fit import DeviceRows
@@ -24,6 +26,7 @@ from autodpq.training.step import MIN_ROWS, why_not
 from autodpq.training.trainer import Trainer
 from autodpq.trial import Budget, Space
 from studies.config import RunConfig, make_space, make_strategies, run_config, study_candidates, study_recipe
+from studies.folder.comparable import Compile, Folder
 from studies.folder.records import clear_up, write_records
 from studies.options import StudyConfig
 from studies.prepared import LOADING, Prepared, load_rows, prepare_for
@@ -32,7 +35,7 @@ from studies.single_run import Context, Run, Shared, Workers, sources
 from studies.watch.dashboard import Mirror
 from studies.watch.progress import Progress
 from studies.watch.tensorboard import FOLDER, Scalars
-from studies.workers.machine import choose_device, torch_settings
+from studies.workers.machine import choose_device, machine_name, torch_settings, versions
 from studies.workers.messages import TrainerSpec, to_arrays
 from studies.workers.processes import WorkerPool
 from studies.workers.ray_cluster import RayCluster
@@ -60,8 +63,9 @@ def run_study(config: StudyConfig, out: Path, progress: Progress) -> pd.DataFram
 
 
 def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: WorkerPool) -> pd.DataFrame:
-    device = choose_device(config.device)
-    dataset = load_rows({option: getattr(config, option) for option in LOADING})
+    load = partial(load_rows, {option: getattr(config, option) for option in LOADING})
+    dataset = load()
+    recipe = study_recipe(config, dataset)
     strategies = make_strategies(config)
     candidates = study_candidates(config, dataset_spec(config.dataset))
     runs = [
@@ -70,9 +74,13 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
         for seed in range(config.seeds)
         for strategy in strategies
     ]
-    prepared = prepare_for(dataset, runs[0][0].data)
+    folder = Folder(out)
     for run, model, strategy in runs:
+        folder.check(dataclasses.asdict(run), config.resplit)
         _check_sources(out, run, sources(MODELS.find(model), type(strategy), candidates))
+    device = choose_device(folder.device(config.device))
+    compiling = {model: folder.compile(MODELS.find(model).name, config.compile) for model in config.models}
+    prepared = prepare_for(load, runs[0][0].data)
 
     def finished_runs() -> set[str]:
         return {run.run_id for run, _, _ in runs if (out / "runs" / run.run_id / "result.json").exists()}
@@ -90,6 +98,9 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
         trainings = {run.run_id: _trainings(strategy, space, config.trials) for run, _, strategy in runs}
         threshold = runs[0][0].data["threshold"]
         progress.start_study(dataset, prepared.fields, threshold, prepared.truth, trainings, finished)
+        del dataset  # with the labels of test rows
+        for line in folder.elsewhere(machine_name(), versions()):
+            progress.warn(line)
         if mirror is not None:
             progress.mirrored(mirror.address)
         if config.tensorboard:
@@ -102,10 +113,13 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
                 continue
             progress.start_run(run)
             if run.data != data:
-                data, prepared = run.data, prepare_for(dataset, run.data)
+                data, prepared = run.data, prepare_for(load, run.data)
             if shared is None or shared.name != run.pretrained_id:
-                shared = _share(context, run, model, prepared, study_recipe(config, dataset), device)
-            record = Run(context, run, strategy, shared).execute()
+                shared = _share(context, run, model, prepared, recipe, device, compiling[model])
+            single = Run(context, run, strategy, shared)
+            record = single.execute()
+            if not single.sound:
+                data, shared = {}, None  # read again, whole
             write_records(out)
             progress.end_run(run, record)
     return write_records(out)
@@ -131,16 +145,27 @@ def _alone_in(out: Path) -> Iterator[None]:
 
 
 def _share(
-    context: Context, run: RunConfig, model: str, prepared: Prepared, recipe: Recipe, device: torch.device
+    context: Context,
+    run: RunConfig,
+    model: str,
+    prepared: Prepared,
+    recipe: Recipe,
+    device: torch.device,
+    compiling: Compile,
 ) -> Shared:
     config, progress = context.config, context.progress
     rows = prepared.train, prepared.valid
     pays = why_not(device) is None and len(prepared.train) >= MIN_ROWS
-    compiled = config.compile == "on" or (config.compile == "auto" and pays)
+    compiled = compiling == "on" or (compiling == "auto" and pays)
     trainer = Trainer(prepared.fields, MODELS.find(model), recipe, run.seed, device, *rows, compiled=compiled)
     if trainer.compilation is not None:
         progress.compiled(trainer.compilation)
-    test = DeviceRows.load(prepared.test, device)
+        if trainer.compilation.failure is not None and compiling == "on" != config.compile:
+            raise AutoDPQError(
+                f"--compile: training steps of the runs in {context.out} are compiled, and cannot be here; go on where "
+                "they can, or name another --out"
+            )
+    test = DeviceRows.load(prepared.test(), device)
     pretraining = pretrain(context.out / "pretrained", run.pretrained_id, trainer, test, progress.epoch)
     start = to_arrays(pretraining.pretrained.state) if config.init == "pretrained" else None
     there = str(device) if config.executor == "local" else "cuda" if config.gpus_per_trial else "cpu"
@@ -176,16 +201,8 @@ def _trainings(strategy: Strategy, space: Space, trials: int | None) -> int:
 
 
 def _claim(out: Path, config: StudyConfig) -> None:
-    """Makes the folder a study of this recipe and these settings, or refuses one of others."""
-    mine = StudyFile(study=out.resolve().name, recipe=config.recipe, init=config.init, resplit=config.resplit)
+    """Makes the folder a study of this recipe and these settings, unless it is one: it has been asked."""
     path = out / "study.json"
-    if path.exists():
-        theirs = read_study(path)
-        for option in ("recipe", "init", "resplit"):
-            value, held = getattr(mine, option), getattr(theirs, option)
-            if held != value:
-                raise AutoDPQError(
-                    f"--out: {out} holds a study of {option} {held!r}, not {value!r}; name another folder"
-                )
-        return
-    write_study(path, mine)
+    if not path.exists() or not any(out.glob("runs/*/config.json")):
+        mine = StudyFile(study=out.resolve().name, recipe=config.recipe, init=config.init, resplit=config.resplit)
+        write_study(path, mine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import traceback
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from autodpq import __version__
 from autodpq.choices import Choice, Full, Others
-from autodpq.errors import AutoDPQError, TrainingError
+from autodpq.errors import AutoDPQError, TrainingError, one_line
 from autodpq.files import writing
 from autodpq.metrics import Metrics, evaluate_predictions
 from autodpq.packed.manifest import ModelSpec
@@ -41,6 +42,7 @@ from studies.config import RunConfig, make_space
 from studies.folder.models import keep_model
 from studies.folder.records import RunFolder
 from studies.headroom import auc_by_frequency, headroom
+from studies.isolation import Outside, ProcessSettings, check_epochs, check_network, shared_digest
 from studies.options import StudyConfig
 from studies.prepared import LOADING, Prepared
 from studies.pretraining import SharedPretraining
@@ -151,9 +153,10 @@ class Shared:
     Attributes:
         name: Of the pretrained network.
         prepared: The rows.
-        trainer: Trains here.
+        trainer: Has trained the pretrained network; each search and each final training has one of its own.
         pretraining: The pretrained network.
         spec: What workers train with.
+        digest: Of what must stay as it is.
     """
 
     name: str
@@ -161,6 +164,23 @@ class Shared:
     trainer: Trainer
     pretraining: SharedPretraining
     spec: TrainerSpec
+    digest: str = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", self._digest())
+
+    def _digest(self) -> str:
+        return shared_digest((self.prepared.train, self.prepared.valid), self.pretraining.pretrained.state)
+
+    def is_sound(self) -> bool:
+        """Whether no strategy has changed what all of them share."""
+        return self._digest() == self.digest
+
+    def new_trainer(self) -> Trainer:
+        """A trainer like the first, which nobody else holds."""
+        known, rows = self.trainer, (self.prepared.train, self.prepared.valid)
+        compiled = known.compilation or False
+        return Trainer(known.fields, known.model, known.recipe, known.seed, known.device, *rows, compiled=compiled)
 
 
 def sources(model: type, strategy: type, candidates: Iterable[Choice]) -> dict[str, str | None]:
@@ -177,6 +197,18 @@ def _tell(progress: Progress, copies: TrialCopies | None, line: TrialLine) -> No
         copies(line)
 
 
+class FailedSearch(Exception):
+    """A strategy came to nothing; its run is recorded as failed, and the others go on.
+
+    Args:
+        reason: Why.
+    """
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
 class Run:
     """One run, from its search to its record."""
 
@@ -188,7 +220,11 @@ class Run:
         self.strategy = strategy
         self.shared = shared
         self.prepared = shared.prepared
-        self.trainer = shared.trainer
+        self.trainer = shared.new_trainer()
+        self.space = make_space(self.prepared.fields, context.candidates)
+        self.settings = ProcessSettings()
+        self.outside = Outside()
+        self.sound = True
         self.pretraining = shared.pretraining
         self.workers = context.workers
         self.progress = context.progress
@@ -221,14 +257,13 @@ class Run:
         task = self._task()
         result: Result | FinishedResult
         try:
-            plan = self.strategy.search(task)
-            check_plan(plan, task.fields, task.space)
+            plan = self._search(task)
             network = self._final_network(task, plan)
             valid = evaluate(network, self.trainer.valid)
+        except FailedSearch as failed:
+            result = self._failure(task, failed.reason)
         except TrainingError as error:
-            result = self._failure(task, str(error))
-        except AutoDPQError as error:
-            raise AutoDPQError(f"{self.run.strategy}: {error}") from error
+            result = self._failure(task, error)
         else:
             result = self._result(task, plan, network, valid)
             self._keep(network, entries(result.record))
@@ -236,6 +271,33 @@ class Run:
         if self.copies is not None:
             self.copies()
         return entries(result.record)
+
+    def _search(self, task: SearchTask) -> CompressionPlan:
+        """The plan that the strategy gives back; whatever it did, what comes after it finds all as it was before.
+
+        Raises:
+            FailedSearch: It failed, gave back no plan of the space, or has changed what all strategies share.
+        """
+        try:
+            plan = self.strategy.search(task)
+            check_plan(plan, self.prepared.fields, self.space)
+            check_network(task.handed_over, plan, self.trainer)
+            check_epochs(task.epochs)
+        except (Exception, SystemExit) as error:
+            failed: BaseException | None = error
+        else:
+            failed = None
+        finally:
+            self.outside.end_fork()
+            self.settings.restore()
+            self.sound = self.shared.is_sound()
+        if self.outside.error is not None:
+            raise self.outside.error
+        if not self.sound:
+            raise FailedSearch(AutoDPQError("it changed rows or weights that all strategies share; clone them first"))
+        if failed is not None:
+            raise FailedSearch(failed)
+        return plan
 
     def _keep(self, network: Network, record: Mapping[str, Any]) -> None:
         """Keeps the final network as it is taken away."""
@@ -252,15 +314,15 @@ class Run:
     def _task(self) -> SearchTask:
         prepared, pretrained = self.prepared, self.pretraining.pretrained
         return SearchTask(
-            self.trainer,
+            self.shared.new_trainer(),
             prepared.train,
             prepared.valid,
-            make_space(prepared.fields, self.context.candidates),
+            self.space,
             Budget(self.config.trials),
             pretrained,
             self.config.init,
-            self._executor(),
-            self.folder,
+            self.outside.executor(self._executor(), self.settings),
+            self.outside.journal(self.folder),
         )
 
     def _executor(self) -> Executor:
@@ -293,11 +355,12 @@ class Run:
         return task.pretrained() if task.init == "pretrained" else None
 
     def _result(self, task: SearchTask, plan: CompressionPlan, network: Network, valid: Metrics) -> FinishedResult:
-        test = DeviceRows.load(self.prepared.test, self.trainer.device)
+        rows = self.prepared.test()
+        test = DeviceRows.load(rows, self.trainer.device)
         probabilities = predict(network, test)
-        metrics = evaluate_predictions(probabilities, self.prepared.test.labels)
-        self.folder.keep_predictions(self.prepared.test.labels, probabilities)
-        ledger = task.trainer.ledger(plan)
+        metrics = evaluate_predictions(probabilities, rows.labels)
+        self.folder.keep_predictions(rows.labels, probabilities)
+        ledger = self.trainer.ledger(plan)
         record = self._record(
             task,
             test_auc=metrics.auc,
@@ -314,13 +377,13 @@ class Run:
         return FinishedResult(
             run=self.run.run_id,
             record=record,
-            epochs=task.epochs,
+            epochs=dict(task.epochs),
             curve=tuple(curve),
             fe_seconds=self.pretraining.pretrained.seconds,
-            headroom=Headroom(**headroom(self.prepared.test, self.prepared.fields, probabilities)),
+            headroom=Headroom(**headroom(rows, self.prepared.fields, probabilities)),
             frequency=tuple(
                 FrequencyBucket(**bucket)
-                for bucket in auc_by_frequency(self.prepared.test, self.prepared.source.counts, probabilities)
+                for bucket in auc_by_frequency(rows, self.prepared.source.counts, probabilities)
             ),
             fields=tuple(
                 FieldCost(
@@ -336,13 +399,20 @@ class Run:
             truth=None if self.prepared.truth is None else Truth.model_validate(self.prepared.truth),
         )
 
-    def _failure(self, task: SearchTask, reason: str) -> Result:
-        """The result of a run that came to nothing."""
+    def _failure(self, task: SearchTask, reason: BaseException) -> Result:
+        """The result of a run that came to nothing; an error of code brings its traceback."""
         fields = tuple(
             FieldSize(name=field.name, cardinality=field.cardinality, head=field.head) for field in self.prepared.fields
         )
-        record = self._record(task, plan="", error=reason)
-        return Result(run=self.run.run_id, record=record, epochs=task.epochs, fields=fields)
+        task.epochs = {phase: task.epochs.get(phase, 0) for phase in PHASES}
+        ours = isinstance(reason, AutoDPQError)
+        trace = None if ours else "".join(traceback.format_exception(reason))
+        record = self._record(task, plan="", error=str(reason) if ours else one_line(reason))
+        result = Result(run=self.run.run_id, record=record, epochs=dict(task.epochs), fields=fields)
+        if trace is not None:
+            self.progress.traceback(trace)
+            result = result.model_copy(update={"traceback": trace})
+        return result
 
     def _record(self, task: SearchTask, **measured: Any) -> Record:
         """The record's row; what was not measured is None."""

@@ -166,9 +166,11 @@ class Result(_Head):
         record: The run's row in ``records.csv``.
         epochs: Epochs trained per phase.
         fields: The fields of the data.
+        traceback: Of the code that ended the run; None where a person's mistake did, or nothing.
     """
 
     fields: tuple[FieldSize, ...]
+    traceback: str | None = None
 
 
 class FinishedResult(_Head):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -70,6 +71,8 @@ class HandOver:
 class SearchTask:
     """All that a strategy may see: fields, candidates, training and validation rows, and ways to try plans.
 
+    What it hands out is a copy, or cannot be changed: what one strategy does must not reach the next.
+
     Args:
         trainer: Builds and trains networks.
         train: Training rows.
@@ -94,34 +97,82 @@ class SearchTask:
         executor: Executor,
         journal: Journal,
     ) -> None:
-        self.trainer = trainer
-        self.fields: tuple[Field, ...] = trainer.fields
-        self.space = space
-        self.budget = budget
-        self.seed = trainer.seed
-        self.train = train
-        self.valid = valid
-        self.init = init
-        self.history: tuple[Trial, ...] = ()
         self.handed_over: HandOver | None = None
         self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
         self.epochs: dict[str, int] = dict.fromkeys(PHASES, 0)
+        self._trainer = trainer
+        self._fields = trainer.fields
+        self._space = MappingProxyType({name: tuple(candidates) for name, candidates in space.items()})
+        self._budget = budget
+        self._seed = trainer.seed
+        self._train = train
+        self._valid = valid
+        self._init = init
+        self._history: tuple[Trial, ...] = ()
         self._pretrained = pretrained
         self._executor = executor
         self._journal = journal
         self._best_auc = -np.inf
         self._running: tuple[Phase, float] | None = None
 
+    @property
+    def trainer(self) -> Trainer:
+        """Builds and trains networks."""
+        return self._trainer
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """All fields, in the order of the ids' columns."""
+        return self._fields
+
+    @property
+    def space(self) -> Space:
+        """Candidates of each field."""
+        return self._space
+
+    @property
+    def budget(self) -> Budget:
+        """What the search may spend."""
+        return self._budget
+
+    @property
+    def seed(self) -> int:
+        """Seeds whatever is drawn."""
+        return self._seed
+
+    @property
+    def train(self) -> Samples:
+        """Training rows."""
+        return self._train
+
+    @property
+    def valid(self) -> Samples:
+        """Validation rows."""
+        return self._valid
+
+    @property
+    def init(self) -> Literal["pretrained", "scratch"]:
+        """Whether plans are trained from the pretrained table or from nothing."""
+        return self._init
+
+    @property
+    def history(self) -> tuple[Trial, ...]:
+        """The trials so far."""
+        return self._history
+
     def rng(self, trial_number: int) -> np.random.Generator:
         """A generator for one trial, seeded by (seed, trial number): a resumed run draws what it would have drawn."""
         return np.random.default_rng([self.seed, trial_number])
 
     def pretrained(self) -> Mapping[str, Tensor]:
-        """Weights of the FE network; charged to the run at the first call."""
+        """A copy of the FE network's weights; charged to the run at the first call."""
+        self._charge_pretraining()
+        return {name: value.clone() for name, value in self._pretrained.state.items()}
+
+    def _charge_pretraining(self) -> None:
         if not self.epochs["pretrain"]:
             self.seconds["pretrain"] += self._pretrained.seconds
             self.epochs["pretrain"] = self._pretrained.epochs
-        return self._pretrained.state
 
     @contextmanager
     def phase(self, name: Phase) -> Iterator[None]:
@@ -200,7 +251,7 @@ class SearchTask:
             raise AutoDPQError(f"trials: {first + len(plans)} asked for, the budget is {limit}")
         self._stop_clock()
         if self.init == "pretrained":
-            self.pretrained()
+            self._charge_pretraining()
         finished = {trial.number: trial for trial in self._journal.finished_trials()}
         kept = []
         for number, plan in enumerate(plans, first):
@@ -224,7 +275,7 @@ class SearchTask:
             prune(trial.number, trial.valid_aucs[:epoch])
 
     def _record(self, trial: Trial) -> None:
-        self.history = (*self.history, trial)
+        self._history = (*self.history, trial)
         for name, seconds in trial.seconds.items():
             self.seconds[name] += seconds
         self.epochs["search"] += trial.epochs
@@ -233,7 +284,7 @@ class SearchTask:
 
     def _add(self, plan: CompressionPlan, outcome: Outcome) -> None:
         best = outcome.valid_auc is not None and all(
-            outcome.valid_auc > (trial.valid_auc or 0.0) for trial in self.history
+            trial.valid_auc is None or outcome.valid_auc > trial.valid_auc for trial in self.history
         )
         trial = Trial(
             number=len(self.history),
@@ -258,5 +309,12 @@ class SearchTask:
         Args:
             network: The network of the plan that the strategy gives back.
             trained: Whether it is final as it is: no training follows.
+
+        Raises:
+            AutoDPQError: It is no network.
         """
+        from autodpq.training.network import Network
+
+        if not isinstance(network, Network):
+            raise AutoDPQError(f"hand_over: {network!r} given, a Network is needed")
         self.handed_over = HandOver(network, trained)

@@ -111,6 +111,7 @@ def make_task(
     journal: Journal | None = None,
     executor: Executor | None = None,
     init: Literal["pretrained", "scratch"] = "pretrained",
+    candidates: Sequence[Choice] = CANDIDATES,
 ) -> SearchTask:
     """A task of a few hundred generated rows: three fields, of which two have rare values, and three candidates.
 
@@ -120,6 +121,7 @@ def make_task(
         journal: What an interrupted search left, or where to keep what this one tells.
         executor: Trains plans; a :class:`ToyExecutor` does so in earnest.
         init: Whether plans are trained from the pretrained table or from nothing.
+        candidates: Of each field that has rare values.
     """
     trainer, (train, valid) = make_trainer(seed), _rows()
     known = _pretrained(seed)
@@ -128,7 +130,7 @@ def make_task(
     if isinstance(executor, ToyExecutor):
         executor.trainer, executor.start = trainer, pretrained.state if init == "pretrained" else None
     full: tuple[Choice, ...] = (Full(),)
-    space = {field.name: CANDIDATES if field.tail else full for field in FIELDS}
+    space = {field.name: candidates if field.tail else full for field in FIELDS}
     journal = journal or MemoryJournal()
     return SearchTask(trainer, train, valid, space, Budget(trials), pretrained, init, executor, journal)
 

@@ -37,8 +37,8 @@ class Trainer:
         device: Where tensors live.
         train: Training rows.
         valid: Validation rows.
-        compiled: Whether training steps are compiled, which is then done at once; where it fails, ``compilation`` says
-            why, and steps are not compiled.
+        compiled: Whether training steps are compiled, which is then done at once, or how another trainer has compiled
+            them; where it fails, ``compilation`` says why, and steps are not compiled.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Trainer:
         train: Samples,
         valid: Samples,
         *,
-        compiled: bool = False,
+        compiled: bool | Compilation = False,
     ) -> None:
         self.fields = tuple(fields)
         self.model = model
@@ -61,7 +61,7 @@ class Trainer:
         self.train = DeviceRows.load(train, device)
         self.valid = DeviceRows.load(valid, device)
         self.optimizer = recipe.optimizer_for(fields)
-        self.compilation = self._compile() if compiled else None
+        self.compilation = self._compile() if compiled is True else compiled or None
         self.compiled = self.compilation is not None and self.compilation.failure is None
         lazy = self.optimizer == "lazy-adam"
         self.kernels = Kernels(recipe.batch_size if self.compiled else 0, lazy)

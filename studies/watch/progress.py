@@ -169,7 +169,11 @@ class Progress:
         own = f" AUC {outcome.valid_auc:.4f}," if outcome.valid_auc is not None else f" {outcome.kind},"
         self._state(f"trial {self._trial}{own} best {self._best:.4f}")
         if outcome.traceback is not None:
-            self._say("debug", outcome.traceback.rstrip())
+            self.traceback(outcome.traceback)
+
+    def traceback(self, lines: str) -> None:
+        """Code failed there."""
+        self._say("debug", lines.rstrip())
 
     def trial_line(self, line: TrialLine) -> None:
         """A line of ``trials.jsonl`` was written, or read back."""

@@ -32,7 +32,7 @@ def test_autodpq_comes_near_the_plan_that_generated_the_data(
     result = json.loads(next(out.glob("runs/*/result.json")).read_text())
     spec, cpu = DATASETS["synthetic"], torch.device("cpu")
     ready = prepare(
-        load_dataset("synthetic", cache_dir=cache),
+        lambda: load_dataset("synthetic", cache_dir=cache),
         threshold=spec.threshold,
         split_method=spec.split_method,
         split_seed=SPLIT_SEED,
@@ -41,7 +41,7 @@ def test_autodpq_comes_near_the_plan_that_generated_the_data(
     assert ready.truth is not None and ready.truth == result["truth"]
     trainer = Trainer(ready.fields, MODELS.find("deepfm"), find_recipe("paper"), 0, cpu, ready.train, ready.valid)
     pretrained = load_state(next(out.glob("pretrained/*.safetensors")))
-    test = DeviceRows.load(ready.test, cpu)
+    test = DeviceRows.load(ready.test(), cpu)
 
     def test_auc(plan: str | float) -> float:
         network, _ = trainer.train_plan(CompressionPlan.from_json(str(plan)), pretrained)

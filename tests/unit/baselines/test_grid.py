@@ -51,6 +51,5 @@ def test_grid_leaves_out_pairs_that_not_every_field_may_take() -> None:
 
 
 def test_grid_gives_the_one_plan_of_a_grid_of_one_pair() -> None:
-    task = make_task(trials=None)
-    task.space = {name: choices[:1] for name, choices in task.space.items()}
+    task = make_task(trials=None, candidates=CANDIDATES[:1])
     assert Grid().search(task) == CompressionPlan({name: choices[0] for name, choices in task.space.items()})

@@ -64,14 +64,14 @@ def own_data() -> EncodedDataset:
 
 
 def prepared(scope: str, threshold: int = 3, method: str = "column") -> Prepared:
-    return prepare(own_data(), threshold=threshold, split_method=method, split_seed=1, frequency_scope=scope)
+    return prepare(own_data, threshold=threshold, split_method=method, split_seed=1, frequency_scope=scope)
 
 
 def test_frequencies_are_counted_over_all_rows() -> None:
     ready = prepared("all")
     assert ready.fields == (Field("user", 5, 3),)
     assert ready.train.ids[:, 0].tolist() == [0, 0, 1, 1, 1, 2, 2, 3]
-    assert ready.test.ids[:, 0].tolist() == [0, 1, 1, 4]
+    assert ready.test().ids[:, 0].tolist() == [0, 1, 1, 4]
     assert ready.truth is None
 
 
@@ -81,16 +81,17 @@ def test_frequencies_are_counted_over_training_rows_alone() -> None:
     assert ready.fields == (Field("user", 5, 1),)
     assert ready.train.ids[:, 0].tolist() == [1, 1, 0, 0, 0, 2, 2, 3]
     assert ready.valid.ids[:, 0].tolist() == [1, 1, 2, 1]
-    assert ready.test.ids[:, 0].tolist() == [1, 0, 0, 4]
+    assert ready.test().ids[:, 0].tolist() == [1, 0, 0, 4]
     assert not (ready.train.ids == 4).any()
 
 
 def test_parts_are_disjoint_and_the_split_seed_draws_them() -> None:
     data = make_dataset({"user": list(range(200))}, [0, 1] * 100)
     parts = [
-        prepare(data, threshold=1, split_method="random", split_seed=seed, frequency_scope="all") for seed in (1, 1, 2)
+        prepare(lambda: data, threshold=1, split_method="random", split_seed=seed, frequency_scope="all")
+        for seed in (1, 1, 2)
     ]
-    rows = [[part.ids[:, 0].tolist() for part in (ready.train, ready.valid, ready.test)] for ready in parts]
+    rows = [[part.ids[:, 0].tolist() for part in (ready.train, ready.valid, ready.test())] for ready in parts]
     assert rows[0] == rows[1] != rows[2]
     assert sorted(row for part in rows[0] for row in part) == list(range(200)) and [len(part) for part in rows[0]] == [
         160,
@@ -111,5 +112,5 @@ def test_truth_of_generated_data_is_that_of_the_test_rows() -> None:
     # Wrong on all rows but the test rows, where the order of the labels 0, 1, 0, 1 is right but for one pair of four.
     known = np.array([0.9, 0.1] * 6 + [0.2, 0.3, 0.4, 0.5], np.float32)
     data = replace(own_data(), truth=Truth(plan, known))
-    ready = prepare(data, threshold=3, split_method="column", split_seed=1, frequency_scope="train")
+    ready = prepare(lambda: data, threshold=3, split_method="column", split_seed=1, frequency_scope="train")
     assert ready.truth == {"bayes_auc": 0.75, "plan": plan.to_json()}
