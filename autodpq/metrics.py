@@ -39,7 +39,7 @@ def evaluate_predictions(probabilities: npt.NDArray[np.floating], labels: npt.ND
         raise AutoDPQError(f"all {len(labels)} labels are the same, so that there is no AUC; both 0 and 1 are needed")
     if not np.isfinite(values).all():
         raise TrainingError(f"{int((~np.isfinite(values)).sum())} of {len(values)} predictions are NaN or infinite")
-    return Metrics(auc(values, labels), _logloss(values, labels))
+    return Metrics(auc(values, labels), logloss(values, labels))
 
 
 # Scikit-learn's numbers to the last digit, in a twentieth of the time: it looks at its arguments for ten milliseconds,
@@ -60,7 +60,13 @@ def auc(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> fl
     return float(np.trapezoid(true / true[-1], false / false[-1]))
 
 
-def _logloss(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.integer]) -> float:
+def logloss(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.integer]) -> float:
+    """Mean cross entropy, in nats; 0 and 1 are taken for the next number.
+
+    Args:
+        probabilities: Each from 0 to 1, [n].
+        labels: [n], 0 or 1.
+    """
     smallest = np.finfo(np.float64).eps
     values = np.clip(probabilities, smallest, 1 - smallest)
     return float(-np.log(np.where(labels == 1, values, 1 - values)).mean())

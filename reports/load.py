@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,9 @@ def load_study(path: str | Path) -> StudyResults:
         )
     )
     _check_comparable(records_path, records, runs)
-    records = records.assign(fe_seconds=[run.fe_seconds for run in runs])
+    records = records.assign(
+        fe_seconds=[run.fe_seconds for run in runs], constant_logloss=[run.constant_logloss for run in runs]
+    )
     records = records.assign(time_in_fe=records["seconds"] / records["fe_seconds"])
     return StudyResults(study, str(records["study"].iloc[0]), records, runs, failures)
 
@@ -119,8 +122,8 @@ def _read_run(folder: Path, run: str, dataset: str, model: str, strategy: str, s
                 raise AutoDPQError(f"frequencies from {bucket.least} to {bucket.most}")
         truth = result.truth
         return RunResult(
-            run, dataset, model, strategy, seed, fingerprint, result.fe_seconds, result.curve, result.headroom,
-            result.frequency,
+            run, dataset, model, strategy, seed, fingerprint, result.fe_seconds, result.curve,
+            math.nan if result.constant_logloss is None else result.constant_logloss, result.headroom, result.frequency,
             fields=tuple(_field(entry, config.recipe.embedding_dim) for entry in result.fields),
             truth=None if truth is None else Truth(truth.bayes_auc, CompressionPlan.from_json(truth.plan)),
             epochs=result.epochs,

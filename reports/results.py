@@ -56,6 +56,7 @@ class RunResult:
         fingerprint: Of the encoded data.
         fe_seconds: FE's training time for this dataset, model and seed.
         curve: Incumbents by time.
+        constant_logloss: Test logloss of the click rate of the training rows; nan for runs whose result did not say.
         headroom: How much the rare values can matter.
         frequency: Test AUC by how often a sample's rarest value occurs, rarest first; empty for runs that were
             measured before it was.
@@ -72,6 +73,7 @@ class RunResult:
     fingerprint: str
     fe_seconds: float
     curve: tuple[CurvePoint, ...]
+    constant_logloss: float
     headroom: Headroom
     frequency: tuple[FrequencyBucket, ...]
     fields: tuple[FieldResult, ...]
@@ -107,8 +109,8 @@ class StudyResults:
     Attributes:
         folder: The study's folder.
         name: The study's name.
-        records: One row per run: the columns of ``records.csv``, ``fe_seconds``, and ``time_in_fe``, the run's seconds
-            in units of FE's training time.
+        records: One row per run: the columns of ``records.csv``, ``fe_seconds``, ``time_in_fe``, the run's seconds in
+            units of FE's training time, and ``constant_logloss``.
         runs: The runs' results, in the order of the records.
         failures: The runs that came to nothing; they are in neither of the two.
     """

@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from torch import Tensor
 
 from autodpq import __version__
 from autodpq.choices import Choice, Full, Others
 from autodpq.errors import AutoDPQError, TrainingError, one_line
 from autodpq.files import writing
-from autodpq.metrics import Metrics, evaluate_predictions
+from autodpq.metrics import Metrics, evaluate_predictions, logloss
 from autodpq.packed.manifest import ModelSpec
 from autodpq.plan import CompressionPlan
 from autodpq.plugins.registry import source_digest
@@ -380,6 +381,7 @@ class Run:
             epochs=dict(task.epochs),
             curve=tuple(curve),
             fe_seconds=self.pretraining.pretrained.seconds,
+            constant_logloss=logloss(np.full(len(rows), self.prepared.train.labels.mean()), rows.labels),
             headroom=Headroom(**headroom(rows, self.prepared.fields, probabilities)),
             frequency=tuple(
                 FrequencyBucket(**bucket)

@@ -182,6 +182,7 @@ class FinishedResult(_Head):
         epochs: Epochs trained per phase.
         curve: Incumbents by time.
         fe_seconds: FE's training time for this data set, model and seed.
+        constant_logloss: Test logloss of the click rate of the training rows; None in what did not know it.
         headroom: How much the rare values can matter.
         frequency: Test AUC by how often a sample's rarest value occurs, rarest first.
         fields: Choice and cost per field.
@@ -190,6 +191,7 @@ class FinishedResult(_Head):
 
     curve: tuple[CurvePoint, ...]
     fe_seconds: Annotated[float, Field(ge=TICK, le=MOST)]
+    constant_logloss: Loss | None = None
     headroom: Headroom
     frequency: tuple[FrequencyBucket, ...] = ()
     fields: tuple[FieldCost, ...]

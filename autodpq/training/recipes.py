@@ -22,6 +22,8 @@ class Recipe:
         name: The recipe's name.
         embedding_dim: X.
         initial_deviation: Standard deviation of the normal distribution that embedding rows start from.
+        output_start: What the model's last bias starts from: ``drawn`` as its layer's other weights, or ``click-rate``,
+            the log-odds of the training rows' click rate: rare clicks or few steps would leave the level unlearnt.
         linear_weights: What linear layers start from: ``xavier`` (uniform, biases of zero) or ``torch`` (its default).
         hidden: Widths of the MLP's blocks.
         dropout: Dropout rate of the MLP's blocks.
@@ -40,6 +42,7 @@ class Recipe:
     name: str
     embedding_dim: int = 16
     initial_deviation: float = 1e-4
+    output_start: Literal["drawn", "click-rate"] = "drawn"
     linear_weights: Literal["xavier", "torch"] = "xavier"
     hidden: tuple[int, ...] = (16, 16)
     dropout: float = 0.2
@@ -73,6 +76,7 @@ RECIPES = {
         "strong",
         initial_deviation=0.01,
         linear_weights="torch",
+        output_start="click-rate",
         embedding_dropout=0.4,
         l2=1e-5,
         # At 1e-3 a fresh Adam first worsens a converged network for five to ten epochs, and whether patience outlasts
@@ -101,6 +105,8 @@ def recorded(recipe: Recipe) -> dict[str, Any]:
     values = asdict(recipe)
     if values["optimizer"] == "adam":
         del values["optimizer"]
+    if values["output_start"] == "drawn":
+        del values["output_start"]
     if values["quantizer"]["gradient"] == "softmax":
         del values["quantizer"]["gradient"]
     values["quantizer"] |= {"straight_through": False, "gumbel": False, "separate_values": False}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
@@ -24,6 +25,20 @@ from autodpq.training.step import Compilation, compile_step
 
 # Training that goes on must not see the batches of the training before it once more.
 ORDER_OFFSET = 7919
+
+
+def start_output(model: nn.Module, click_rate: float) -> None:
+    """Starts a model's logits around the log-odds of the click rate: the bias of its last linear layer of one output.
+
+    A model that has none is left as it is.
+
+    Args:
+        model: The model.
+        click_rate: Of the training rows, above 0 and below 1.
+    """
+    outputs = [layer for layer in model.modules() if isinstance(layer, nn.Linear) and layer.out_features == 1]
+    if outputs and outputs[-1].bias is not None:
+        nn.init.constant_(outputs[-1].bias, math.log(click_rate / (1 - click_rate)))
 
 
 class Trainer:
@@ -92,6 +107,9 @@ class Trainer:
                     nn.init.xavier_uniform_(layer.weight)
                     if layer.bias is not None:
                         nn.init.zeros_(layer.bias)
+        if recipe.output_start == "click-rate":
+            clicks, n_rows = float(self.train.labels.sum()), len(self.train)
+            start_output(model, min(max(clicks, 0.5), n_rows - 0.5) / n_rows)
         embedding = make_embedding()
         embedding.start_rows(recipe.initial_deviation)
         return Network(embedding, model, recipe.embedding_dropout).to(self.device)

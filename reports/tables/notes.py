@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def run_notes(records: pd.DataFrame, strategies: Sequence[str], failures: Sequence[Failure]) -> list[str]:
-    """Recipe, seeds per strategy, failed trials and runs, and a warning where the control is missing.
+    """Recipe, seeds per strategy, failed trials and runs, and warnings: worse than a constant, no control.
 
     Args:
         records: The rows of one dataset and model.
@@ -37,6 +37,14 @@ def run_notes(records: pd.DataFrame, strategies: Sequence[str], failures: Sequen
         f"{display_name(failure.strategy)}, seed {failure.seed}, failed and is in no number: {failure.reason}."
         for failure in failures
         if failure.strategy in strategies
+    ]
+    notes += [
+        f"Warning: the probabilities of {display_name(strategy)} are worth less than a constant: their logloss is "
+        f"{mean:.4f}, that of the training rows' click rate {constant:.4f}."
+        for strategy in strategies
+        for rows in (records[records["strategy"] == strategy],)
+        for mean, constant in ((rows["test_logloss"].mean(), rows["constant_logloss"].mean()),)
+        if mean > constant
     ]
     if AUTODPQ in finished and CONTROL not in finished:
         notes.append(

@@ -30,6 +30,16 @@ class _Shared:
     read: Callable[[Mapping[str, Any]], object]
     said: Callable[[Any], str] = str
 
+    def differences(self, there: Any, here: Any) -> tuple[str, str]:
+        """How two values are told; of recipes of one name, the settings that differ."""
+        if not isinstance(there, dict):
+            return self.said(there), self.said(here)
+        names = [name for name in {"name": "", **there, **here} if there.get(name) != here.get(name)]
+        if "name" in names:
+            return there["name"], here["name"]
+        told = (", ".join(f"{name} {recipe.get(name, 'unknown')}" for name in names) for recipe in (there, here))
+        return next(told), next(told)
+
 
 def _data(name: str) -> Callable[[Mapping[str, Any]], object]:
     return lambda config: config["data"].get(name)
@@ -48,7 +58,7 @@ _SHARED = (
     _Shared("--candidates", lambda config: config["candidates"], ",".join),
     _Shared("--trials", lambda config: config["trials"], lambda trials: str(trials or "not given")),
     _Shared("--init", lambda config: config["init"]),
-    _Shared("--recipe", _recipe, lambda recipe: recipe["name"]),
+    _Shared("--recipe", _recipe),
     _Shared("--optimizer", lambda config: config["recipe"].get("optimizer", "adam")),
 )
 
@@ -91,7 +101,7 @@ class Folder:
         for theirs in self._shared:
             for shared, there, here in zip(_SHARED, theirs, mine, strict=True):
                 if there != here:
-                    self._refuse(shared.option, *(shared.said(json.loads(value)) for value in (there, here)))
+                    self._refuse(shared.option, *shared.differences(json.loads(there), json.loads(here)))
 
     def device(self, asked: str) -> str:
         """The device that the runs are trained on: as asked, and where that is ``auto``, as those that are there.

@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
 
 def best_compressed(records: pd.DataFrame) -> pd.Series[Any] | None:
-    """The record of the best validation AUC among those whose plan compresses something; None where there is none."""
+    """The record of the best validation AUC among those whose plan compresses something; None where there is none.
+
+    Raises:
+        AutoDPQError: The records are of several data sets, as earlier versions let into one folder: none is the best.
+    """
+    datasets = list(dict.fromkeys(records["dataset"]))
+    if len(datasets) > 1:
+        raise AutoDPQError(f"{', '.join(datasets)}: no model is the best of several data sets; name a run")
     compressed = records[[_compresses(plan) for plan in records["plan"]]]
     if compressed.empty:
         return None
@@ -95,12 +102,12 @@ def offer(study: Path, records: pd.DataFrame) -> str | None:
         study: The study's folder.
         records: Its records; None is offered where no plan compresses anything.
     """
-    best = best_compressed(records)
+    best = best_compressed(records) if records["dataset"].nunique() == 1 else None
     if best is None:
         return None
     return (
-        f"Of the compressed models, {best['strategy']} with {best['model']}, seed {best['seed']}, has the best "
-        f"validation AUC; to take it away: autodpq-study export {study} --out model.safetensors"
+        f"Of the compressed models, {best['strategy']} with {best['model']} on {best['dataset']}, seed {best['seed']}, "
+        f"has the best validation AUC; to take it away: autodpq-study export {study} --out model.safetensors"
     )
 
 
@@ -161,7 +168,12 @@ def export_run(
         # Before anything is written: without test rows the loss could not be told.
         test = None if head_dtype == "float32" else _test_rows(run, data_dir, cache_dir)
         packed = export(source, out, head_dtype=head_dtype)
-        lines = [f"{out}: {sum(packed.sizes.values()):,} bytes, {head_dtype}"]
+        about, spec = packed.manifest.about, packed.manifest.model
+        assert spec is not None, "a run's file holds a network"
+        lines = [
+            f"{about['strategy']} with {spec.name} on {about['data']['name']}, seed {about['seed']}, of {run}",
+            f"{out}: {sum(packed.sizes.values()):,} bytes, {head_dtype}",
+        ]
         if packed.manifest.vocabulary is not None:
             vocabulary = out.with_name(packed.manifest.vocabulary.name)
             lines.append(f"{vocabulary}: {vocabulary.stat().st_size:,} bytes, what ids stand for")
@@ -170,7 +182,7 @@ def export_run(
 
             export_onnx(packed, onnx)
             lines.append(f"{onnx}: {onnx.stat().st_size:,} bytes, ONNX")
-        trained = Metrics(*(packed.manifest.about["metrics"][name] for name in ("test_auc", "test_logloss")))
+        trained = Metrics(*(about["metrics"][name] for name in ("test_auc", "test_logloss")))
         lines.append(f"test AUC {trained.auc:.5f}, logloss {trained.logloss:.5f} as trained")
         if test is not None:
             stored = _score(out, test)

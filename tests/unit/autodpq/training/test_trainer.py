@@ -18,9 +18,9 @@ from autodpq.models import MODELS, DeepFM
 from autodpq.plan import CompressionPlan, Field
 from autodpq.search.bilevel import SearchOptions, search
 from autodpq.training.attempt import pruned_by, train_one
-from autodpq.training.fit import evaluate
+from autodpq.training.fit import evaluate, predict
 from autodpq.training.recipes import Recipe
-from autodpq.training.trainer import Trainer
+from autodpq.training.trainer import Trainer, start_output
 
 X = 4
 FIELDS = (Field("a", 8, 3), Field("b", 3, 3), Field("c", 6, 2), Field("d", 5, 2))
@@ -451,3 +451,21 @@ def test_lazy_adam_searches(xi):
     assert all(torch.isfinite(value).all() for value in after.values())
     assert [epoch.number for epoch in epochs] == [1, 2] and all(0 <= epoch.valid_auc <= 1 for epoch in epochs)
     assert network.embedding.decide()["a"] in space["a"]
+
+
+@pytest.mark.parametrize("model", [*MODELS.values()], ids=list(MODELS))
+def test_the_output_starts_at_the_click_rate_if_the_recipe_says_so(model):
+    rare = Samples(samples_of(200, 1).ids, (np.arange(200) < 4).astype(np.uint8))
+    means = {}
+    for start in ("drawn", "click-rate"):
+        recipe = replace(RECIPE, initial_deviation=1e-4, output_start=start)
+        trainer = Trainer(FIELDS, model, recipe, 0, torch.device("cpu"), rare, samples_of(50, 2))
+        means[start] = predict(trainer.build(trainer.full_plan()), trainer.train).mean()
+    assert means["click-rate"] == pytest.approx(4 / 200, rel=0.05) and means["drawn"] > 0.3
+
+
+def test_a_model_without_a_last_bias_starts_as_it_is():
+    layer = torch.nn.Linear(3, 1, bias=False)
+    before = layer.weight.clone()
+    start_output(layer, 0.1)
+    assert torch.equal(layer.weight, before)

@@ -103,6 +103,14 @@ def test_a_study_of_compiled_steps_does_not_go_on_without_them(
         run("fe,others,grid", "compiled", threshold=2, trials=2)
 
 
+def test_a_recipe_of_the_same_name_tells_what_differs(kept: tuple[Run, Path]) -> None:
+    run, folder = kept
+    shutil.copytree(folder, folder.with_name("older"))
+    changed_runs(folder.with_name("older"), lambda config: config["recipe"].update(patience=7))
+    with pytest.raises(AutoDPQError, match=r"runs of --recipe patience 7, and this command's would be of patience 2:"):
+        run("fe,others", "older", threshold=2, trials=2)
+
+
 def test_runs_of_another_machine_or_version_are_told(kept: tuple[Run, Path]) -> None:
     run, folder = kept
     shutil.copytree(folder, folder.with_name("moved"))

@@ -7,6 +7,7 @@ import pytest
 from support.fake_studies import make_record
 
 from autodpq.choices import DPQ, Choice, Full, Others
+from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
 from studies.folder.models import best_compressed, offer
 
@@ -33,3 +34,11 @@ def test_of_the_plans_that_compress_the_best_is_taken(choice: Choice) -> None:
 
 def test_no_records_offer_nothing() -> None:
     assert best_compressed(records("")[:0]) is None
+
+
+def test_no_model_is_the_best_of_several_data_sets() -> None:
+    some = CompressionPlan({**KEPT, "user": Others()}).to_json()
+    mixed = records(some, some).assign(dataset=["clicks", "synthetic"])
+    assert offer(Path("study"), mixed) is None
+    with pytest.raises(AutoDPQError, match="clicks, synthetic: no model is the best of several data sets; name a run"):
+        best_compressed(mixed)
