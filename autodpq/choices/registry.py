@@ -56,7 +56,7 @@ def read_choice(text: str) -> Choice:
         AutoDPQError: The kind is known, and the text is none of its choices.
     """
     reference, _ = _parted(text)
-    return Unknown(text) if is_name(reference) and reference not in CHOICES.names() else parse_choice(text)
+    return parse_choice(text) if CHOICES.knows(reference) or not is_name(reference) else Unknown(text)
 
 
 def parse_candidates(texts: str | Sequence[str]) -> tuple[Choice, ...]:

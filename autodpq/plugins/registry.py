@@ -141,6 +141,10 @@ class Registry(Mapping[str, Thing]):
         """All names, those of plug-ins that are not loaded yet included."""
         return list(dict.fromkeys([*self._things, *self._announced()]))
 
+    def knows(self, name: str) -> bool:
+        """Whether a thing of the name is built in, loaded, or announced by a plug-in."""
+        return name in self._things or name in self._announced()  # which reads files of all that is installed
+
     def find(self, reference: str) -> Thing:
         """The thing of a name, or the one that ``package.module:Name`` or ``path/to/file.py:Name`` refers to.
 
