@@ -56,8 +56,8 @@ class FieldEncoder:
     def ranked(self) -> Ranked:
         """Ranks by falling count, ties by value (in the order of its UTF-8 bytes, for numbers too).
 
-        Where texts are several for one value, they share a rank, and the value is called by its canonical text. Elsewhere
-        values keep the text that they came with, and so their ranks: look-ups find them by any.
+        Where texts are several for one value, they share a rank, and the value is called by its canonical text.
+        Elsewhere values keep the text that they came with, and so their ranks: look-ups find them by any.
         """
         known = self._known.with_columns(pl.Series("count", self._counts))
         as_read = known["value"]

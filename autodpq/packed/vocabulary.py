@@ -250,7 +250,9 @@ def frame_of(values: pl.DataFrame | pd.DataFrame | Mapping[str, Any], names: Seq
 def _sequence(values: Any) -> Any:
     """A column as polars takes it: of numpy's arrays it knows neither those of objects nor times of every unit."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "O":
-        return values.tolist()
+        import pyarrow as pa
+
+        return pa.array(values, from_pandas=True)
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
         return values.astype("datetime64[us]")
     return values
