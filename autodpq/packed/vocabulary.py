@@ -224,13 +224,10 @@ def mostly_unseen(unseen: Mapping[str, int], n_rows: int) -> Iterator[tuple[str,
     """
     for name, count in unseen.items():
         if count > _MOSTLY * n_rows:
-            yield (
-                name,
-                (
-                    f"column {name!r}: {count / n_rows:.1%} of the values were never seen in training; are they written as "
-                    "they were there?"
-                ),
+            said = (
+                f"{count / n_rows:.1%} of the values were never seen in training; are they written as they were there?"
             )
+            yield name, f"column {name!r}: {said}"
 
 
 def frame_of(values: pl.DataFrame | pd.DataFrame | Mapping[str, Any], names: Sequence[str]) -> pl.DataFrame:
