@@ -15,7 +15,6 @@ import polars as pl
 import pytest
 import torch
 from support.packed_models import FALLBACKS, FIELDS, WORDS, random_ids, torch_logits, values_of, vocabulary, write_model
-
 from support.patience import PATIENCE
 
 from autodpq.errors import AutoDPQError
