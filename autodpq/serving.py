@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +60,10 @@ class ServedModel:
         if model.name in SCORERS:
             weights = Weights(packed, model.hidden, len(packed.tables), dims.pop())
             self._model = SCORERS[model.name](weights)
+
+    def __reduce__(self) -> tuple[Callable[[Path], ServedModel], tuple[Path]]:
+        """Pickled by its path: who loads it opens the file, which is mapped and shared, and checks it."""
+        return open_model, (self._packed.path.absolute(),)
 
     @property
     def manifest(self) -> Manifest:
@@ -157,9 +161,11 @@ class ServedModel:
     def predict(self, values: pl.DataFrame | pd.DataFrame | Mapping[str, Any]) -> npt.NDArray[np.float64]:
         """Click probabilities of raw values; the last digits (about 1e-7) can depend on the rows that stand beside.
 
+        Warns, once for each, of a column most of whose values were never seen in training.
+
         Args:
-            values: A column per field, others are left alone; a mapping has a sequence per field. Types matter as in
-                :meth:`autodpq.packed.vocabulary.Vocabulary.encode`.
+            values: A column per field, others are left alone; a mapping has a sequence per field. A value
+                counts whatever its type, as :meth:`autodpq.packed.vocabulary.Vocabulary.look_up` says.
 
         Returns:
             float64 [rows].

@@ -21,6 +21,7 @@ from autodpq.data.readers.text import open_bytes, unreadable
 from autodpq.errors import AutoDPQError
 from autodpq.files import whole_file
 from autodpq.packed.scoring import probabilities
+from autodpq.packed.vocabulary import mostly_unseen
 from autodpq.serving import ServedModel, open_model
 
 PROBABILITY = "probability"
@@ -48,6 +49,8 @@ class Predicted:
         shares = [f"{name} in {count:,} ({count / self.n_rows:.1%})" for name, count in self.unseen.items() if count]
         if shares:
             yield f"rows with values never seen in training, on their field's fallback row: {', '.join(shares)}"
+        for _, text in mostly_unseen(self.unseen, self.n_rows):
+            yield f"Warning: {text}"
 
 
 def predict_file(model: Path, input: Path, out: Path) -> Predicted:

@@ -15,6 +15,7 @@ from autodpq.errors import AutoDPQError, nearest
 from autodpq.plan import CompressionPlan
 from studies.folder.frames import Frame, keep_frame
 from studies.folder.models import best_compressed, read_records
+from studies.main_guard import check_main_guard
 from studies.options import StudyConfig
 
 if TYPE_CHECKING:
@@ -219,14 +220,12 @@ def run(
     Raises:
         AutoDPQError: An option, the data or the folder cannot be used. A run that fails is none: it is in the records.
     """
-    from studies.config import check_config
-
     folder = Path(out)
     unknown = next((name for name in options if name not in StudyConfig.model_fields), None)
     if unknown is not None:
         raise AutoDPQError(f"unknown option {unknown!r}{nearest(unknown, StudyConfig.model_fields)}")
     if not isinstance(dataset, str | Path):
-        check_config(options)  # before anything is written
+        _check(options)  # before anything is written
         dataset = keep_frame(dataset, folder)
     # In a notebook: plain lines. Its output says that it is a terminal, and would show every frame of the bar.
     own = None if sys.stdout is sys.__stdout__ else False
@@ -248,14 +247,23 @@ def run_and_report(values: Mapping[str, Any], out: Path, console: Console) -> St
     Raises:
         AutoDPQError: As :func:`run`.
     """
-    from studies.config import check_config
     from studies.runner import run_study
     from studies.watch.progress import Progress
 
-    config = check_config(values)
+    config = _check(values)
     with Progress(console, config.log_level) as progress:
         run_study(config, out, progress)
     return write_report(out)
+
+
+def _check(values: Mapping[str, Any]) -> StudyConfig:
+    """Checks options, and where processes are asked for, that the program can start them."""
+    from studies.config import check_config
+
+    config = check_config(values)
+    if config.executor == "local" and config.jobs > 1:
+        check_main_guard()
+    return config
 
 
 def write_report(folder: Path) -> Study:

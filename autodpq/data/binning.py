@@ -33,7 +33,9 @@ _MISSING = ("", "na", "n/a", "nan", "null", "none", r"\n")
 """What stands for a missing number, in small letters: the spellings of pandas, R and databases."""
 
 
-def as_numbers(column: pl.Series, where: str, row: int | None = None) -> tuple[pl.Series, pl.Series]:
+def as_numbers(
+    column: pl.Series, where: str, row: int | None = None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """A column, of numbers or of their texts, as numbers.
 
     Args:
@@ -42,20 +44,24 @@ def as_numbers(column: pl.Series, where: str, row: int | None = None) -> tuple[p
         row: Rows of the source before these; None where that is not known.
 
     Returns:
-        Float64 [rows], null where a value is missing or no number; Boolean [rows], whether it is no number.
+        float64 [rows], NaN where a value is missing or no number; bool [rows], whether it is no number.
 
     Raises:
         AutoDPQError: The column holds no single values, or a date that cannot be written.
     """
     # 0.1 in 32 bits is another number than in 64: its text is the same, as it was in a CSV.
-    exact = column.dtype == pl.Float64 or column.dtype.is_integer() or column.dtype.is_decimal()
-    text = None if exact else as_text(column, where, row).str.strip_chars()
-    numbers = (column if text is None else text).cast(pl.Float64, strict=False).fill_nan(None)
-    if text is None:
-        return numbers, pl.repeat(False, len(column), dtype=pl.Boolean, eager=True)
-    wrong = numbers.is_null()
+    if column.dtype == pl.Float64 or column.dtype.is_integer() or column.dtype.is_decimal():
+        return column.cast(pl.Float64).to_numpy(), np.zeros(len(column), np.bool_)
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # Arrow trims, not polars: see as_text.
+    trimmed = pc.utf8_trim_whitespace(as_text(column, where, row).to_arrow())
+    numbers = pl.Series(pl.from_arrow(trimmed), dtype=pl.String).cast(pl.Float64, strict=False).to_numpy()
+    wrong = np.isnan(numbers)
     if wrong.any():
-        wrong &= ~text.str.to_lowercase().is_in(_MISSING)
+        missing = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(_MISSING, trimmed.type))
+        wrong &= ~np.asarray(missing)
     return numbers, wrong
 
 
@@ -85,9 +91,9 @@ class Bins:
     def text(self, column: pl.Series, where: str, row: int | None = None) -> pl.Series:
         """The names of the bins of a column, the empty text where a number is missing."""
         numbers, _ = as_numbers(column, where, row)
-        bins = self.indices(numbers.fill_null(0.0).to_numpy())
-        names = pl.Series(column.name, self.names, dtype=pl.String).gather(bins)
-        return names.zip_with(numbers.is_not_null(), pl.Series([""]))
+        missing = np.isnan(numbers)
+        names = pl.Series(column.name, self.names, dtype=pl.String).gather(self.indices(np.where(missing, 0, numbers)))
+        return names.zip_with(pl.Series(~missing), pl.Series([""]))
 
 
 def _shortest(number: float) -> str:
@@ -121,11 +127,10 @@ class NumberSurvey:
         if self._is_wrong:
             return None
         numbers, wrong = as_numbers(column, where, row)
-        index = wrong.arg_max()
-        if index is not None and wrong[index]:
+        if wrong.any():
             self._is_wrong, self._sample = True, np.zeros(0)
-            return index
-        present = numbers.drop_nulls().to_numpy()
+            return int(wrong.argmax())
+        present = numbers[~np.isnan(numbers)]
         self.has_fraction = self.has_fraction or bool((np.floor(present) != present).any())
         self._sample = np.concatenate([self._sample, present[-self._seen % self._stride :: self._stride]])
         self._seen += len(present)

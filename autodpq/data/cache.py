@@ -23,6 +23,9 @@ from autodpq.plan import CompressionPlan
 ENCODING_VERSION = 1
 """Goes up when the same source and settings would be encoded otherwise."""
 
+_TEXTS = 1
+"""Goes up when other texts count as one value; what was encoded before is encoded again."""
+
 _META = "meta.json"
 
 
@@ -72,7 +75,7 @@ def open_cached(folder: Path, name: str, fingerprint: str) -> EncodedDataset | N
     """
     try:
         meta = json.loads((folder / _META).read_text("utf-8"))
-        if meta["version"] != ENCODING_VERSION or meta["fingerprint"] != fingerprint:
+        if meta["version"] != ENCODING_VERSION or meta["fingerprint"] != fingerprint or meta["texts"] != _TEXTS:
             return None
         for file, (size, digest) in meta["files"].items():
             if (folder / file).stat().st_size != size or (digest and file_digest(folder / file) != digest):
@@ -107,11 +110,16 @@ def _open(folder: Path, name: str, meta: dict[str, Any]) -> EncodedDataset:
         counts=tuple(np.split(counts, np.cumsum(required("cardinalities"))[:-1])),
         time=column("time"),
         split_column=column("split"),
-        fingerprint=meta["fingerprint"],
+        fingerprint=_encoded_fingerprint(meta["fingerprint"], column("merged") is not None),
         truth=truth,
         folder=folder,
         binned={name: int(count) for name, count in meta.get("binned", {}).items()},
     )
+
+
+def _encoded_fingerprint(source: str, merged: bool) -> str:
+    """The source's, but where texts were several for one value: its ids are others than when each had its own."""
+    return hashlib.sha256(f"{source}:texts {_TEXTS}".encode()).hexdigest() if merged else source
 
 
 def _write_meta(folder: Path, fingerprint: str, table: Table) -> None:
@@ -123,6 +131,7 @@ def _write_meta(folder: Path, fingerprint: str, table: Table) -> None:
         files[path.name] = (path.stat().st_size, digest)
     meta = {
         "version": ENCODING_VERSION,
+        "texts": _TEXTS,
         "fingerprint": fingerprint,
         "field_names": table.field_names,
         "plan": table.plan.to_json() if table.plan is not None else None,

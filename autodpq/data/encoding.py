@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow.compute as pc
 
 from autodpq.data.source import BATCH_ROWS, Table
+from autodpq.data.values import canonical_texts, distinct
 from autodpq.errors import AutoDPQError
 
 _CODES = "codes.partial"
@@ -37,9 +37,8 @@ class FieldEncoder:
         Returns:
             int32 [rows], the provisional codes.
         """
-        encoded = pc.dictionary_encode(values.to_arrow())
-        local = pl.DataFrame({"value": pl.Series(pl.from_arrow(encoded.dictionary), dtype=pl.String)})
-        indices = np.asarray(encoded.indices)
+        words, indices = distinct(values)
+        local = pl.DataFrame({"value": words})
         found = local.join(self._known, on="value", how="left", maintain_order="left")
         is_new = found["code"].is_null().to_numpy()
         codes = found["code"].fill_null(-1).to_numpy().copy()
@@ -54,19 +53,42 @@ class FieldEncoder:
         result: npt.NDArray[np.int32] = codes[indices]
         return result
 
-    def ranked(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], pl.Series]:
+    def ranked(self) -> Ranked:
         """Ranks by falling count, ties by value (in the order of its UTF-8 bytes, for numbers too).
 
-        Returns:
-            int32 [values]: from provisional code to rank; int64 [values]: the counts by rank; the values by rank.
+        Where texts are several for one value, they share a rank, and the value is called by its canonical text.
+        Elsewhere values keep the text that they came with, and so their ranks: look-ups find them by any.
         """
-        order = self._known.with_columns(pl.Series("count", self._counts)).sort(
-            "count", "value", descending=[True, False]
-        )
+        known = self._known.with_columns(pl.Series("count", self._counts))
+        as_read = known["value"]
+        texts = canonical_texts(as_read)
+        if texts is not as_read and texts.n_unique() < len(texts):
+            known = known.with_columns(texts.alias("value"))
+            order = known.group_by("value").agg(pl.col("count").sum()).sort("count", "value", descending=[True, False])
+            ranks = known.join(order.with_row_index("rank"), on="value", how="left", maintain_order="left")["rank"]
+            return Ranked(ranks.cast(pl.Int32).to_numpy(), order["count"].to_numpy(), order["value"], True)
+        order = known.sort("count", "value", descending=[True, False])
         by_rank = order["code"].to_numpy()
         rank = np.empty(len(by_rank), np.int32)
         rank[by_rank] = np.arange(len(by_rank), dtype=np.int32)
-        return rank, order["count"].to_numpy(), order["value"]
+        return Ranked(rank, order["count"].to_numpy(), order["value"], False)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One field's values by rank.
+
+    Attributes:
+        ranks: int32 [codes], from provisional code to rank.
+        counts: int64 [values], by rank.
+        values: String [values], by rank.
+        merged: Whether texts were several for one value.
+    """
+
+    ranks: npt.NDArray[np.int32]
+    counts: npt.NDArray[np.int64]
+    values: pl.Series
+    merged: bool
 
 
 @dataclass
@@ -93,7 +115,8 @@ def encode_table(table: Table, folder: Path, where: str) -> dict[str, npt.NDArra
 
     Returns:
         The columns beside the ids, as written: labels, counts (the fields' counts, one after another),
-        cardinalities, and time, split and probabilities where the source has them.
+        cardinalities, time, split and probabilities where the source has them, and ``merged`` (per field, whether
+        texts were several for one value) where any were.
 
     Raises:
         AutoDPQError: The source has no rows, or one class only.
@@ -116,10 +139,12 @@ def encode_table(table: Table, folder: Path, where: str) -> dict[str, npt.NDArra
     arrays = columns.joined()
     check_classes(arrays["labels"], where)
     ranked = [encoder.ranked() for encoder in encoders]
-    arrays["counts"] = np.concatenate([counts for _, counts, _ in ranked])
-    arrays["cardinalities"] = np.array([len(counts) for _, counts, _ in ranked], np.int64)
-    _write_ids(codes_path, folder / "ids.npy", n_rows, [rank for rank, _, _ in ranked])
-    _write_vocabulary(folder / "vocabulary.parquet", table, [values for _, _, values in ranked])
+    arrays["counts"] = np.concatenate([field.counts for field in ranked])
+    arrays["cardinalities"] = np.array([len(field.counts) for field in ranked], np.int64)
+    if any(field.merged for field in ranked):
+        arrays["merged"] = np.array([field.merged for field in ranked])
+    _write_ids(codes_path, folder / "ids.npy", n_rows, [field.ranks for field in ranked])
+    _write_vocabulary(folder / "vocabulary.parquet", table, [field.values for field in ranked])
     for name, values in arrays.items():
         np.save(folder / f"{name}.npy", values, allow_pickle=False)
     return arrays

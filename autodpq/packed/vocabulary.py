@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from autodpq.packed.words import AT_LEAST, Numbers, Words
 if TYPE_CHECKING:
     import pandas as pd
 
+_MOSTLY = 0.5
+"""The share of unseen rows above which a column is likely to be another one, or written otherwise."""
 _SCHEMA = pl.Schema({"field": pl.String, "id": pl.Int32, "value": pl.String})
 _WITH_BINS = pl.Schema({"field": pl.String, "id": pl.Int32, "value": pl.String, AT_LEAST: pl.Float64})
 
@@ -80,6 +83,21 @@ def _holds(path: Path, values: pl.DataFrame) -> bool:
         return False
 
 
+def _read_columns(path: Path, advice: str) -> dict[str, pl.Series]:
+    """The columns of a side file; by Arrow, for polars would need its threads, which a forked process has not."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path, use_threads=False, pre_buffer=False)
+        return {
+            name: pl.Series(name, pl.from_arrow(column.combine_chunks()))
+            for name, column in zip(table.column_names, table.columns, strict=True)
+        }
+    except (OSError, ValueError, pa.ArrowException, pl.exceptions.PolarsError):
+        raise AutoDPQError(f"{path}: this is no parquet file, or a damaged one; {advice}") from None
+
+
 class Vocabulary:
     """Raw values to ids.
 
@@ -89,6 +107,7 @@ class Vocabulary:
 
     def __init__(self, fields: Mapping[str, Words | Numbers]) -> None:
         self._fields = fields
+        self._warned: set[str] = set()
 
     @classmethod
     def read(cls, path: Path, side: SideFile, tables: Sequence[TableSpec]) -> Vocabulary:
@@ -107,22 +126,19 @@ class Vocabulary:
             raise AutoDPQError(f"{path}: the vocabulary of the model is missing; {advice}")
         if file_digest(path) != side.sha256:
             raise AutoDPQError(f"{path}: this is not the model's vocabulary, or it is cut off or altered; {advice}")
-        try:
-            lazy = pl.scan_parquet(path)
-            schema = lazy.collect_schema()
-            if schema not in (_SCHEMA, _WITH_BINS):
-                raise AutoDPQError(f"{path}: this is no vocabulary: its columns are not field, id and value; {advice}")
-            fields: dict[str, Words | Numbers] = {}
-            # Field by field, so that the whole file is never held twice.
-            for table in tables:
-                words = lazy.filter(pl.col("field") == table.name).drop("field").collect()
-                binned = AT_LEAST in words.columns and words[AT_LEAST].count() > 0
-                try:
-                    fields[table.name] = (Numbers if binned else Words).of(words, table)
-                except AutoDPQError as error:
-                    raise AutoDPQError(f"{path}: field {table.name!r} {error}; {advice}") from None
-        except (OSError, pl.exceptions.PolarsError):
-            raise AutoDPQError(f"{path}: this is no parquet file, or a damaged one; {advice}") from None
+        columns = _read_columns(path, advice)
+        if pl.Schema({name: column.dtype for name, column in columns.items()}) not in (_SCHEMA, _WITH_BINS):
+            raise AutoDPQError(f"{path}: this is no vocabulary: its columns are not field, id and value; {advice}")
+        names = columns.pop("field")
+        fields: dict[str, Words | Numbers] = {}
+        for table in tables:
+            own = names == table.name
+            words = pl.DataFrame([column.filter(own) for column in columns.values()])
+            binned = AT_LEAST in columns and words[AT_LEAST].count() > 0
+            try:
+                fields[table.name] = (Numbers if binned else Words).of(words, table)
+            except AutoDPQError as error:
+                raise AutoDPQError(f"{path}: field {table.name!r} {error}; {advice}") from None
         return cls(fields)
 
     @classmethod
@@ -157,8 +173,17 @@ class Vocabulary:
                 raise AutoDPQError(f"{where}: column {name!r}, a field of the model, is missing{nearest(name, names)}")
 
     def encode(self, frame: pl.DataFrame, where: str) -> npt.NDArray[np.int32]:
-        """Raw values to ids; values never seen get their field's fallback id. Else as :meth:`look_up`."""
-        return self.with_fallbacks(self.look_up(frame, where))
+        """Raw values to ids; values never seen get their field's fallback id. Else as :meth:`look_up`.
+
+        Warns of a column that is mostly unseen, once for each, in the name of who called the caller.
+        """
+        ids = self.look_up(frame, where)
+        unseen = dict(zip(self._fields, (ids < 0).sum(0).tolist(), strict=True))
+        for name, text in mostly_unseen(unseen, len(ids)):
+            if name not in self._warned:
+                self._warned.add(name)
+                warnings.warn(f"{where}, {text}", stacklevel=3)
+        return self.with_fallbacks(ids)
 
     def with_fallbacks(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """What :meth:`look_up` gives, with each field's fallback id for -1."""
@@ -169,9 +194,9 @@ class Vocabulary:
         """Raw values to ids; -1 for values never seen.
 
         Args:
-            frame: A column per field; others are left alone. Values of any type count as the text that they had when
-                they were read for training: 7 of a parquet file and 7 of a CSV are one value, 7.0 is another. Those of
-                a binned field count as numbers.
+            frame: A column per field; others are left alone. Values count whatever their type: 7 of a parquet file,
+                7.0 where another value is missing and the text 7 of a CSV are one, as
+                :func:`autodpq.data.values.canonical_text` says. Those of a binned field count as numbers.
             where: What error messages call the frame.
 
         Returns:
@@ -187,6 +212,24 @@ class Vocabulary:
         return ids
 
 
+def mostly_unseen(unseen: Mapping[str, int], n_rows: int) -> Iterator[tuple[str, str]]:
+    """Says of which columns most values were never seen in training.
+
+    Args:
+        unseen: Per field, in how many rows its value was never seen.
+        n_rows: Rows in all.
+
+    Yields:
+        The field, and a sentence for people.
+    """
+    for name, count in unseen.items():
+        if count > _MOSTLY * n_rows:
+            said = (
+                f"{count / n_rows:.1%} of the values were never seen in training; are they written as they were there?"
+            )
+            yield name, f"column {name!r}: {said}"
+
+
 def frame_of(values: pl.DataFrame | pd.DataFrame | Mapping[str, Any], names: Sequence[str]) -> pl.DataFrame:
     """Some columns of a table, or of a mapping with a sequence per column.
 
@@ -196,6 +239,17 @@ def frame_of(values: pl.DataFrame | pd.DataFrame | Mapping[str, Any], names: Seq
     if isinstance(values, pl.DataFrame):
         return values
     try:
-        return pl.DataFrame({name: values[name] for name in names if name in values})
+        return pl.DataFrame({name: _sequence(values[name]) for name in names if name in values})
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise AutoDPQError(f"values: no table can be made of them: {one_line(error)}") from None
+
+
+def _sequence(values: Any) -> Any:
+    """A column as polars takes it: of numpy's arrays it knows neither those of objects nor times of every unit."""
+    if isinstance(values, np.ndarray) and values.dtype.kind == "O":
+        import pyarrow as pa
+
+        return pa.array(values, from_pandas=True)
+    if isinstance(values, np.ndarray) and values.dtype.kind == "M":
+        return values.astype("datetime64[us]")
+    return values

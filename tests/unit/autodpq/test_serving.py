@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import multiprocessing
+import pickle
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +14,15 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
-from support.packed_models import FALLBACKS, FIELDS, WORDS, random_ids, torch_logits, values_of, write_model
+from support.packed_models import FALLBACKS, FIELDS, WORDS, random_ids, torch_logits, values_of, vocabulary, write_model
+from support.patience import PATIENCE
 
 from autodpq.errors import AutoDPQError
 from autodpq.packed.file import open_packed, write_packed
 from autodpq.packed.manifest import ModelSpec
 from autodpq.packed.scoring import probabilities
 from autodpq.packed.spec import store_rows
+from autodpq.packed.vocabulary import write_vocabulary
 from autodpq.serving import ServedModel, open_model
 
 MODELS = ["deepfm", "pnn", "dcn", "dcnv2"]
@@ -220,3 +225,107 @@ print(*logits)
     assert done.returncode == 0, done.stderr
     ids = np.array([[0, 1, 2, 3, 0], [19, 5, 4, 32, 1]])
     assert np.allclose([float(x) for x in done.stdout.split()], ServedModel(open_packed(path)).score(ids), atol=1e-5)
+
+
+# What serving knows from training: a network of other words.
+ASKED = {"user": [7.0, None], "city": ["Bonn", "never"], "device": [True, None], "shop": ["shop 3", "?"]}
+ASKED_DAYS = {"day": pd.to_datetime(["2024-05-31", "2024-06-01"])}
+
+
+def _send_probabilities(served: ServedModel | Path, values: Any, connection: Any) -> None:
+    """What a child does; one that is stuck sends nothing."""
+    served = served if isinstance(served, ServedModel) else open_model(served)
+    connection.send(served.predict(values).tolist())
+
+
+def predicted_in_a_child(method: str, served: ServedModel | Path, values: Any) -> list[float]:
+    context = multiprocessing.get_context(method)
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=_send_probabilities, args=(served, values, theirs), daemon=True)
+    with warnings.catch_warnings():
+        # Polars warns of every fork; what it warns of is what is tested here.
+        warnings.filterwarnings("ignore", "Using fork", RuntimeWarning)
+        child.start()
+    theirs.close()
+    try:
+        assert ours.poll(PATIENCE / 5), "the child is stuck"
+        found: list[float] = ours.recv()
+        return found
+    finally:
+        child.kill()
+        child.join()
+
+
+def tables() -> list[Any]:
+    frame = pd.DataFrame({**ASKED, **ASKED_DAYS})
+    many = pd.concat([frame] * 2000, ignore_index=True)
+    return [frame, many, pl.from_pandas(many), many.to_dict("series"), {name: frame[name].tolist() for name in frame}]
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system")
+@pytest.mark.parametrize("opened", ["before", "before, and asked", "after"])
+def test_a_forked_process_predicts(path: Path, opened: str) -> None:
+    # The threads that polars has now are what a forked process lacks.
+    pl.DataFrame({"a": [1, 2]}).lazy().select(pl.col("a").sum()).collect()
+    served = open_model(path)
+    if opened == "before, and asked":
+        served.predict(tables()[0])
+    for values in tables():
+        found = predicted_in_a_child("fork", path if opened == "after" else served, values)
+        assert found == open_model(path).predict(values).tolist()
+
+
+def test_a_forked_process_predicts_from_numbers_and_wrong_values(tmp_path: Path) -> None:
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("no fork on this system")
+    write_model(tmp_path / "m.safetensors")
+    binned = pl.DataFrame(
+        {"field": ["user"] * 3, "id": [0, 1, 2], "value": ["[-inf, 1)", "[1, inf)", ""],
+         "at_least": [float("-inf"), 1.0, None]}, {"field": pl.String, "id": pl.Int32, "value": pl.String,
+         "at_least": pl.Float64})  # fmt: skip
+    packed = open_packed(tmp_path / "m.safetensors")
+    rest = vocabulary().filter(pl.col("field") != "user").with_columns(at_least=pl.lit(None, pl.Float64))
+    side = write_vocabulary(tmp_path / "n.vocabulary.parquet", pl.concat([binned, rest]), packed.manifest.tables)
+    path = rewrite(tmp_path / "m.safetensors", tmp_path / "n.safetensors", vocabulary=side)
+    served = open_model(path)
+    for user in ([0.5, None], ["0.5", "NA"], [" 7", "x"], [3, 4]):
+        values = {**ASKED, "day": ["2024-05-31 00:00:00", None], "user": user}
+        assert predicted_in_a_child("fork", served, values) == open_model(path).predict(values).tolist()
+
+
+def test_a_served_model_is_pickled_by_its_path(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(path.parent)
+    served = open_model(path.name)
+    served.predict(tables()[0])
+    pickled = pickle.dumps(served)
+    assert len(pickled) < 1000
+    monkeypatch.chdir("/")
+    for values in tables():
+        assert pickle.loads(pickled).predict(values).tolist() == served.predict(values).tolist()
+    path.write_bytes(b"")
+    with pytest.raises(AutoDPQError, match=r"m\.safetensors: this is no file that autodpq exported"):
+        pickle.loads(pickled)
+
+
+@pytest.mark.slow
+def test_a_spawned_process_predicts(path: Path) -> None:
+    served, values = open_model(path), tables()[0]
+    assert predicted_in_a_child("spawn", served, values) == served.predict(values).tolist()
+
+
+def test_a_column_that_is_mostly_unseen_is_warned_of_once(path: Path) -> None:
+    served = open_model(path)
+    values = {name: [words[0], words[1]] * 5 for name, words in WORDS.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        served.predict(values)
+        served.predict({**values, "user": ["never"] * 5 + ["7"] * 5})
+    with pytest.warns(UserWarning) as caught:
+        served.predict({**values, "user": ["never"] * 6 + ["7"] * 4, "day": ["31 May"] * 10})
+        served.predict({**values, "user": ["never"] * 10})
+    assert [str(warning.message) for warning in caught] == [
+        f"values, column {name!r}: {share} of the values were never seen in training; are they written as they were "
+        "there?"
+        for name, share in (("user", "60.0%"), ("day", "100.0%"))
+    ]
+    assert caught[0].filename == __file__

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import studies
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
+from autodpq.serving import open_model
 from studies.folder.frames import keep_frame
 
 
@@ -184,3 +186,62 @@ def test_importing_studies_is_light() -> None:
     code = "import sys, studies; print(sorted({'torch', 'pandas', 'rich'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.fixture(scope="module")
+def clicks() -> pd.DataFrame:
+    """Clicks that follow from a truth value, a day and a whole number that is missing here and there."""
+    rng = np.random.default_rng(3)
+    day, mobile, slot = rng.integers(0, 12, 900), rng.random(900) < 0.5, rng.integers(0, 9, 900)
+    click = (rng.random(900) < 1 / (1 + np.exp(-2 * np.sin(day) - 2 * mobile + 1 - np.cos(slot)))).astype(int)
+    days = pd.Timestamp("2024-01-01") + pd.to_timedelta(day, unit="D")
+    return pd.DataFrame({"click": click, "day": days, "mobile": mobile, "slot": np.where(slot == 4, np.nan, slot)})
+
+
+def test_a_model_of_a_csv_says_the_same_of_the_frame_that_it_came_from(clicks: pd.DataFrame, tmp_path: Path) -> None:
+    clicks.astype({"slot": "Int64"}).to_csv(tmp_path / "clicks.csv", index=False)
+    study = run(tmp_path / "clicks.csv", tmp_path / "out", strategies=["others"], threshold=80)
+    served = open_model(study.export(tmp_path / "m.safetensors"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        expected = served.predict(pl.read_csv(tmp_path / "clicks.csv", infer_schema=False))
+        for frame in (clicks, clicks.convert_dtypes(), pl.from_pandas(clicks), pd.read_csv(tmp_path / "clicks.csv")):
+            assert served.predict(frame).tolist() == expected.tolist()
+    assert len(set(expected.tolist())) > 50
+
+
+SCRIPT = """import studies
+def main():
+    studies.run("synthetic", out={out!r}, jobs={jobs}, seeds=1)
+{call}
+"""
+
+
+@pytest.mark.parametrize(
+    ("jobs", "call", "is_refused"),
+    [
+        (2, "main()", True),
+        (2, "for _ in range(2):\n    main()", True),
+        (2, 'if __name__ == "__main__":\n    main()', False),
+        (1, "main()", False),
+    ],
+)
+def test_a_script_without_a_main_guard_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int, call: str, is_refused: bool
+) -> None:
+    reached = []
+    monkeypatch.setattr("studies.runner.run_study", lambda *_: reached.append(1))
+    monkeypatch.setattr("studies.study.write_report", lambda _: None)
+    path = tmp_path / "mine.py"
+    path.write_text(SCRIPT.format(out=str(tmp_path / "out"), jobs=jobs, call=call))
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(path))
+    script = compile(path.read_text(), str(path), "exec")
+    if not is_refused:
+        exec(script, {"__name__": "__main__"})
+        assert reached
+        return
+    with pytest.raises(
+        AutoDPQError, match=r"mine\.py, line [45]: a study with jobs above 1 .* put it below if __name__"
+    ):
+        exec(script, {"__name__": "__main__"})
+    assert not reached and not (tmp_path / "out").exists()

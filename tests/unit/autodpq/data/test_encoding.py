@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from autodpq.data.dataset import EncodedDataset
 from autodpq.data.encoding import encode_table
 from autodpq.data.source import Batch, Table, select_fields
+from autodpq.data.values import canonical_text
 from autodpq.errors import AutoDPQError
 
-VALUES = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=3)
+VALUES = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=3).map(canonical_text)
 COLUMNS = st.integers(2, 60).flatmap(
     lambda n: st.tuples(
         st.lists(VALUES, min_size=n, max_size=n),

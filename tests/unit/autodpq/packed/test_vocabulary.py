@@ -18,6 +18,7 @@ from autodpq.packed.manifest import SideFile
 from autodpq.packed.spec import TableSpec
 from autodpq.packed.vocabulary import Vocabulary, write_vocabulary
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*never seen in training")
 SCHEMA = {"field": pl.String, "id": pl.Int32, "value": pl.String}
 
 
@@ -82,6 +83,14 @@ def test_columns_of_any_type_count_as_the_text_that_training_read(tmp_path: Path
         assert read.encode(pl.DataFrame({"a": column}), "x")[:, 0].tolist() == expected, column
     with pytest.raises(AutoDPQError, match=r"^x, column 'a': values of type List"):
         read.encode(pl.DataFrame({"a": [[1]]}), "x")
+
+
+def test_what_an_earlier_version_wrote_gives_what_it_gave(tmp_path: Path) -> None:
+    values = ["7", "7.0", "True", "8.0", "2024-05-31 00:00:00.000000", "NaN"]  # 7 has two ids there
+    side, tables = one_field(values, 5, tmp_path / "v.parquet")
+    read = Vocabulary.read(tmp_path / "v.parquet", side, tables)
+    asked = pl.DataFrame({"a": [*values, "7.00", "true", "8", "2024-05-31", "", "9.0", "08"]})
+    assert read.look_up(asked, "x")[:, 0].tolist() == [0, 1, 2, 3, 4, 5, 0, 2, 3, 4, 5, -1, -1]
 
 
 def test_missing_columns_are_named(tmp_path: Path) -> None:
