@@ -45,7 +45,14 @@ def test_run_is_finished_over_the_part_of_a_file_that_was_killed(tmp_path: Path)
         (lambda line: "{}", r"line 2: damaged \(KeyError: 'plan'\); delete that line and those after it"),
         (lambda line: "[]", r"line 2: damaged \(it holds no JSON object\); delete that line"),
         (lambda line: line.replace('"plan":"{', '"plan":"'), r"line 2: damaged \(.*\); delete that line"),
-        (lambda line: line.replace("others", "udders"), r"line 2: damaged \(.*'udders'.*\); delete that line"),
+        (
+            lambda line: line.replace("others", "udders"),
+            r"line 2: damaged \(its entries are not .*\); delete that line",
+        ),
+        (
+            lambda line: line.split(',"seal"')[0].replace("others", "udders") + "}",
+            r"line 2: damaged \(.*'udders'.*\); delete that line",
+        ),
     ],
 )
 def test_damaged_trial_is_named_with_its_line(tmp_path: Path, damage: Callable[[str], str], message: str) -> None:

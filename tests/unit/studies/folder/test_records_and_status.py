@@ -144,7 +144,7 @@ def test_trials_of_a_version_that_did_not_record_their_epochs_are_read_back(tmp_
     path = tmp_path / "trials.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     for line in lines:
-        del line["valid_aucs"], line["attempts"], line["traceback"]
+        del line["valid_aucs"], line["attempts"], line["traceback"], line["seal"]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     again = RunFolder(tmp_path, task.trainer).finished_trials()
     assert [(trial.plan, trial.valid_auc) for trial in again] == [
