@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import shutil
@@ -14,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from autodpq.errors import AutoDPQError
@@ -30,21 +32,39 @@ from autodpq.trial import Phase, Trial
 
 
 def save_state(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Writes weights whole or not at all."""
+    """Writes weights, with their digest, whole or not at all."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     with whole_file(path) as temporary:
-        save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, temporary)
+        save_file(weights, temporary, {_DIGEST: _digest(weights)})
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
-    """Reads weights.
+    """Reads weights, and checks their digest; earlier versions wrote none.
 
     Raises:
         AutoDPQError: The file is damaged.
     """
     try:
-        return dict(load_file(path))
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}
+        if about and about.get(_DIGEST) != _digest(weights):
+            raise ValueError("they are not those that were written")
     except Exception as error:
         raise AutoDPQError(f"{path}: not readable as weights ({error}); delete it to measure it anew") from None
+    return weights
+
+
+_DIGEST = "sha256"
+
+
+def _digest(weights: Mapping[str, Tensor]) -> str:
+    """Of names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
