@@ -40,6 +40,19 @@ def unsealed(content: bytes) -> bytes:
     return text.encode() if name == SEAL else content
 
 
+def opened(content: bytes) -> dict[str, Any]:
+    """The entries of an object that must have a seal.
+
+    Raises:
+        AutoDPQError: It has none, or an entry was altered.
+    """
+    text = unsealed(content)
+    if text == content:
+        raise AutoDPQError(f"it has no {SEAL}")
+    entries: dict[str, Any] = json.loads(text)
+    return entries
+
+
 def _text(value: Mapping[str, Any]) -> str:
     return json.dumps(value, separators=(",", ":"))
 
