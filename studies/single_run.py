@@ -296,7 +296,7 @@ class Run:
         test = DeviceRows.load(self.prepared.test, self.trainer.device)
         probabilities = predict(network, test)
         metrics = evaluate_predictions(probabilities, self.prepared.test.labels)
-        self.folder.keep_predictions(self.prepared.test.labels, probabilities)
+        kept = self.folder.keep_predictions(self.prepared.test.labels, probabilities)
         ledger = task.trainer.ledger(plan)
         record = self._record(
             task,
@@ -334,6 +334,7 @@ class Run:
                 for field, share in zip(self.prepared.fields, ledger.fields, strict=True)
             ),
             truth=None if self.prepared.truth is None else Truth.model_validate(self.prepared.truth),
+            predictions=kept,
         )
 
     def _failure(self, task: SearchTask, reason: str) -> Result:
