@@ -76,6 +76,14 @@ def digits_of(study: Path) -> Any:
     return records_frame(study).drop(columns=CLOCK).to_json(), {path.name: path.read_bytes() for path in paths}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_packages_are_searched() -> Iterator[None]:
+    """For plug-ins, which takes a hundred times as long as to read a file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("autodpq.plugins.registry.entry_points", lambda **_: ())
+        yield
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("flipped")
@@ -211,7 +219,7 @@ def check(world: World, part: str, reader: Reader, flips: int, seed: int) -> Non
 
 @pytest.mark.parametrize("part", READERS)
 def test_some_bits_of_every_file_are_flipped(world: World, part: str) -> None:
-    check(world, part, READERS[part][0][0], 4, 1)
+    check(world, part, READERS[part][0][0], 2, 1)
 
 
 @pytest.mark.slow
