@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +19,7 @@ from autodpq.errors import AutoDPQError
 Content = TypeVar("Content")
 
 _PART = ".part"
+_RANDOM = 8  # letters that mkstemp puts before it
 _PARTIAL = ".partial-"
 _STALE_SECONDS = 24 * 3600.0
 
@@ -80,18 +81,21 @@ def whole_file(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def remove_parts(folder: Path) -> None:
-    """Removes the parts of files, in a folder and below, whose writing was killed.
+def remove_parts(folder: Path, names: Iterable[str]) -> None:
+    """Removes the parts of files whose writing was killed; those of other files stay.
 
     Args:
-        folder: Where nobody writes meanwhile.
+        folder: Where nobody writes these files meanwhile.
+        names: Patterns of the files within it, as of :meth:`pathlib.Path.glob`.
 
     Raises:
         AutoDPQError: One cannot be removed.
     """
-    for part in folder.rglob(f".*{_PART}"):
-        with writing(part):
-            part.unlink(missing_ok=True)
+    for name in names:
+        within, _, file = name.rpartition("/")
+        for part in folder.glob(f"{within}/.{file}.{'[a-z0-9_]' * _RANDOM}{_PART}".lstrip("/")):
+            with writing(part):
+                part.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:

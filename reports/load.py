@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,38 +13,36 @@ from autodpq.costs import field_ledger
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan, Field
 from autodpq.records.files import ANEW, damage_told
-from autodpq.records.folder import read_config, read_finished
-from autodpq.records.result import FieldCost, Record
-from autodpq.records.schema import MOST
+from autodpq.records.folder import read_config, read_finished, read_records
+from autodpq.records.result import RECORD_COLUMNS, FieldCost, Record
 from reports.results import Failure, FieldResult, RunResult, StudyResults, Truth
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_COLUMNS = tuple(name for name, field in Record.model_fields.items() if field.is_required())
-_WHOLE_COLUMNS = ("seed", "parameters", "bytes", "epochs", "trials", "failed_trials")
-_NUMBER_COLUMNS = (
-    *_WHOLE_COLUMNS, "test_auc", "test_logloss", "valid_auc", "valid_logloss", "seconds", "seconds_pretrain",
-    "seconds_search", "seconds_retrain",
+_NUMBERS = (
+    "parameters", "bytes", "epochs", "trials", "failed_trials", "test_auc", "test_logloss", "valid_auc",
+    "valid_logloss", "seconds", "seconds_pretrain", "seconds_search", "seconds_retrain",
 )  # fmt: skip
 
 _LONGEST = 1000  # letters: a name fits into a figure
 
 
 def load_study(path: str | Path) -> StudyResults:
-    """Reads the records and results of a study folder.
+    """Reads the results of a study folder.
 
     Raises:
         AutoDPQError: It is no study folder, has no finished run, holds a damaged file, or mixes what must not stand in
             one table (two fingerprints of a dataset, two recipes, a seed run twice).
     """
     study = Path(path)
-    records_path = study / "records.csv"
-    if not records_path.is_file():
-        raise AutoDPQError(f"{study}: no study folder, or no run has finished yet: it has no records.csv")
-    records = _read_records(records_path)
-    if records.empty:
-        raise AutoDPQError(f"{records_path}: no finished run yet; run the study first")
+    own = read_records(study)
+    if not own:
+        raise AutoDPQError(f"{study}: no study folder, or no run has finished yet: it has no runs/RUN/result.json")
+    for result_path, record in own.items():
+        with damage_told(result_path, ANEW):
+            _check_record(result_path.parent.name, record)
+    records = _as_frame(own.values())
     records, failures = _without_failures(records)
     if records.empty:
         raise _refused(study, f"no run came to anything: {failures[0].strategy}: {failures[0].reason}")
@@ -52,7 +52,7 @@ def load_study(path: str | Path) -> StudyResults:
             *(records[column].tolist() for column in ("run", "dataset", "model", "strategy", "seed")), strict=True
         )
     )
-    _check_comparable(records_path, records, runs)
+    _check_comparable(study, records, runs)
     records = records.assign(
         fe_seconds=[run.fe_seconds for run in runs], constant_logloss=[run.constant_logloss for run in runs]
     )
@@ -60,44 +60,34 @@ def load_study(path: str | Path) -> StudyResults:
     return StudyResults(study, str(records["study"].iloc[0]), records, runs, failures)
 
 
-def _read_records(path: Path) -> pd.DataFrame:
+def _check_record(folder: str, record: Record) -> None:
+    """Refuses what cannot stand in a table or a figure."""
+    if record.run != folder or not re.fullmatch("[0-9a-f]{12}", record.run):
+        raise AutoDPQError(f"it is of run {record.run!r}")
+    for column in ("dataset", "model", "strategy"):
+        if not 1 <= len(getattr(record, column)) <= _LONGEST:
+            raise AutoDPQError(f"it has the {column} {getattr(record, column)!r}")
+    # As every name begins; a legend would leave another one out.
+    if not re.match("[A-Za-z0-9]", record.strategy):
+        raise AutoDPQError(f"it has the strategy {record.strategy!r}")
+
+
+def _as_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """Numbers as numbers, nan where nothing was measured; all else as the text that ``records.csv`` has."""
     import pandas as pd
 
-    with damage_told(path, "delete it and give the study's command again to write it anew"):
-        # As text first: an identifier such as 12345678e123 is no number, and a plug-in may be called "null".
-        records = pd.read_csv(path, dtype=str, keep_default_na=False)
-        missing = [column for column in _COLUMNS if column not in records.columns]
-        if missing:
-            raise AutoDPQError(f"it lacks the column {missing[0]}")
-        if records.isna().any(axis=None):
-            raise AutoDPQError("a row is cut off")
-        for column in ("dataset", "model", "strategy"):
-            _check_column(records, column, records[column].str.len().between(1, _LONGEST))
-        # As every name begins; a legend would leave another one out.
-        _check_column(records, "strategy", records["strategy"].str.match("[A-Za-z0-9]"))
-        _check_column(records, "run", records["run"].str.fullmatch("[0-9a-f]{12}") & ~records["run"].duplicated())
-        for column in _NUMBER_COLUMNS:
-            numbers = pd.to_numeric(records[column], errors="coerce").astype(float)
-            possible = numbers.between(0, 1 if column.endswith("_auc") else MOST)
-            if column in _WHOLE_COLUMNS:
-                possible &= numbers % 1 == 0
-            if column != "seed":
-                possible |= records[column] == ""
-            _check_column(records, column, possible)
-            records[column] = numbers
-        records["seed"] = records["seed"].astype("int64")
-    return records
-
-
-def _check_column(records: pd.DataFrame, column: str, possible: pd.Series[bool]) -> None:
-    for row, value in records.loc[~possible, column].items():
-        raise AutoDPQError(f"row {int(str(row)) + 1} has the {column} {value!r}")
+    rows = [{name: "" if value is None else value for name, value in record} for record in records]
+    frame = pd.DataFrame(rows, columns=list(RECORD_COLUMNS))
+    for column in frame.columns:
+        if column in _NUMBERS:
+            frame[column] = pd.to_numeric(frame[column].replace("", math.nan)).astype(float)
+        elif column != "seed":
+            frame[column] = frame[column].astype(str)
+    return frame
 
 
 def _without_failures(records: pd.DataFrame) -> tuple[pd.DataFrame, tuple[Failure, ...]]:
     """The records of runs that have numbers, and the others."""
-    if "error" not in records.columns:  # versions before 0.2 ended a study where a run came to nothing
-        return records, ()
     failed = records["error"] != ""
     columns = (records.loc[failed, name].tolist() for name in ("dataset", "model", "strategy", "seed", "error"))
     failures = tuple(Failure(*row) for row in zip(*columns, strict=True))
@@ -127,6 +117,8 @@ def _read_run(folder: Path, run: str, dataset: str, model: str, strategy: str, s
             fields=tuple(_field(entry, config.recipe.embedding_dim) for entry in result.fields),
             truth=None if truth is None else Truth(truth.bayes_auc, CompressionPlan.from_json(truth.plan)),
             epochs=result.epochs,
+            test_auc=result.record.test_auc,
+            predictions=result.predictions,
         )  # fmt: skip
 
 

@@ -63,6 +63,8 @@ class RunResult:
         fields: Choice and cost per field.
         truth: Of generated data; None for real data.
         epochs: Epochs trained per phase; empty for runs whose result did not say.
+        test_auc: AUC on test rows; None where it was not measured.
+        predictions: Digest of its file of predictions; None for runs whose result did not say.
     """
 
     run: str
@@ -79,6 +81,8 @@ class RunResult:
     fields: tuple[FieldResult, ...]
     truth: Truth | None
     epochs: Mapping[str, int]
+    test_auc: float | None
+    predictions: str | None
 
 
 @dataclass(frozen=True, slots=True)

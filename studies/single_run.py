@@ -360,7 +360,7 @@ class Run:
         test = DeviceRows.load(rows, self.trainer.device)
         probabilities = predict(network, test)
         metrics = evaluate_predictions(probabilities, rows.labels)
-        self.folder.keep_predictions(rows.labels, probabilities)
+        kept = self.folder.keep_predictions(rows.labels, probabilities)
         ledger = self.trainer.ledger(plan)
         record = self._record(
             task,
@@ -399,6 +399,7 @@ class Run:
                 for field, share in zip(self.prepared.fields, ledger.fields, strict=True)
             ),
             truth=None if self.prepared.truth is None else Truth.model_validate(self.prepared.truth),
+            predictions=kept,
         )
 
     def _failure(self, task: SearchTask, reason: BaseException) -> Result:

@@ -14,7 +14,7 @@ import reports
 from autodpq.errors import AutoDPQError, nearest
 from autodpq.plan import CompressionPlan
 from studies.folder.frames import Frame, keep_frame
-from studies.folder.models import best_compressed, read_records
+from studies.folder.models import best_compressed, records_frame
 from studies.main_guard import check_main_guard
 from studies.options import StudyConfig
 
@@ -58,9 +58,12 @@ class Study:
         """One row per run, as in ``records.parquet``; of a failed run, ``error`` says why.
 
         Raises:
-            AutoDPQError: No run has finished, or the file is damaged.
+            AutoDPQError: No run has finished, or the result of one is damaged.
         """
-        return read_records(self.folder)
+        records = records_frame(self.folder)
+        if records.empty:
+            raise AutoDPQError(f"{self.folder}: no study folder, or no run has finished yet")
+        return records
 
     @property
     def report(self) -> Path:
@@ -284,6 +287,5 @@ def open_study(folder: str | Path) -> Study:
         AutoDPQError: The folder is no study, or no run of it has finished.
     """
     study = Study(folder)
-    if study.records.empty:
-        raise AutoDPQError(f"{folder}: no run has finished yet")
+    _ = study.records  # which are kept
     return study

@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from autodpq.data.dataset import EncodedDataset, Truth
-from autodpq.data.digest import file_digest
 from autodpq.data.encoding import encode_table
+from autodpq.data.inventory import read_inventory, write_inventory
 from autodpq.data.source import Source, Table
-from autodpq.errors import AutoDPQError
 from autodpq.files import whole_folder
 from autodpq.plan import CompressionPlan
 
@@ -25,8 +24,6 @@ ENCODING_VERSION = 1
 
 _TEXTS = 1
 """Goes up when other texts count as one value; what was encoded before is encoded again."""
-
-_META = "meta.json"
 
 
 def cache_root(cache_dir: str | os.PathLike[str] | None) -> Path:
@@ -73,16 +70,12 @@ def open_cached(folder: Path, name: str, fingerprint: str) -> EncodedDataset | N
         name: What the data set is to be called.
         fingerprint: What it must have been encoded from.
     """
-    try:
-        meta = json.loads((folder / _META).read_text("utf-8"))
-        if meta["version"] != ENCODING_VERSION or meta["fingerprint"] != fingerprint or meta["texts"] != _TEXTS:
-            return None
-        for file, (size, digest) in meta["files"].items():
-            if (folder / file).stat().st_size != size or (digest and file_digest(folder / file) != digest):
-                return None
-        return _open(folder, name, meta)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, AutoDPQError):
+    meta = read_inventory(folder)
+    if meta is None or meta["version"] != ENCODING_VERSION or meta["fingerprint"] != fingerprint:
         return None
+    if meta.get("texts") != _TEXTS:
+        return None
+    return _open(folder, name, meta)
 
 
 def _open(folder: Path, name: str, meta: dict[str, Any]) -> EncodedDataset:
@@ -90,30 +83,21 @@ def _open(folder: Path, name: str, meta: dict[str, Any]) -> EncodedDataset:
         present = f"{file}.npy" in meta["files"]
         return np.load(folder / f"{file}.npy", allow_pickle=False) if present else None
 
-    def required(file: str) -> npt.NDArray[Any]:
-        values = column(file)
-        if values is None:
-            raise ValueError(f"{file}.npy is missing")
-        return values
-
-    labels, counts = required("labels"), required("counts")
+    labels, counts, cardinalities = (np.load(folder / f"{file}.npy") for file in ("labels", "counts", "cardinalities"))
     probabilities, plan = column("probabilities"), meta["plan"]
     truth = Truth(CompressionPlan.from_json(plan), probabilities) if plan and probabilities is not None else None
-    ids: npt.NDArray[np.int32] = np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False)
-    if ids.dtype != np.int32 or ids.shape != (len(labels), len(meta["field_names"])):
-        raise ValueError("ids.npy does not fit its labels")
     return EncodedDataset(
         name=name,
         field_names=tuple(meta["field_names"]),
-        ids=ids,
+        ids=np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False),
         labels=labels,
-        counts=tuple(np.split(counts, np.cumsum(required("cardinalities"))[:-1])),
+        counts=tuple(np.split(counts, np.cumsum(cardinalities)[:-1])),
         time=column("time"),
         split_column=column("split"),
         fingerprint=_encoded_fingerprint(meta["fingerprint"], column("merged") is not None),
         truth=truth,
         folder=folder,
-        binned={name: int(count) for name, count in meta.get("binned", {}).items()},
+        binned=meta["binned"],
     )
 
 
@@ -124,18 +108,12 @@ def _encoded_fingerprint(source: str, merged: bool) -> str:
 
 def _write_meta(folder: Path, fingerprint: str, table: Table) -> None:
     """Describes the folder's files."""
-    files: dict[str, tuple[int, str | None]] = {}
-    for path in sorted(folder.iterdir()):
-        # The ids may be gigabytes: their size is checked whenever they are opened, their content is not.
-        digest = None if path.name == "ids.npy" else file_digest(path)
-        files[path.name] = (path.stat().st_size, digest)
-    meta = {
+    about = {
         "version": ENCODING_VERSION,
         "texts": _TEXTS,
         "fingerprint": fingerprint,
         "field_names": table.field_names,
         "plan": table.plan.to_json() if table.plan is not None else None,
-        "files": files,
         "binned": {name: len(bins) for name, bins in table.bins.items()},
     }
-    (folder / _META).write_text(json.dumps(meta, indent=1), "utf-8")
+    write_inventory(folder, about)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from autodpq.data.inventory import read_inventory, write_inventory
 from autodpq.data.source import BATCH_ROWS
 from autodpq.errors import AutoDPQError
 from autodpq.files import whole_folder
@@ -69,19 +70,19 @@ def _open_samples(path: str, labels: npt.NDArray[np.uint8]) -> Samples:
 def _mapped(
     folder: Path, shape: tuple[int, ...], fill: Callable[[npt.NDArray[np.int32]], None]
 ) -> npt.NDArray[np.int32]:
-    """Ids in a folder of the cache, memory-mapped; ``fill`` makes them where they are not there yet."""
+    """Ids in a folder of the cache, memory-mapped; ``fill`` makes them where they are not there, or are damaged."""
 
     def read() -> npt.NDArray[np.int32] | None:
-        try:
-            ids: npt.NDArray[np.int32] = np.load(folder / _IDS, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError):
+        if read_inventory(folder) is None:
             return None
-        return ids if ids.shape == shape and ids.dtype == np.int32 else None
+        ids: npt.NDArray[np.int32] = np.load(folder / _IDS, mmap_mode="r", allow_pickle=False)
+        return ids
 
     def write(partial: Path) -> None:
         ids = np.lib.format.open_memmap(partial / _IDS, "w+", np.dtype(np.int32), shape)
         fill(ids)
         ids.flush()
+        write_inventory(partial, {})
 
     return whole_folder(folder, read, write)
 
@@ -237,10 +238,9 @@ class EncodedDataset:
         if self.folder is None:
             raise AutoDPQError(f"data set {self.name!r} was built in memory and has no vocabulary")
         path = self.folder / "vocabulary.parquet"
-        try:
-            frame = pl.read_parquet(path)
-        except (OSError, pl.exceptions.PolarsError):
-            raise AutoDPQError(f"{path}: the vocabulary cannot be read; load the data set again") from None
+        if read_inventory(self.folder, [path.name]) is None:  # since the data set was opened, hours may have passed
+            raise AutoDPQError(f"{path}: the vocabulary is gone or damaged; load the data set again")
+        frame = pl.read_parquet(path)
         if self.ranks is None:
             return frame
         # The file lists the fields in order and each field's ids in order, so the ranks line up with its rows.

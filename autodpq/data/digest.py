@@ -11,6 +11,7 @@ from pathlib import Path
 
 from autodpq.errors import AutoDPQError
 from autodpq.files import write_whole
+from autodpq.seals import opened, sealed
 
 _SETTLED_NS = 2_000_000_000
 """A file changed more recently than this may change again without its time stamps showing it."""
@@ -44,9 +45,9 @@ def remembered_digest(files: Sequence[Path], compute: Callable[[], str], cache: 
     before = _state(files)
     key = hashlib.sha256(json.dumps([kind, *(str(path.absolute()) for path in files)]).encode()).hexdigest()
     memo = cache / "digests" / f"{key[:32]}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        remembered = json.loads(memo.read_text("utf-8"))
-        if remembered["state"] == before and isinstance(remembered["digest"], str):
+    with contextlib.suppress(OSError, LookupError, AutoDPQError):
+        remembered = opened(memo.read_bytes())
+        if remembered["state"] == before:
             return str(remembered["digest"])
     digest = compute()
     newest = max(modified for _, modified, _, _ in before)
@@ -54,7 +55,7 @@ def remembered_digest(files: Sequence[Path], compute: Callable[[], str], cache: 
         # A cache that cannot be written is reported where the encoded rows are written, not here.
         with contextlib.suppress(OSError, AutoDPQError):
             memo.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(memo, json.dumps({"state": before, "digest": digest}))
+            write_whole(memo, json.dumps(sealed({"state": before, "digest": digest})))
     return digest
 
 

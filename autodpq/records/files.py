@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from textwrap import shorten
@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from autodpq.errors import AutoDPQError, one_line
 from autodpq.files import write_whole, writing
+from autodpq.seals import sealed, unsealed
 
 Content = TypeVar("Content")
 
@@ -72,13 +73,13 @@ def _invalid(where: object, error: ValidationError, advice: str) -> AutoDPQError
     return damaged(where, f"{name} = {first['input']!r}: {first['msg']}", advice)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON whole or not at all."""
-    write_whole(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes an object of JSON, sealed, whole or not at all."""
+    write_whole(path, json.dumps(sealed(value), indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path, kind: TypeAdapter[Content], advice: str = ANEW) -> Content:
-    """Reads an object of JSON.
+    """Reads an object of JSON; one that earlier versions wrote has no seal.
 
     Args:
         path: The file.
@@ -89,11 +90,11 @@ def read_json(path: Path, kind: TypeAdapter[Content], advice: str = ANEW) -> Con
         AutoDPQError: The file is damaged, or cannot be read.
     """
     with damage_told(path, advice):
-        return kind.validate_json(path.read_bytes())
+        return kind.validate_json(unsealed(path.read_bytes()))
 
 
-def append_line(path: Path, value: Any, *, for_good: bool = True) -> None:
-    """Appends one line of JSON, flushed: whole, or not at all where it cannot be written.
+def append_line(path: Path, value: Mapping[str, Any], *, for_good: bool = True) -> None:
+    """Appends one line of JSON, sealed and flushed: whole, or not at all where it cannot be written.
 
     Args:
         path: The file.
@@ -103,7 +104,7 @@ def append_line(path: Path, value: Any, *, for_good: bool = True) -> None:
     Raises:
         AutoDPQError: It cannot be written.
     """
-    line = (json.dumps(value, allow_nan=False, separators=(",", ":")) + "\n").encode()
+    line = (json.dumps(sealed(value), allow_nan=False, separators=(",", ":")) + "\n").encode()
     # Without a buffer, which would be written again when the file is closed.
     with writing(path), path.open("ab", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
@@ -146,9 +147,13 @@ def read_lines(path: Path, kind: TypeAdapter[Content]) -> list[Content]:
     if not path.exists():
         return []
     with damage_told(path, ANEW):
-        lines = path.read_bytes().split(b"\n")[:-1]
+        *lines, rest = path.read_bytes().split(b"\n")
     values = []
     for number, line in enumerate(lines, 1):
         with damage_told(f"{path}, line {number}", LINE_ANEW):
-            values.append(kind.validate_json(line))
+            values.append(kind.validate_json(unsealed(line)))
+    with damage_told(f"{path}, line {len(values) + 1}", LINE_ANEW):
+        # One that was cut off is the beginning of a line; this one is whole, and would be left out without a word.
+        if unsealed(rest[:-1]) != rest[:-1]:
+            raise AutoDPQError("its end is not the one that was written")
     return values

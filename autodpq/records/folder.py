@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 from autodpq.records.files import append_line, read_json, read_lines, write_json
-from autodpq.records.result import FinishedResult, Result
+from autodpq.records.result import FinishedResult, Record, Result
 from autodpq.records.schema import ConfigFile, CurveLine, PretrainedFile, StudyFile, TrialLine
 
 _STUDY = TypeAdapter(StudyFile)
@@ -84,6 +84,16 @@ def read_result(path: Path) -> Result:
 def read_finished(path: Path) -> FinishedResult:
     """Reads the ``result.json`` of a run that came to something."""
     return read_json(path, _FINISHED)
+
+
+def read_records(study: Path) -> dict[Path, Record]:
+    """The records of a study's finished runs by their files, in the order of data set, model, strategy and seed."""
+    records = {path: read_result(path).record for path in sorted((study / "runs").glob("*/result.json"))}
+    return dict(sorted(records.items(), key=lambda item: _place(item[1])))
+
+
+def _place(record: Record) -> tuple[str, str, str, int]:
+    return record.dataset, record.model, record.strategy, record.seed
 
 
 def write_result(path: Path, result: Result | FinishedResult) -> None:

@@ -187,6 +187,7 @@ class FinishedResult(_Head):
         frequency: Test AUC by how often a sample's rarest value occurs, rarest first.
         fields: Choice and cost per field.
         truth: Of generated data; None for real data.
+        predictions: Digest of ``predictions.parquet``; None for runs of earlier versions.
     """
 
     curve: tuple[CurvePoint, ...]
@@ -196,3 +197,4 @@ class FinishedResult(_Head):
     frequency: tuple[FrequencyBucket, ...] = ()
     fields: tuple[FieldCost, ...]
     truth: Truth | None
+    predictions: str | None = None

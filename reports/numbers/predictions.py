@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from autodpq.errors import AutoDPQError
+from autodpq.metrics import auc
 from autodpq.records.files import damaged
 from reports.names import display_name
 from reports.numbers.bootstrap import Interval, RankedPredictions, bootstrap_differences
 from reports.results import RunResult
 
+_CLOSE = 1e-9  # what another order of summing may change
 _COLUMNS = {"label": "uint8", "probability": "double"}
 
 
@@ -38,7 +43,7 @@ def auc_intervals(folder: Path, reference: RunResult, others: Sequence[RunResult
     path = _path(folder, reference)
     if not path.is_file():
         return [_not_kept(reference)] * len(others)
-    labels, probabilities = read_predictions(path, reference.headroom.samples)
+    labels, probabilities = read_predictions(path, reference)
     if not 0 < np.count_nonzero(labels) < len(labels):
         return [f"the test rows of seed {reference.seed} are of one class"] * len(others)
     ranked = RankedPredictions(labels, probabilities)
@@ -46,7 +51,7 @@ def auc_intervals(folder: Path, reference: RunResult, others: Sequence[RunResult
     for index, run in enumerate(others):
         path = _path(folder, run)
         if path.is_file():
-            own_labels, probabilities = read_predictions(path, run.headroom.samples)
+            own_labels, probabilities = read_predictions(path, run)
             if not np.array_equal(own_labels, labels):
                 raise _damaged(path, f"its labels are not those of {_path(folder, reference)}, of the same seed")
             rivals[index] = RankedPredictions(own_labels, probabilities)
@@ -55,12 +60,12 @@ def auc_intervals(folder: Path, reference: RunResult, others: Sequence[RunResult
     return [intervals.get(index, _not_kept(run)) for index, run in enumerate(others)]
 
 
-def read_predictions(path: Path, rows: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
-    """Reads a run's ``predictions.parquet``.
+def read_predictions(path: Path, run: RunResult) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+    """Reads a run's ``predictions.parquet``, and holds it against the run's result.
 
     Args:
         path: The file.
-        rows: How many test rows the run's result counts.
+        run: The run; it counts the rows, knows their AUC and, if it is no run of an earlier version, the file's digest.
 
     Returns:
         Labels, uint8 [rows], 0 or 1; probabilities, float64 [rows], from 0 to 1.
@@ -71,8 +76,12 @@ def read_predictions(path: Path, rows: int) -> tuple[npt.NDArray[np.uint8], npt.
     import pyarrow.parquet as pq
     from pyarrow import ArrowException
 
+    rows = run.headroom.samples
     try:
-        with pq.ParquetFile(path) as file:
+        content = path.read_bytes()
+        if run.predictions is not None and hashlib.sha256(content).hexdigest() != run.predictions:
+            raise ValueError("its content is not what the run wrote")
+        with pq.ParquetFile(io.BytesIO(content)) as file:
             types = {field.name: str(field.type) for field in file.schema_arrow}
             if types != _COLUMNS:
                 raise ValueError(f"its columns are {types}, {_COLUMNS} are needed")
@@ -90,6 +99,10 @@ def read_predictions(path: Path, rows: int) -> tuple[npt.NDArray[np.uint8], npt.
         if outside.any():
             row = int(np.argmax(outside))
             raise ValueError(f"row {row + 1} has the probability {probabilities[row]}, not one from 0 to 1")
+        if run.test_auc is not None and 0 < np.count_nonzero(labels) < rows:
+            found = auc(probabilities, labels)
+            if not math.isclose(found, run.test_auc, rel_tol=0, abs_tol=_CLOSE):
+                raise ValueError(f"its AUC is {found:.6f}, that of the run's result {run.test_auc:.6f}")
     except (OSError, ValueError, ArrowException) as error:
         raise _damaged(path, str(error)) from None
     return labels, probabilities

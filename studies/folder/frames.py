@@ -8,14 +8,17 @@ from typing import TypeAlias
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+from pydantic import TypeAdapter
 
+from autodpq.data.digest import file_digest
 from autodpq.errors import AutoDPQError, one_line
 from autodpq.files import whole_file, writing
-from autodpq.records.files import damaged
+from autodpq.records.files import damaged, read_json, write_json
 
 Frame: TypeAlias = pd.DataFrame | pl.DataFrame | pa.Table
 
 FILE = "frame.parquet"
+_DIGESTS = TypeAdapter(dict[str, str])
 
 
 def keep_frame(frame: Frame, study: Path) -> Path:
@@ -34,14 +37,23 @@ def keep_frame(frame: Frame, study: Path) -> Path:
         study.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
         columns.write_parquet(temporary)
+        write_json(_beside(path), {"sha256": file_digest(temporary)})  # before the frame, which is never without it
     return path
 
 
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
 def _read(path: Path) -> pl.DataFrame:
+    advice = "remove it to have it written anew"
+    # Every byte counts, for runs are known by the digest of the file; earlier versions wrote none beside it.
+    if _beside(path).exists() and read_json(_beside(path), _DIGESTS, advice).get("sha256") != file_digest(path):
+        raise damaged(path, "its content is not what was written", advice)
     try:
         return pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise damaged(path, one_line(error), "remove it to have it written anew") from None
+        raise damaged(path, one_line(error), advice) from None
 
 
 def _to_polars(frame: Frame) -> pl.DataFrame:

@@ -12,8 +12,8 @@ from autodpq.choices import Full
 from autodpq.errors import AutoDPQError
 from autodpq.files import writing
 from autodpq.plan import CompressionPlan
-from autodpq.records.files import damaged
-from autodpq.records.folder import entries, read_config
+from autodpq.records.folder import entries, read_config, read_records
+from autodpq.records.result import RECORD_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,21 +49,17 @@ def model_path(study: Path, run: str) -> Path:
     return study / "models" / f"{run}.safetensors"
 
 
-def read_records(study: Path) -> pd.DataFrame:
-    """The records of a study: one row per run, as in ``records.parquet``.
+def records_frame(study: Path) -> pd.DataFrame:
+    """The records of a study, from the results of its runs: one row per finished run.
 
     Raises:
-        AutoDPQError: No run has finished, or the file is damaged.
+        AutoDPQError: A result is damaged.
     """
     import pandas as pd
 
-    path = study / "records.parquet"
-    try:
-        return pd.read_parquet(path)
-    except FileNotFoundError:
-        raise AutoDPQError(f"{study}: no study folder, or no run has finished yet") from None
-    except (OSError, ValueError) as error:
-        raise damaged(path, str(error), "give the study's command again to write it anew") from None
+    frame = pd.DataFrame([entries(record) for record in read_records(study).values()], columns=list(RECORD_COLUMNS))
+    frame["error"] = frame["error"].astype("str")
+    return frame
 
 
 def run_of(path: Path) -> Path:
@@ -74,7 +70,7 @@ def run_of(path: Path) -> Path:
     """
     if not (path / "study.json").is_file():
         return path
-    best = best_compressed(read_records(path))
+    best = best_compressed(records_frame(path))
     if best is None:
         raise AutoDPQError(f"{path}: no finished run compresses anything; name a run, {path / 'runs'}/RUN")
     return path / "runs" / str(best["run"])

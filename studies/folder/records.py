@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import shutil
@@ -14,37 +15,57 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from autodpq.errors import AutoDPQError
 from autodpq.files import remove_parts, whole_file, write_whole, writing
 from autodpq.plan import CompressionPlan
 from autodpq.records.files import LINE_ANEW, damage_told, drop_cut_line
-from autodpq.records.folder import append_curve, append_trial, entries, read_result, read_trials, write_result
-from autodpq.records.result import RECORD_COLUMNS, FinishedResult, Result
+from autodpq.records.folder import append_curve, append_trial, read_trials, write_result
+from autodpq.records.result import FinishedResult, Result
 from autodpq.records.schema import CurveLine, TrialLine
 from autodpq.training.network import Network
 from autodpq.training.trainer import Trainer
 from autodpq.trial import Phase, Trial
+from studies.folder.models import records_frame
 
 
 def save_state(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Writes weights whole or not at all."""
+    """Writes weights, with their digest, whole or not at all."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     with whole_file(path) as temporary:
-        save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, temporary)
+        save_file(weights, temporary, {_DIGEST: _digest(weights)})
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
-    """Reads weights.
+    """Reads weights, and checks their digest; earlier versions wrote none.
 
     Raises:
         AutoDPQError: The file is damaged.
     """
     try:
-        return dict(load_file(path))
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}
+        if about and about.get(_DIGEST) != _digest(weights):
+            raise ValueError("they are not those that were written")
     except Exception as error:
         raise AutoDPQError(f"{path}: not readable as weights ({error}); delete it to measure it anew") from None
+    return weights
+
+
+_DIGEST = "sha256"
+
+
+def _digest(weights: Mapping[str, Tensor]) -> str:
+    """Of names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -178,17 +199,21 @@ class RunFolder:
     def _incumbent(self, number: int) -> Path:
         return self.path / "incumbents" / f"{number}.safetensors"
 
-    def keep_predictions(self, labels: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float64]) -> None:
+    def keep_predictions(self, labels: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float64]) -> str:
         """Keeps what the final network says of the test rows, for intervals of differences between runs.
 
         Args:
             labels: uint8 [rows], 0 or 1.
             probabilities: float64 [rows].
+
+        Returns:
+            Hexadecimal SHA-256 of the file.
         """
         buffer = io.BytesIO()
         columns = {"label": labels, "probability": probabilities}
         pd.DataFrame(columns).to_parquet(buffer, index=False, compression="zstd")
         write_whole(self.path / "predictions.parquet", buffer.getvalue())
+        return hashlib.sha256(buffer.getvalue()).hexdigest()
 
     def finish(self, result: Result | FinishedResult) -> None:
         """Writes the result, which makes the run done, and drops what only the run needed."""
@@ -203,16 +228,27 @@ def _drop_incumbents(run: Path) -> None:
             shutil.rmtree(folder)
 
 
+_RUN = "[0-9a-f]" * 12
+# What is written by whoever holds the study. Reports are written beside it, and what else lies here is not its own.
+_WRITTEN = (
+    *("study.json", "asked.json", "records.csv", "records.parquet", "frame.parquet*"),
+    *("pretrained/*.json", "pretrained/*.safetensors"),
+    *(f"models/{_RUN}.safetensors", f"models/{_RUN}????.vocabulary.parquet"),
+    *(f"runs/{_RUN}/{name}" for name in ("config.json", "result.json", "trials.jsonl", "predictions.parquet")),
+    f"runs/{_RUN}/incumbents/*.safetensors",
+)
+
+
 def clear_up(study: Path) -> None:
     """Removes what killed processes left in a study: parts of files, and weights that only a finished run had needed.
 
     Args:
-        study: The study's folder, where nobody else writes.
+        study: The study's folder, where no other study runs.
 
     Raises:
         AutoDPQError: Something cannot be removed.
     """
-    remove_parts(study)
+    remove_parts(study, _WRITTEN)
     for path in (study / "runs").glob("*/incumbents"):
         if path.with_name("result.json").exists():
             _drop_incumbents(path.parent)
@@ -220,10 +256,7 @@ def clear_up(study: Path) -> None:
 
 def write_records(study: Path) -> pd.DataFrame:
     """Gathers the rows of all finished runs into ``records.csv`` and ``records.parquet``."""
-    rows = [entries(read_result(path).record) for path in sorted((study / "runs").glob("*/result.json"))]
-    frame = pd.DataFrame(rows, columns=list(RECORD_COLUMNS))
-    frame["error"] = frame["error"].astype("str")
-    frame = frame.sort_values(["dataset", "model", "strategy", "seed"], ignore_index=True)
+    frame = records_frame(study)
     write_whole(study / "records.csv", frame.to_csv(index=False))
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False)

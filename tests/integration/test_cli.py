@@ -55,9 +55,9 @@ def records_of(study: Path) -> pd.DataFrame:
 
 
 def without_times(value: Any) -> Any:
-    """Results but for what a clock says."""
+    """Results but for what a clock says, and for the seals over it."""
     if isinstance(value, dict):
-        return {key: without_times(item) for key, item in value.items() if "seconds" not in key}
+        return {key: without_times(item) for key, item in value.items() if "seconds" not in key and key != "seal"}
     return [without_times(item) for item in value] if isinstance(value, list) else value
 
 

@@ -93,11 +93,13 @@ def test_full_disk_is_told_whatever_library_writes(tmp_path: Path, write: Callab
 
 def test_parts_that_a_killed_process_left_are_removed_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
-    kept = [write_whole(tmp_path / name, "x") for name in ("a.json", ".lock", "models/b.part")]
-    for folder in (tmp_path, tmp_path / "models"):
+    names = "a.json", ".lock", "models/b.part", ".a.json.part", ".a.json.mine.part", "models/.draft.part"
+    kept = [write_whole(tmp_path / name, "x") for name in names]
+    for name in ("a.json", "models/a.json", "models/0.json", "models/b.json"):
         # As a kill between the two would leave it.
-        with whole_file(folder / "a.json") as temporary:
-            part = folder / temporary.name
+        with whole_file(tmp_path / name) as temporary:
+            part = temporary
         part.write_text("half")
-    remove_parts(tmp_path)
-    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted([*kept, tmp_path / "models/a.json"])
+        kept += [tmp_path / name, *([part] if name == "models/b.json" else [])]
+    remove_parts(tmp_path, ["a.json", "models/[0-9a].json"])
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(set(kept))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import re
@@ -35,16 +34,12 @@ NASTY = [
     "\ud800", "\0", "a\nb", "\u2028", "../a", "x" * 100_000, "dpq(256,8)", "full", "fe", "autodpq", [], {}, [[]],
     [None], "{}", '{"user":"full"}',
 ]  # fmt: skip
-CELLS = [
-    "", "nan", "inf", "-inf", "-1", "0", "1", "0.5", "1e999", "1e308", "5e-324", "9" * 30, "9" * 400, "True", "0x10",
-    "a\nb", "\x85", "\u2028", "\0", "../..", "fe", "random", "autodpq", "_", "$", "\\", "é", '"', "x" * 100_000,
-]  # fmt: skip
 VALUES = json_values(NASTY)
 PLANS = [
     CompressionPlan({"user": choice, "item": choice, "device": Full()}) for choice in (DPQ(2, 1), Others(), DPQ(4, 2))
 ]
 UNFINISHED = "runs/bbbbbbbbbbbb"
-READ = "records.csv", "records.csv", "result.json", "result.json", "config.json", "predictions.parquet"
+READ = "result.json", "result.json", "config.json", "predictions.parquet"
 ALSO_THERE = "study.json", "trials.jsonl", "curve.jsonl"
 
 
@@ -115,8 +110,6 @@ def altered(data, suffix, content):
         return content[: data.draw(st.integers(0, len(content)))]
     if way == "spliced":
         return spliced(data, content)
-    if suffix == ".csv":
-        return edited_table(data, content)
     if suffix == ".parquet":
         return edited_predictions(data, content)
     if suffix == ".jsonl":
@@ -125,25 +118,6 @@ def altered(data, suffix, content):
         lines[number] = edited_json(data, lines[number]) + b"\n"
         return b"".join(lines)
     return edited_json(data, content)
-
-
-def edited_table(data, content):
-    rows = list(csv.reader(io.StringIO(content.decode())))
-    way = data.draw(st.sampled_from([*["cell"] * 6, "column", "row", "twice", "longer"]))
-    row, column = data.draw(st.integers(0, len(rows) - 1)), data.draw(st.integers(0, len(rows[0]) - 1))
-    if way == "cell":
-        rows[row][column] = data.draw(st.sampled_from(CELLS) | st.text(st.characters(codec="utf-8"), max_size=5))
-    elif way == "column":
-        rows = [[*cells[:column], *cells[column + 1 :]] for cells in rows]
-    elif way == "row":
-        del rows[row]
-    elif way == "twice":
-        rows.append(rows[row])
-    else:
-        rows[row] = [*rows[row][:column], "1", *rows[row][column:]]
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(rows)
-    return stream.getvalue().encode()
 
 
 def edited_predictions(data, content):

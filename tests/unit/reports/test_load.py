@@ -56,15 +56,16 @@ def test_reads_what_was_written(study: Path) -> None:
 
 
 def test_identifiers_and_names_stay_text(study: Path) -> None:
-    path = study / "records.csv"
-    records = pd.read_csv(path, dtype=str)
-    old = records.loc[0, "run"]
-    (study / "runs" / str(old)).rename(study / "runs" / "000000000123")
-    edit(study / "runs" / "000000000123" / "result.json", lambda data: data.update(run="000000000123"))
-    records.loc[0, ["run", "strategy"]] = ["000000000123", "null"]
-    records.to_csv(path, index=False)
-    run = load_study(study).runs[0]
-    assert (run.run, run.strategy) == ("000000000123", "null")
+    first_run(study).rename(study / "runs" / "12345678e123")
+
+    def rename(data: Any) -> None:
+        data["run"] = data["record"]["run"] = "12345678e123"
+        data["record"]["strategy"] = "null"
+
+    edit(study / "runs" / "12345678e123" / "result.json", rename)
+    results = load_study(study)
+    assert [(run.run, run.strategy) for run in results.runs][-1] == ("12345678e123", "null")
+    assert results.records.iloc[-1]["run"] == "12345678e123"
 
 
 def test_missing_auc_is_nan(study: Path) -> None:
@@ -87,31 +88,25 @@ def test_no_study_folder(tmp_path: Path) -> None:
 
 
 def test_no_finished_run(study: Path) -> None:
-    path = study / "records.csv"
-    path.write_text(path.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
-    refused(study, "records.csv", "no finished run")
+    for path in study.glob("runs/*/result.json"):
+        path.unlink()
+    refused(study, "no run has finished yet", "result.json")
+
+
+def test_tables_that_were_gathered_are_not_read(study: Path) -> None:
+    (study / "records.csv").write_text("damaged")
+    assert len(load_study(study).runs) == 4
 
 
 @pytest.mark.parametrize(
-    ("text", "word"),
-    [
-        ("", "damaged"),
-        ("run,study\nx,y\n", "lacks the column dataset"),
-        ('a,b\n"open,1\n1,2,3,4\n', "damaged"),
-        ("\x00\xff\x00", "damaged"),
-    ],
-)
-def test_damaged_records(study: Path, text: str, word: str) -> None:
-    (study / "records.csv").write_text(text, encoding="latin-1")
-    refused(study, "records.csv", word)
-
-
-@pytest.mark.parametrize(("column", "value"), [("seed", ""), ("test_auc", "high"), ("run", "../../etc")])
-def test_damaged_row(study: Path, column: str, value: str) -> None:
-    records = pd.read_csv(study / "records.csv", dtype=str)
-    records.loc[0, column] = value
-    records.to_csv(study / "records.csv", index=False)
-    refused(study, "records.csv", "damaged")
+    ("column", "value"),
+    [("seed", None), ("test_auc", "high"), ("test_auc", 1.5), ("run", "../../etc"), ("run", "0" * 12),
+     ("dataset", ""), ("model", "x" * 1001), ("strategy", "_fe")],
+)  # fmt: skip
+def test_damaged_record(study: Path, column: str, value: object) -> None:
+    path = first_run(study) / "result.json"
+    edit(path, lambda data: data["record"].update({column: value}))
+    refused(study, f"{path}: damaged (")
 
 
 @pytest.mark.parametrize("name", ["result.json", "config.json"])
@@ -119,6 +114,10 @@ def test_damaged_json(study: Path, name: str) -> None:
     path = first_run(study) / name
     path.write_text(path.read_text(encoding="utf-8")[:-20], encoding="utf-8")
     refused(study, str(path), "not valid JSON")
+
+
+def test_missing_configuration(study: Path) -> None:
+    path = first_run(study) / "config.json"
     path.unlink()
     refused(study, str(path), "cannot be read")
 
@@ -153,17 +152,14 @@ def test_two_fingerprints(study: Path) -> None:
 
 
 def test_two_recipes(study: Path) -> None:
-    records = pd.read_csv(study / "records.csv", dtype=str)
-    records.loc[0, "recipe"] = "paper"
-    records.to_csv(study / "records.csv", index=False)
+    edit(first_run(study) / "result.json", lambda data: data["record"].update(recipe="paper"))
     refused(study, "two recipes", "paper", "strong")
 
 
 def test_a_seed_run_twice(study: Path) -> None:
-    records = pd.read_csv(study / "records.csv", dtype=str)
-    records.loc[0, "seed"] = records.loc[1, "seed"]
-    records.to_csv(study / "records.csv", index=False)
-    refused(study, "run twice", str(records.loc[0, "run"]), str(records.loc[1, "run"]))
+    runs = pd.read_csv(study / "records.csv", dtype=str)["run"]
+    edit(first_run(study) / "result.json", lambda data: data["record"].update(seed=1))
+    refused(study, "run twice", runs[0], runs[1])
 
 
 def test_reports_load_without_torch_and_pyplot() -> None:

@@ -246,7 +246,7 @@ TIMES = ["seconds", "seconds_pretrain", "seconds_search", "seconds_retrain", "st
 
 def trials_of(folder: Path, run: str) -> list[dict[str, Any]]:
     lines = (folder / "runs" / run / "trials.jsonl").read_text().splitlines()
-    return [{**json.loads(line), "seconds": None} for line in lines]
+    return [{**json.loads(line), "seconds": None, "seal": None} for line in lines]
 
 
 PLUG_IN = """

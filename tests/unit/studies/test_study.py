@@ -153,6 +153,19 @@ def test_frames_of_all_kinds_are_the_same_rows(frame: pd.DataFrame, tmp_path: Pa
     assert pl.read_parquet(path).equals(pl.from_pandas(frame))
 
 
+def test_a_kept_frame_that_was_altered_is_named(frame: pd.DataFrame, tmp_path: Path) -> None:
+    path = keep_frame(frame, tmp_path)
+    content = path.read_bytes()
+    for place in range(0, len(content), len(content) // 40):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(AutoDPQError, match=r"frame\.parquet: damaged \(.*\); remove it to have it written anew"):
+            keep_frame(frame, tmp_path)
+    path.unlink()
+    assert keep_frame(frame, tmp_path).read_bytes() == content
+    (tmp_path / "frame.parquet.json").unlink()  # earlier versions wrote none
+    assert keep_frame(frame, tmp_path) == path
+
+
 def test_another_frame_needs_another_folder(frame: pd.DataFrame, tmp_path: Path) -> None:
     kept = keep_frame(frame, tmp_path).read_bytes()
     with pytest.raises(AutoDPQError, match="holds other rows"):

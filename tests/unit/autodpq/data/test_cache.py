@@ -89,16 +89,39 @@ def test_a_half_written_cache_is_not_used(cache: Path, file: str, damage: str) -
     assert len(list((copy / "datasets").iterdir())) == 1
 
 
-@pytest.mark.parametrize("file", FILES[1:-1])
+def flip(path: Path, part: float) -> None:
+    """Changes a bit so far into a file."""
+    content = bytearray(path.read_bytes())
+    content[int(part * (len(content) - 1))] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("file", FILES)
 def test_changed_bytes_are_noticed(cache: Path, file: str) -> None:
     counted = Counted()
+    sound = load_cached(counted.source, cache)
+    for times, part in enumerate((0, 0.3, 0.6, 0.9, 0.99), 2):
+        flip(only_folder(cache) / file, part)
+        assert same(load_cached(counted.source, cache), sound)
+        assert counted.times == times
+
+
+def test_a_copy_of_an_earlier_version_is_written_again(cache: Path) -> None:
+    counted = Counted()
     load_cached(counted.source, cache)
-    path = only_folder(cache) / file
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(bytes(content))
+    path = only_folder(cache) / "meta.json"
+    meta = json.loads(path.read_text())
+    del meta["seal"]  # nothing would tell whether its ids are those that were written
+    path.write_text(json.dumps(meta))
     load_cached(counted.source, cache)
     assert counted.times == 2
+
+
+def test_a_vocabulary_that_changed_since_it_was_opened_is_named(cache: Path) -> None:
+    data = load_cached(Counted().source, cache)
+    flip(only_folder(cache) / "vocabulary.parquet", 0.5)
+    with pytest.raises(AutoDPQError, match=r"vocabulary\.parquet: the vocabulary is gone or damaged; load the data"):
+        data.vocabulary()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"version": 1}', "null"])
@@ -207,9 +230,11 @@ def test_a_digest_is_remembered_once_the_file_has_settled(tmp_path: Path) -> Non
     assert len(seen) == 3
     remembered_digest([path], compute, tmp_path / "cache", "another kind")
     assert len(seen) == 4
-    for memo in (tmp_path / "cache" / "digests").iterdir():
-        memo.write_text(json.dumps({"state": "damaged"}))
-    remembered_digest([path], compute, tmp_path / "cache", "kind")
-    assert len(seen) == 5
+    altered = [lambda text: json.dumps({"state": "damaged"}), lambda text: text.replace("abc", "abd")]
+    for times, alter in enumerate(altered, 5):
+        for memo in (tmp_path / "cache" / "digests").iterdir():
+            memo.write_text(alter(memo.read_text()))
+        assert remembered_digest([path], compute, tmp_path / "cache", "kind") == "abc"
+        assert len(seen) == times
     with pytest.raises(AutoDPQError, match="missing: cannot be read"):
         remembered_digest([tmp_path / "missing"], compute, tmp_path / "cache", "kind")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from autodpq.data.dataset import EncodedDataset
 from autodpq.data.encoding import encode_table
+from autodpq.data.inventory import write_inventory
 from autodpq.data.source import Batch, Table, select_fields
 from autodpq.data.values import canonical_text
 from autodpq.errors import AutoDPQError
@@ -39,6 +40,7 @@ def encode(columns: dict[str, list[str]], cuts: list[int], folder: Path) -> Enco
     edges = [0, *sorted(cuts), len(frame)]
     batches = [Batch(frame[a:b], labels[a:b]) for a, b in pairwise(edges)]
     arrays = encode_table(Table(tuple(columns), batches), folder, "made")
+    write_inventory(folder, {})
     counts = np.split(np.load(folder / "counts.npy"), np.cumsum(arrays["cardinalities"])[:-1])
     ids = np.load(folder / "ids.npy")
     return EncodedDataset("made", tuple(columns), ids, labels, tuple(counts), None, None, "00", folder=folder)
@@ -90,7 +92,7 @@ def test_batches_do_not_change_what_is_written(drawn: tuple[list[str], list[str]
         encode(columns, cuts, Path(one))
         encode(columns, [], Path(other))
         names = sorted(path.name for path in Path(one).iterdir())
-        assert names == ["cardinalities.npy", "counts.npy", "ids.npy", "labels.npy", "vocabulary.parquet"]
+        assert names == ["cardinalities.npy", "counts.npy", "ids.npy", "labels.npy", "meta.json", "vocabulary.parquet"]
         for name in names:
             assert (Path(one) / name).read_bytes() == (Path(other) / name).read_bytes()
 

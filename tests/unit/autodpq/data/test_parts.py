@@ -58,6 +58,23 @@ def test_a_part_that_was_cut_short_is_written_again(tmp_path: Path) -> None:
     assert same(data.rows(ROWS), data, ROWS)
 
 
+@pytest.mark.parametrize("file", ["ids.npy", "meta.json"])
+@pytest.mark.parametrize("kind", ["parts", "recounted"])
+def test_bits_that_were_flipped_are_noticed(tmp_path: Path, kind: str, file: str) -> None:
+    data, sound = dataset(tmp_path), dataset(None)
+
+    def derived(data: EncodedDataset) -> np.ndarray:
+        return data.rows(ROWS).ids if kind == "parts" else data.recounted(ROWS).ids
+
+    for place in (0, 10, 60, 100):
+        assert np.array_equal(derived(data), derived(sound))
+        (path,) = tmp_path.glob(f"{kind}/*/{file}")
+        content = bytearray(path.read_bytes())
+        content[place] ^= 1
+        path.write_bytes(bytes(content))
+    assert np.array_equal(derived(data), derived(sound))
+
+
 def test_another_process_gets_the_file_and_not_the_rows(tmp_path: Path) -> None:
     data = dataset(tmp_path)
     samples = data.rows(ROWS)

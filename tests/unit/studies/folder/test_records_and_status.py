@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 from support.fake_studies import make_config, make_record
 
 import autodpq.search.autodpq  # noqa: F401 (registers it)
@@ -144,7 +145,7 @@ def test_trials_of_a_version_that_did_not_record_their_epochs_are_read_back(tmp_
     path = tmp_path / "trials.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     for line in lines:
-        del line["valid_aucs"], line["attempts"], line["traceback"]
+        del line["valid_aucs"], line["attempts"], line["traceback"], line["seal"]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     again = RunFolder(tmp_path, task.trainer).finished_trials()
     assert [(trial.plan, trial.valid_auc) for trial in again] == [
@@ -210,6 +211,33 @@ def test_weights_come_back_to_the_bit_and_damage_is_named(tmp_path: Path) -> Non
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(AutoDPQError, match=r"weights\.safetensors: not readable as weights"):
         load_state(path)
+
+
+def test_bits_of_weights_cannot_be_flipped_without_a_word(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    weights = {"b": torch.tensor([1, 2]), "a": torch.arange(6.0).reshape(2, 3), "c": torch.tensor(True)}
+    weights |= {"d": torch.zeros(0, 2), "e": torch.ones(3, dtype=torch.float16)}
+    save_state(path, weights)
+    content = path.read_bytes()
+    for place in range(0, 8 * len(content), 37):
+        flipped = bytearray(content)
+        flipped[place // 8] ^= 1 << place % 8
+        path.write_bytes(bytes(flipped))
+        try:
+            read = load_state(path)
+        except AutoDPQError as error:
+            assert str(error).startswith(f"{path}: not readable as weights (") and "\n" not in str(error)
+        else:
+            assert all(same(read[name], value) for name, value in weights.items()), f"bit {place}"
+
+
+def same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.dtype == other.dtype and torch.equal(one, other)
+
+
+def test_weights_of_a_version_that_kept_no_digest_are_read(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(2)}, tmp_path / "weights.safetensors")
+    assert torch.equal(load_state(tmp_path / "weights.safetensors")["a"], torch.ones(2))
 
 
 def test_status_tells_what_is_done_and_how_far_the_others_are(tmp_path: Path) -> None:
