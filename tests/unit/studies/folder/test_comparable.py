@@ -74,7 +74,7 @@ def changed_runs(folder: Path, change: Callable[[dict[str, Any]], object]) -> No
     for path in folder.glob("runs/*/config.json"):
         config = json.loads(path.read_text())
         change(config)
-        config.pop("sha256", None)
+        config.pop("seal", None)
         path.write_text(json.dumps(config))
 
 
