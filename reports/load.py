@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -76,11 +75,13 @@ def _as_frame(records: Iterable[Record]) -> pd.DataFrame:
     """Numbers as numbers, nan where nothing was measured; all else as the text that ``records.csv`` has."""
     import pandas as pd
 
-    rows = [{name: "" if value is None else value for name, value in record} for record in records]
+    rows = [
+        {name: "" if value is None and name not in _NUMBERS else value for name, value in record} for record in records
+    ]
     frame = pd.DataFrame(rows, columns=list(RECORD_COLUMNS))
     for column in frame.columns:
         if column in _NUMBERS:
-            frame[column] = pd.to_numeric(frame[column].replace("", math.nan)).astype(float)
+            frame[column] = frame[column].astype(float)
         elif column != "seed":
             frame[column] = frame[column].astype(str)
     return frame
