@@ -81,7 +81,8 @@ class Choice(ABC):
         Raises:
             AutoDPQError: A parameter declared as ``int`` is something else.
         """
-        for field in dataclasses.fields(cast(Any, self)) if dataclasses.is_dataclass(self) else ():
+        parameters: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(cast(Any, self))
+        for field in parameters:
             value = getattr(self, field.name)
             whole = _whole(value)
             if whole is not None:
