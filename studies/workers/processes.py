@@ -258,9 +258,9 @@ class ProcessExecutor:
         while True:
             for worker in workers:
                 if worker.position is None and left:
-                    position = left.popleft()
-                    attempts[position] += 1
-                    worker.begin(position, plans[position], self.spec)
+                    next_one = left.popleft()
+                    attempts[next_one] += 1
+                    worker.begin(next_one, plans[next_one], self.spec)
             busy = [(index, worker) for index, worker in enumerate(workers) if worker.position is not None]
             if not busy:
                 return
