@@ -31,8 +31,8 @@ _ADVICE = {
 
 
 def _system_error(error: Exception) -> int | None:
-    """The number that the operating system gave; libraries written in Rust put it into their message."""
-    if isinstance(error, OSError):
+    """The number that the operating system gave; libraries written in Rust put it into their message alone."""
+    if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     found = re.search(r"\(os error (\d+)\)", str(error))
     return None if found is None else int(found[1])

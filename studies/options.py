@@ -112,7 +112,10 @@ class StudyConfig(BaseModel):
     trial_timeout: Annotated[
         float | None,
         Field(gt=0),
-        CommandLine("Seconds of training after which a trial counts as failed; else no limit."),
+        CommandLine(
+            "Seconds of training after which a trial counts as failed; else no limit. Steps that do not end are ended "
+            "with --jobs 2 or more; with --jobs 1 and on Ray, time is looked at between steps alone."
+        ),
     ] = None
     threshold: Annotated[
         int | None, Field(ge=1), CommandLine("Values that occur at least so often are frequent.", RARE)

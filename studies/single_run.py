@@ -20,7 +20,7 @@ from autodpq.metrics import Metrics, evaluate_predictions, logloss
 from autodpq.packed.manifest import ModelSpec
 from autodpq.plan import CompressionPlan
 from autodpq.plugins.registry import source_digest
-from autodpq.records.folder import entries, read_result, read_trials, write_config
+from autodpq.records.folder import entries, read_result, read_study, read_trials, write_config
 from autodpq.records.result import (
     RECORD_COLUMNS,
     FieldCost,
@@ -421,7 +421,7 @@ class Run:
         """The record's row; what was not measured is None."""
         known = {
             "run": self.run.run_id,
-            "study": self.out.resolve().name,
+            "study": read_study(self.out / "study.json").study,  # whatever its folder is called by now
             "dataset": self.run.data["name"],
             "model": self.run.model,
             "strategy": self.run.strategy,

@@ -10,15 +10,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, SupportsIndex, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from autodpq.choices.operations import NUMPY, Operations
+from autodpq.errors import AutoDPQError
 
 FLOAT_BITS = 32
 
@@ -49,6 +51,14 @@ def layout_bytes(layout: Layout) -> int:
     return sum(dtype.itemsize * math.prod(shape) for dtype, shape in layout.values())
 
 
+def _whole(value: object) -> int | None:
+    """A whole number of any type as a plain one; None for anything else, bools among it."""
+    try:
+        return None if isinstance(value, bool) else operator.index(cast(SupportsIndex, value))
+    except TypeError:
+        return None
+
+
 class Choice(ABC):
     """What becomes of the rows of rare values.
 
@@ -62,6 +72,23 @@ class Choice(ABC):
     keeps: ClassVar[bool]
     normalises: ClassVar[bool] = False
     __slots__ = ()
+
+    def __post_init__(self) -> None:
+        """Makes whole numbers of any type, as ``rng.choice`` gives them, plain ones: texts and records hold these.
+
+        A kind with a ``__post_init__`` of its own calls this first, as ``Made.__post_init__(self)``.
+
+        Raises:
+            AutoDPQError: A parameter declared as ``int`` is something else.
+        """
+        parameters: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(cast(Any, self))
+        for field in parameters:
+            value = getattr(self, field.name)
+            whole = _whole(value)
+            if whole is not None:
+                object.__setattr__(self, field.name, whole)
+            elif field.type in (int, "int"):
+                raise AutoDPQError(f"{self.name}: {field.name}={value!r}: a whole number is needed")
 
     def __str__(self) -> str:
         values = [getattr(self, parameter) for parameter in self.parameters()]

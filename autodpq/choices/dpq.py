@@ -42,6 +42,7 @@ class DPQ(Made):
     D: int
 
     def __post_init__(self) -> None:
+        Made.__post_init__(self)
         if self.K < 2:
             raise AutoDPQError(f"K={self.K}: a code needs at least 2 centroids; use the choice 'others' for one")
         if self.K > _MOST_CENTROIDS:

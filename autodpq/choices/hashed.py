@@ -25,6 +25,7 @@ class Hashed(Kept):
     m: int
 
     def __post_init__(self) -> None:
+        Kept.__post_init__(self)
         if self.m < 1:
             raise AutoDPQError(f"{self.name}: m={self.m}: at least one row is needed")
 

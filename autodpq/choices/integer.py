@@ -36,6 +36,7 @@ class Int(Made):
     bits: int
 
     def __post_init__(self) -> None:
+        Made.__post_init__(self)
         if self.bits not in BITS:
             raise AutoDPQError(f"{self.name}: bits={self.bits}: {', '.join(map(str, BITS))} are possible")
 

@@ -31,6 +31,7 @@ class Narrow(Made):
     d: int
 
     def __post_init__(self) -> None:
+        Made.__post_init__(self)
         if self.d < 1:
             raise AutoDPQError(f"{self.name}: d={self.d}: at least one number per row is needed")
 

@@ -44,7 +44,8 @@ def library(name: str) -> ctypes.CDLL:
     source = FOLDER / f"{name}.cpp"
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{name}.so"
-        done = subprocess.run([program, *FLAGS, str(source), "-o", str(file)], capture_output=True, text=True)
+        command = [program, *FLAGS, str(source), "-o", str(file)]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
         if done.returncode:
             reason = " ".join(done.stderr.split())[:300]
             raise AutoDPQError(f"--compile: {program} does not compile {source}: {reason}; choose --compile off")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import operator
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -186,5 +187,5 @@ def _read(adapter: TypeAdapter[Any], text: str) -> Any:
 
 
 def _check(adapter: TypeAdapter[Any], value: object) -> Any:
-    """A value as TOML gives it; arrays stand for tuples."""
-    return adapter.validate_json(json.dumps(value), strict=True)
+    """A value as TOML gives it; arrays stand for tuples, whole numbers of any type for plain ones."""
+    return adapter.validate_json(json.dumps(value, default=operator.index), strict=True)

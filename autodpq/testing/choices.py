@@ -108,6 +108,17 @@ class ChoiceContract:
             assert CompressionPlan.from_json(plan.to_json()) == plan
             assert CHOICES[choice.name] is type(choice)
 
+    def test_whole_numbers_of_numpy_are_plain_ones(self) -> None:
+        for choice in self.choices:
+            drawn = {
+                name: np.int64(value) if type(value) is int else value
+                for name, value in ((name, getattr(choice, name)) for name in choice.parameters())
+            }
+            made = type(choice)(**drawn)
+            assert str(made) == str(choice), "a __post_init__ of one's own begins with Choice.__post_init__(self)"
+            assert made.layout(7, self.dim) == choice.layout(7, self.dim)
+            assert [type(getattr(made, name)) for name in drawn] == [type(getattr(choice, name)) for name in drawn]
+
     def test_copies_are_equal(self) -> None:
         for choice in self.choices:
             assert pickle.loads(pickle.dumps(choice)) == copy.deepcopy(choice) == choice

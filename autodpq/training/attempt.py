@@ -63,7 +63,7 @@ def train_one(
 
     def on_step() -> None:
         if timeout is not None and seconds() > timeout:
-            raise TrainingError(f"the trial took longer than its {timeout:g} s (--trial-timeout)")
+            raise too_long(timeout)
 
     try:
         network, result = trainer.train_plan(plan, pretrained, on_epoch, on_step)
@@ -76,6 +76,11 @@ def train_one(
         return failure(error, seconds(), aucs)
     metrics = result.best.metrics
     return Outcome(metrics.auc, metrics.logloss, seconds(), aucs, network.state_dict())
+
+
+def too_long(timeout: float) -> TrainingError:
+    """What is said of a trial that took longer than its seconds."""
+    return TrainingError(f"the trial took longer than its {timeout:g} s (--trial-timeout)")
 
 
 def failure(error: Exception, seconds: float = 0.0, valid_aucs: tuple[float, ...] = ()) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import signal
 import sys
 from enum import StrEnum
@@ -124,7 +125,13 @@ def main() -> None:
     """Entry point: an error that a person can mend is one line, and exit code 2."""
     # Python ends by a search for cycles in all that torch holds, which takes a second and frees what ends anyway.
     atexit.register(gc.freeze)
+    # Tables hold signs, and data sets names, that not every terminal has: a question mark there ends nothing.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     stderr = Console(stderr=True, emoji=False)
+    for argument in sys.argv[1:]:
+        if not argument.isascii() and argument != argument.encode("utf-8", "replace").decode():
+            _fail(stderr, f"{argument!r} is not UTF-8, as names in files are: rename it, or set LC_ALL=C.UTF-8")
     try:
         # Typer's own handling would draw a box around usage errors.
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)

@@ -99,6 +99,11 @@ class SentOutcome:
 
 
 @dataclass(frozen=True)
+class Ready:
+    """A process has done what a specification asks for before a plan can be trained."""
+
+
+@dataclass(frozen=True)
 class EpochEnded:
     """A trial waits for the word on whether to go on.
 

@@ -39,6 +39,23 @@ def call_here(cache: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytes
     return call
 
 
+@pytest.fixture
+def call(cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Calls the entry point in this process; what it prints goes to no file, whose size would be limited too."""
+    from studies.cli.main import main
+
+    monkeypatch.setenv("AUTODPQ_CACHE", str(cache))
+
+    def here(*arguments: str | Path) -> Called:
+        monkeypatch.setattr(sys, "argv", ["autodpq-study", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Called(int(ended.value.code or 0), *capsys.readouterr())
+
+    return here
+
+
 @pytest.fixture(scope="session")
 def own_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """3,000 rows of four fields, three of them with rare values; what is clicked depends on all of them."""

@@ -15,9 +15,9 @@ import pytest
 from support.command_line import Call, Called, call_cli
 from support.disk_space import no_file_above
 from support.installed import installing
+from support.mounts import can_mount
 from support.patience import PATIENCE
 
-from studies.cli.main import main
 from studies.watch.progress import Progress
 
 TIMES = ["seconds", "seconds_pretrain", "seconds_search", "seconds_retrain", "machine"]
@@ -42,21 +42,6 @@ def copy(whole: Path, tmp_path: Path) -> Path:
     """A copy of the study that a test may damage."""
     shutil.copytree(whole, tmp_path / "study")
     return tmp_path / "study"
-
-
-@pytest.fixture
-def call(cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Calls the entry point in this process; what it prints goes to no file, whose size would be limited too."""
-    monkeypatch.setenv("AUTODPQ_CACHE", str(cache))
-
-    def here(*arguments: str | Path) -> Called:
-        monkeypatch.setattr(sys, "argv", ["autodpq-study", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return Called(int(ended.value.code or 0), *capsys.readouterr())
-
-    return here
 
 
 def assert_one_line(done: Called, *parts: str) -> None:
@@ -133,15 +118,6 @@ call("report", out)
 call(*arguments, out)
 shutil.copytree(out, kept)
 """
-
-
-def can_mount() -> bool:
-    """Whether this process may mount a disk of its own, which Linux allows in a namespace unless it is told not to."""
-    try:
-        command = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"]
-        return subprocess.run(command, capture_output=True, timeout=PATIENCE).returncode == 0
-    except OSError:
-        return False
 
 
 @pytest.mark.skipif(not can_mount(), reason="no disk can be mounted here")

@@ -76,8 +76,9 @@ def test_other_errors_are_not_taken_for_one_of_the_disk(tmp_path: Path) -> None:
         lambda path: path.write_bytes(bytes(10_000)),
         lambda path: save_file({"a": torch.zeros(10_000)}, path),
         lambda path: pl.DataFrame({"a": range(10_000)}).write_parquet(path, compression="uncompressed"),
+        lambda path: pl.DataFrame({"a": range(10_000)}).write_csv(path.open("wb", buffering=0)),
     ],
-    ids=["python", "safetensors", "polars"],
+    ids=["python", "safetensors", "polars", "polars, into a file of Python's"],
 )
 def test_full_disk_is_told_whatever_library_writes(tmp_path: Path, write: Callable[[Path], object]) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

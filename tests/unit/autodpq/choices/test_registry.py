@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
 from autodpq.choices import (
@@ -24,6 +27,7 @@ from autodpq.choices import (
 )
 from autodpq.choices.probe import probe
 from autodpq.errors import AutoDPQError
+from autodpq.plan import CompressionPlan
 
 
 def test_all_kinds_have_their_names() -> None:
@@ -85,6 +89,58 @@ def test_candidates_that_are_none_are_told_in_one_line(texts: str | list[str], m
     with pytest.raises(AutoDPQError) as error:
         parse_candidates(texts)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "text"),
+    [
+        (DPQ, (np.int64(8), np.uint8(2)), "dpq(8,2)"),
+        (Hashed, (np.int32(7),), "hashed(7)"),
+        (Int, (np.array(4),), "int(4)"),
+        (Narrow, (np.int64(2),), "narrow(2)"),
+    ],
+)
+def test_whole_numbers_of_any_type_make_the_choice_that_plain_ones_make(
+    kind: type[Choice], values: tuple[int, ...], text: str
+) -> None:
+    choice, plain = kind(*values), kind(*map(int, values))
+    assert str(choice) == text and choice == plain and hash(choice) == hash(plain)
+    assert CompressionPlan({"a": choice}).to_json() == f'{{"a":"{text}"}}'
+    assert {type(getattr(choice, name)) for name in kind.parameters()} == {int}
+    assert json.dumps(choice.cost(10, 8).bits) == json.dumps(plain.cost(10, 8).bits)
+    assert choice.layout(10, 8) == plain.layout(10, 8)
+
+
+@pytest.mark.parametrize("wrong", [8.0, True, "8", None, np.float64(8), np.True_, np.array([8, 2])])
+@pytest.mark.parametrize(
+    ("make", "parameter"),
+    [
+        (lambda value: DPQ(value, 2), "dpq: K="),
+        (lambda value: DPQ(8, value), "dpq: D="),
+        (Hashed, "hashed: m="),
+        (Int, "int: bits="),
+        (Narrow, "narrow: d="),
+    ],
+)
+def test_what_is_no_whole_number_is_no_parameter(
+    make: Callable[[object], Choice], parameter: str, wrong: object
+) -> None:
+    with pytest.raises(AutoDPQError) as error:
+        make(wrong)
+    assert str(error.value) == f"{parameter}{wrong!r}: a whole number is needed"
+
+
+def test_a_kind_of_ones_own_takes_whole_numbers_of_any_type_too_and_leaves_the_rest_alone() -> None:
+    @dataclass(frozen=True)
+    class Mine(Kept):
+        name: ClassVar[str] = "mine"
+        rows: Any
+        share: float
+        word: str
+
+    mine = Mine(np.int64(3), 0.5, "x")
+    assert str(mine) == "mine(3,0.5,x)" and type(mine.rows) is int
+    assert str(Mine(2.5, 0.5, "x")) == "mine(2.5,0.5,x)"
 
 
 def test_a_kind_of_ones_own_is_named_by_its_file_on_the_command_line_alone(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -299,6 +300,12 @@ def test_values_of_toml_keep_their_types() -> None:
 def test_values_of_toml_are_not_converted(option: str, value: object) -> None:
     message = refused(construct, Many, {}, {option: value})
     assert message.startswith(f"many: option {option}={value!r}: ")
+
+
+def test_whole_numbers_of_any_type_are_plain_ones() -> None:
+    made = construct(Many, {}, {"count": np.int64(4), "sizes": (np.uint8(1), 2)})
+    assert (made.count, made.sizes, type(made.count), type(made.sizes[0])) == (4, (1, 2), int, int)
+    assert label(made) == "many(count=4, sizes=[1, 2])"
 
 
 def test_objects_that_toml_knows_and_json_does_not_are_refused() -> None:

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing.connection import wait
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,9 +32,9 @@ from autodpq.training.fit import Epoch
 from autodpq.training.trainer import Trainer
 from autodpq.trial import Outcome, Prune
 from studies.workers.local import LocalExecutor
-from studies.workers.messages import SentOutcome, TrainerSpec, to_arrays
+from studies.workers.messages import Ready, SentOutcome, TrainerSpec, to_arrays
 from studies.workers.order import MAX_ATTEMPTS
-from studies.workers.processes import WorkerPool
+from studies.workers.processes import STALL_SECONDS, WorkerPool
 
 PLANS = [CompressionPlan({"user": a, "item": b, "device": Full()}) for a in CANDIDATES for b in CANDIDATES]
 # D = 3 does not divide X = 4.
@@ -47,19 +51,25 @@ def drawn(data: st.DataObject) -> Choose:
 
 
 class Simulated:
-    """Processes and the lines to them, without processes: what happens next is chosen; stands in for multiprocessing.
+    """Processes and the lines to them, without processes: what happens next is chosen; stands in for multiprocessing,
+    for threads and for the clock.
 
     Args:
         table: What the trials come to, by the number of their plan.
         kills: How many processes may be lost.
         choose: Chooses what happens next, of all that can.
+        stops: How many processes may stand still from some moment on.
     """
 
-    def __init__(self, table: Sequence[Row], kills: int, choose: Choose) -> None:
+    def __init__(self, table: Sequence[Row], kills: int, choose: Choose, stops: int = 0) -> None:
         self.table = table
         self.kills = kills
+        self.stops = stops
         self.choose = choose
         self.killed = 0
+        self.clock = 0.0
+        # By trial: after how many epochs the process stood still that trained it.
+        self.stuck: dict[int, int] = {}
         self.processes: list[SimulatedProcess] = []
 
     def get_context(self, method: str) -> Simulated:
@@ -74,28 +84,70 @@ class Simulated:
         assert daemon, "it would outlive a study that is killed"
         return args[0]
 
-    def wait(self, connections: Sequence[SimulatedProcess]) -> list[SimulatedProcess]:
+    def Thread(self, *, target: Any, args: tuple[object, ...], daemon: bool) -> SimulatedThread:
+        assert daemon, "it would outlive a study that is killed"
+        return SimulatedThread(target, args)
+
+    def Timer(self, seconds: float, function: Any) -> SimulatedThread:
+        return SimulatedThread(lambda: None, ())
+
+    def monotonic(self) -> float:
+        return self.clock
+
+    def wait(self, connections: Sequence[SimulatedProcess], seconds: float | None) -> list[SimulatedProcess]:
         """Lets time pass until somebody has something to say."""
         while True:
-            training = [process for process in self.processes if process.alive and process.state == "training"]
+            alive = [process for process in self.processes if process.alive and not process.stopped]
+            training = [process for process in alive if process.state == "training"]
             living = [process for process in self.processes if process.alive] if self.kills else []
+            stoppable = [process for process in alive if process.state in ("starting", "training")]
             ready = [process for process in connections if process.outbox or not process.alive]
-            assert training or ready, "all wait for ever"
+            starting = [process for process in alive if process.state == "starting"]
+            # A trial takes no time but where its process stands still.
+            late = seconds is not None and not training and not starting and not ready
+            assert training or starting or ready or late, "all wait for ever"
             heard = [[process] for process in ready] + ([ready] if len(ready) > 1 else [])
             what, processes = self.choose(
-                [("goes on", [process]) for process in training]
+                [("goes on", [process]) for process in [*starting, *training]]
                 + [("dies", [process]) for process in living]
+                + [("stands still", [process]) for process in (stoppable if self.stops else [])]
                 + [("is heard", some) for some in heard]
+                + [("time passes", []) for _ in range(late)]
             )
             if what == "is heard":
                 return processes
+            if what == "time passes":
+                assert seconds is not None
+                self.clock += seconds
+                return []
             (process,) = processes
             if what == "dies":
                 process.alive, process.exitcode = False, -9
                 self.kills -= 1
                 self.killed += 1
+            elif what == "stands still":
+                process.stopped = True
+                self.stops -= 1
+                if process.state == "training":
+                    self.stuck[process.number] = process.epoch
+                else:
+                    self.killed += 1
             else:
                 process.go_on()
+
+
+@dataclass(frozen=True)
+class SimulatedThread:
+    """Does its work at once."""
+
+    target: Any
+    args: tuple[object, ...]
+
+    def start(self) -> None:
+        self.target(*self.args)
+
+    def join(self) -> None: ...
+    def cancel(self) -> None: ...
 
 
 class SimulatedProcess:
@@ -104,6 +156,7 @@ class SimulatedProcess:
     def __init__(self, simulated: Simulated) -> None:
         self.simulated = simulated
         self.alive = True
+        self.stopped = False
         self.exitcode: int | None = None
         self.state = "idle"
         self.spec: object = None
@@ -115,7 +168,7 @@ class SimulatedProcess:
     def join(self) -> None: ...
     def close(self) -> None: ...
 
-    def terminate(self) -> None:
+    def kill(self) -> None:
         self.alive = False
 
     def is_alive(self) -> bool:
@@ -137,10 +190,12 @@ class SimulatedProcess:
                 self.end(done, message)
             else:
                 self.state = "training"
-        elif self.spec is None or isinstance(message, str):
-            self.spec = message
+        elif isinstance(message, Spec):
+            assert self.state == "idle"
+            self.state, self.spec = "starting", message
         else:
-            assert self.state == "idle" and isinstance(message, int)
+            assert self.state == "ready" or (self.state == "idle" and self.spec is not None)
+            assert isinstance(message, int)
             self.state, self.number, self.epoch = "training", message, 0
 
     @property
@@ -148,6 +203,10 @@ class SimulatedProcess:
         return self.simulated.table[self.number]
 
     def go_on(self) -> None:
+        if self.state == "starting":
+            self.outbox.append(Ready())
+            self.state = "ready"
+            return
         if self.epoch == len(self.row.aucs):
             self.end(self.row.aucs, False)
             return
@@ -162,6 +221,13 @@ class SimulatedProcess:
         self.state = "idle"
 
 
+@dataclass(frozen=True)
+class Spec:
+    """Stands in for what trials are trained with."""
+
+    timeout: float | None = None
+
+
 class Here:
     """Stands in for the executor of this process."""
 
@@ -172,13 +238,16 @@ class Here:
         self.on_outcome = self.told.append
 
 
-def simulate(simulated: Simulated, jobs: int, here: Here, prune: Prune, first: int) -> list[Outcome]:
+def simulate(
+    simulated: Simulated, jobs: int, here: Here, prune: Prune, first: int, timeout: float | None = None
+) -> list[Outcome]:
     plans: Any = range(len(simulated.table))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("studies.workers.processes.multiprocessing", simulated)
+        for module in ("multiprocessing", "threading", "time"):
+            patch.setattr(f"studies.workers.processes.{module}", simulated)
         patch.setattr("studies.workers.processes.wait", simulated.wait)
         with WorkerPool(jobs) as pool:
-            return list(pool.executor("spec", here)(plans, first, prune))  # type: ignore[arg-type]
+            return list(pool.executor(Spec(timeout), here)(plans, first, prune))  # type: ignore[arg-type]
 
 
 @settings(max_examples=300)
@@ -202,6 +271,10 @@ def test_trial_that_is_lost_while_it_waits_gets_no_answer_before_it_asks_again()
     table = [Row((0.5, 0.5)), Row((0.7, 0.6, 0.6))]
     script = iter(
         [
+            ("goes on", 0),
+            ("is heard", 0),  # both are ready
+            ("goes on", 1),
+            ("is heard", 1),
             ("goes on", 1),  # and waits, for the first has not come there
             ("is heard", 1),
             ("dies", 1),
@@ -246,6 +319,49 @@ def test_what_is_lost_too_often_fails_with_the_epochs_that_were_asked_about(
         replayed = len(outcome.valid_aucs) - (outcome.kind == "complete")
         assert counted == list(range(1, len(counted) + 1))
         assert replayed == len(counted) or row.is_last(replayed)
+
+
+@settings(max_examples=100)
+@given(st.lists(rows, min_size=1, max_size=5), st.integers(1, 3), st.sampled_from([(1, 0), (2, 0), (1, 1)]), st.data())
+def test_trial_whose_process_stands_still_fails_once_its_time_is_up_and_the_others_come_out_as_ever(
+    table: list[Row], jobs: int, stops_and_kills: tuple[int, int], data: st.DataObject
+) -> None:
+    stops, kills = stops_and_kills  # so few that none fails for being lost
+    simulated, here, asked = Simulated(table, kills, drawn(data), stops), Here(), SameEpoch()
+    outcomes = simulate(simulated, jobs, here, asked, 4, timeout=7.0)
+    # One that was lost after it had stood still, or that stood still twice, began again.
+    late = {number: outcome for number, outcome in enumerate(outcomes) if "longer than" in (outcome.error or "")}
+    assert late.keys() <= simulated.stuck.keys() and len(simulated.stuck) - len(late) <= kills - simulated.kills
+    for outcome in late.values():
+        assert outcome.error == "TrainingError: the trial took longer than its 7 s (--trial-timeout)"
+        assert outcome.seconds >= 7.0 and outcome.kind == "failed" and outcome.traceback is None
+    fails = [
+        Row(outcomes[number].valid_aucs, fails=True) if number in late else row for number, row in enumerate(table)
+    ]
+    expected, pruner = one_after_another(fails, 4)
+    assert [outcome.kind for outcome in outcomes] == [outcome.kind for outcome in expected]
+    for number, outcome in enumerate(outcomes):
+        if number in late:
+            assert outcome.valid_aucs == table[number].aucs[: simulated.stuck[number]]
+        else:
+            assert replace(outcome, attempts=1) == expected[number]
+    assert asked.seen == pruner.seen
+    assert sorted(map(id, here.told)) == sorted(map(id, outcomes)), "each outcome is told once"
+    assert not any(process.alive for process in simulated.processes)
+
+
+def test_process_that_never_gets_ready_is_lost_and_its_trial_begun_again_until_it_fails() -> None:
+    def never_ready(events: list[Event]) -> Event:
+        return next((event for event in events if event[0] in ("stands still", "time passes")), events[0])
+
+    for stops, expected in (
+        (2, ("complete", None)),
+        (3, ("failed", f"no process was ready to train it within {STALL_SECONDS:g} s, {MAX_ATTEMPTS} times")),
+    ):
+        simulated = Simulated([Row((0.5,))], 0, never_ready, stops)
+        (outcome,) = simulate(simulated, 2, Here(), SameEpoch(), 0, timeout=7.0)
+        assert (outcome.kind, outcome.error) == expected and outcome.attempts == MAX_ATTEMPTS
+        assert simulated.clock >= stops * STALL_SECONDS and not simulated.stuck
 
 
 @dataclass(frozen=True)
@@ -402,6 +518,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from autodpq.models import DeepFM
@@ -418,7 +535,8 @@ def plan_in_training():
 
 
 class Fragile(DeepFM):
-    # Kills its process at a call of a plan's training, as often as a file in its folder says.
+    # Kills or stops its process at a call of a plan's training, as often as a file in its folder says; 0 is no signal
+    # but a call that does not end.
     name = "fragile"
     calls = 0
 
@@ -426,10 +544,12 @@ class Fragile(DeepFM):
         self.calls += 1
         order = FOLDER / plan_in_training().key
         if multiprocessing.parent_process() is not None and order.exists():
-            times, call = map(int, order.read_text().split())
+            times, call, how = map(int, order.read_text().split())
             if times and self.calls == call:
-                order.write_text(f"{times - 1} {call}")
-                os.kill(os.getpid(), signal.SIGKILL)
+                order.write_text(f"{times - 1} {call} {how}")
+                os.kill(os.getpid(), how)
+                while not how:
+                    time.sleep(60)
         return super().forward(embeddings)
 """
 # An epoch is five batches and an evaluation.
@@ -449,13 +569,19 @@ class Lost:
 
 
 @pytest.fixture(scope="module")
-def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lost]:
-    folder = tmp_path_factory.mktemp("fragile")
-    (folder / "fragile.py").write_text(FRAGILE)
-    lab = make_lab(f"{folder / 'fragile.py'}:Fragile")
+def fragile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a model that does what files beside it say."""
+    path = tmp_path_factory.mktemp("fragile") / "fragile.py"
+    path.write_text(FRAGILE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def lost(fragile: Path) -> Iterator[Lost]:
+    folder, lab = fragile.parent, make_lab(f"{fragile}:Fragile")
     plans, asked_here, asked_there = PLANS[:5], SameEpoch(), SameEpoch()
-    (folder / plans[0].key).write_text(f"1 {SECOND_EPOCH}")
-    (folder / plans[3].key).write_text("99 2")
+    (folder / plans[0].key).write_text(f"1 {SECOND_EPOCH} {signal.SIGKILL:d}")
+    (folder / plans[3].key).write_text(f"99 2 {signal.SIGKILL:d}")
     with WorkerPool(2) as pool:
         there = run_there(pool, lab, plans, asked_there)
         processes = len(pool._workers)
@@ -478,6 +604,63 @@ def test_trial_whose_process_always_dies_fails_in_one_line_and_the_others_go_on(
     assert failed.error == f"the process that trained it ended {MAX_ATTEMPTS} times, exit code -9"
     assert (failed.kind, failed.valid_auc, failed.state, failed.valid_aucs) == ("failed", None, None, ())
     assert lost.there[4].kind != "failed"
+
+
+class Clock:
+    """The study's clock: it goes on by hours once both processes stand still that are meant to, and nobody else trains.
+
+    Args:
+        orders: The files that say what becomes of their trials.
+    """
+
+    def __init__(self, orders: Sequence[Path]) -> None:
+        self.orders = orders
+        self.ahead = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+    def wait(self, connections: Any, seconds: float | None) -> list[Any]:
+        assert seconds is not None, "every trial here has a limit"
+        heard = wait(connections, 0.05)
+        if not heard and not self.ahead and all(order.read_text().startswith("0 ") for order in self.orders):
+            self.ahead = 4 * PATIENCE
+        return heard
+
+
+def test_trial_that_does_not_end_is_ended_from_outside_and_the_study_goes_on(
+    fragile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = make_lab(f"{fragile}:Fragile")
+    lab = replace(lab, spec=replace(lab.spec, timeout=PATIENCE))
+    plans, orders = PLANS[:3], [fragile.parent / plan.key for plan in PLANS[:2]]
+    for order, (call, how) in zip(orders, ((SECOND_EPOCH, 0), (2, signal.SIGSTOP)), strict=True):
+        order.write_text(f"1 {call} {how:d}")
+    clock = Clock(orders)
+    monkeypatch.setattr("studies.workers.processes.time", SimpleNamespace(monotonic=clock.monotonic))
+    monkeypatch.setattr("studies.workers.processes.wait", clock.wait)
+    with WorkerPool(2) as pool:
+        first = [worker.process for worker in pool._workers]
+        endless, stopped, after = run_there(pool, lab, plans)
+        assert not any(process.is_alive() for process in first)
+    for outcome in (endless, stopped):
+        assert outcome.error == f"TrainingError: the trial took longer than its {PATIENCE:g} s (--trial-timeout)"
+        assert (outcome.kind, outcome.attempts, outcome.state) == ("failed", 1, None)
+        assert outcome.seconds > PATIENCE
+    (here,) = run_here(lab, plans[2:])
+    assert_same_digits([after], [here])
+    assert (len(endless.valid_aucs), len(stopped.valid_aucs), after.kind) == (1, 0, "complete")
+
+
+def test_plan_that_comes_alone_is_trained_where_it_can_be_ended_if_it_has_a_limit(pool: WorkerPool, lab: Lab) -> None:
+    def prune(number: int, valid_aucs: Sequence[float]) -> bool:
+        assert number == 5 and valid_aucs
+        return False
+
+    limited = replace(lab, spec=replace(lab.spec, timeout=PATIENCE))
+    nowhere = replace(limited, trainer=None)
+    assert run_there(pool, nowhere, []) == []
+    assert_same_digits(run_there(pool, nowhere, PLANS[:1], prune), run_here(lab, PLANS[:1]))
 
 
 def test_ctrl_c_leaves_no_process_behind(lab: Lab) -> None:
@@ -504,7 +687,7 @@ from tests.unit.studies.workers.test_processes import PLANS, WorkerPool, make_la
 
 lab = make_lab()
 with WorkerPool(2) as pool:
-    for worker in pool.ready(lab.spec, 2):
+    for worker in pool.idle(2):
         os.kill(worker.process.pid, signal.SIGINT)
     print([(outcome.kind, outcome.attempts) for outcome in run_there(pool, lab, PLANS[:2])])
 """
