@@ -36,7 +36,10 @@ def session(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(path, options)
 
 
-@pytest.mark.parametrize("model", ["deepfm", "pnn", "dcn", "dcnv2"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("pnn", "dcn")]  # of the same layers as the others
+
+
+@pytest.mark.parametrize("model", ["deepfm", "dcnv2", *SLOW])
 def test_onnx_gives_what_the_network_gives(
     model: str,
     tmp_path: Path,
