@@ -123,7 +123,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, own_csv: Path, cache: Path) 
     ("command", "kills"),
     [
         ("predict", 3),
-        *(pytest.param(command, 40, marks=pytest.mark.slow) for command in COMMANDS),
+        *(pytest.param(command, 20, marks=pytest.mark.slow) for command in COMMANDS),
     ],
 )
 def test_command_that_is_killed_leaves_what_was_there_or_all_of_it_and_works_again(
