@@ -31,7 +31,8 @@ from studies.folder.records import clear_up, write_records
 from studies.options import StudyConfig
 from studies.prepared import LOADING, Prepared, load_rows, prepare_for
 from studies.pretraining import pretrain
-from studies.single_run import Context, Run, Shared, Workers, sources
+from studies.sharing import Context, Shared, Workers, sources
+from studies.single_run import Run
 from studies.watch.dashboard import Mirror
 from studies.watch.progress import Progress
 from studies.watch.tensorboard import FOLDER, Scalars

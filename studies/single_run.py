@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from autodpq import __version__
-from autodpq.choices import Choice, Full, Others
 from autodpq.errors import AutoDPQError, TrainingError, one_line
 from autodpq.files import writing
 from autodpq.metrics import Metrics, evaluate_predictions, logloss
 from autodpq.packed.manifest import ModelSpec
 from autodpq.plan import CompressionPlan
-from autodpq.plugins.registry import source_digest
-from autodpq.records.folder import entries, read_result, read_study, read_trials, write_config
+from autodpq.records.folder import entries, read_study, write_config
 from autodpq.records.result import (
     RECORD_COLUMNS,
     FieldCost,
@@ -37,158 +34,17 @@ from autodpq.search.strategy import Strategy
 from autodpq.search.task import Executor, SearchTask
 from autodpq.training.fit import DeviceRows, Epoch, evaluate, predict
 from autodpq.training.network import Network
-from autodpq.training.trainer import Trainer
 from autodpq.trial import PHASES, Budget, Trial, best_trial, check_plan
 from studies.config import RunConfig, make_space
 from studies.folder.models import keep_model
 from studies.folder.records import RunFolder
 from studies.headroom import auc_by_frequency, headroom
-from studies.isolation import Outside, ProcessSettings, check_epochs, check_network, shared_digest
-from studies.options import StudyConfig
-from studies.prepared import LOADING, Prepared
-from studies.pretraining import SharedPretraining
-from studies.watch.dashboard import Mirror, MirroredRun
+from studies.isolation import Outside, ProcessSettings, check_epochs, check_network
+from studies.prepared import LOADING
+from studies.sharing import Context, Shared, TrialCopies, sources
 from studies.watch.progress import Progress
 from studies.workers.local import LocalExecutor
 from studies.workers.machine import device_name, machine_name, versions
-from studies.workers.messages import TrainerSpec
-
-
-class Workers(Protocol):
-    """What trains trials side by side; it lives as long as the study."""
-
-    def executor(self, spec: TrainerSpec, here: LocalExecutor) -> Executor:
-        """An executor for one run; ``here`` is the one of this process."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Context:
-    """What all runs of a study share.
-
-    Attributes:
-        config: What is asked for.
-        candidates: What rare values may become.
-        out: The study's folder.
-        workers: What trains trials side by side; None where they are trained here, one after another.
-        mirror: Where trials are copied to; None for nowhere.
-        progress: Is told how far it is.
-    """
-
-    config: StudyConfig
-    candidates: tuple[Choice, ...]
-    out: Path
-    workers: Workers | None
-    mirror: Mirror | None
-    progress: Progress
-
-    def folder(self, run: RunConfig) -> Path:
-        """The folder of a run."""
-        return self.out / "runs" / run.run_id
-
-    def copies(self, run: RunConfig, searched: Iterable[str]) -> TrialCopies | None:
-        """What copies the trials of a run, if anything does; ``searched`` are the fields with rare values."""
-        if self.mirror is None:
-            return None
-        name = "/".join((self.out.resolve().name, run.data["name"], run.model, run.strategy, str(run.seed)))
-        choices = tuple(dict.fromkeys((str(Full()), str(Others()), *run.candidates)))
-        attributes = {"recipe": run.recipe["name"], "init": run.init, "version": __version__}
-        return TrialCopies(self.mirror, name, run.run_id, attributes, dict.fromkeys(searched, choices))
-
-    def copy_finished(self, run: RunConfig) -> None:
-        """Copies the trials of a run that was finished before."""
-        lines = read_trials(self.folder(run) / "trials.jsonl")
-        if lines and self.mirror is not None:
-            fields = read_result(self.folder(run) / "result.json").fields
-            copies = self.copies(run, [field.name for field in fields if field.head < field.cardinality])
-            assert copies is not None, "there is a mirror"
-            copies(*lines)
-
-
-class TrialCopies:
-    """Copies the trials of a run as they are recorded; an Optuna study is made when there is something to copy.
-
-    It holds no rows, for a strategy can come by it through its task.
-
-    Args:
-        mirror: Where to.
-        name: Of the Optuna study.
-        run: The run's id.
-        attributes: Of the Optuna study.
-        choices: What a plan may hold per field.
-    """
-
-    def __init__(
-        self,
-        mirror: Mirror,
-        name: str,
-        run: str,
-        attributes: dict[str, str],
-        choices: dict[str, tuple[str, ...]],
-    ) -> None:
-        self._open = partial(mirror.open, name, run, attributes, choices)
-        self._mirrored: MirroredRun | None = None
-        self._lines: list[TrialLine] = []
-
-    def begin(self) -> None:
-        """Makes or finds the Optuna study.
-
-        Raises:
-            AutoDPQError: The storage holds another run under the name.
-        """
-        self._mirrored = self._mirrored or self._open()
-
-    def __call__(self, *lines: TrialLine) -> None:
-        """Copies lines of ``trials.jsonl``, and what an outage has left out before."""
-        self._lines += lines
-        if self._lines:
-            self.begin()
-            assert self._mirrored is not None, "it has begun"
-            self._mirrored.copy(self._lines)
-
-
-@dataclasses.dataclass(frozen=True)
-class Shared:
-    """What all strategies of one model and seed share.
-
-    Attributes:
-        name: Of the pretrained network.
-        prepared: The rows.
-        trainer: Has trained the pretrained network; each search and each final training has one of its own.
-        pretraining: The pretrained network.
-        spec: What workers train with.
-        digest: Of what must stay as it is.
-    """
-
-    name: str
-    prepared: Prepared
-    trainer: Trainer
-    pretraining: SharedPretraining
-    spec: TrainerSpec
-    digest: str = dataclasses.field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "digest", self._digest())
-
-    def _digest(self) -> str:
-        return shared_digest((self.prepared.train, self.prepared.valid), self.pretraining.pretrained.state)
-
-    def is_sound(self) -> bool:
-        """Whether no strategy has changed what all of them share."""
-        return self._digest() == self.digest
-
-    def new_trainer(self) -> Trainer:
-        """A trainer like the first, which nobody else holds."""
-        known, rows = self.trainer, (self.prepared.train, self.prepared.valid)
-        compiled = known.compilation or False
-        return Trainer(known.fields, known.model, known.recipe, known.seed, known.device, *rows, compiled=compiled)
-
-
-def sources(model: type, strategy: type, candidates: Iterable[Choice]) -> dict[str, str | None]:
-    """What tells whether the code of plug-ins is still the one that was measured."""
-    kinds = {f"choice {choice.name}": source_digest(type(choice)) for choice in candidates}
-    brought = {name: digest for name, digest in kinds.items() if digest is not None}
-    return {"model": source_digest(model), "strategy": source_digest(strategy), **brought}
 
 
 def _tell(progress: Progress, copies: TrialCopies | None, line: TrialLine) -> None:
