@@ -248,6 +248,19 @@ def test_what_a_strategy_does_reaches_no_other(alone: tuple[Run, Path, pd.DataFr
     assert repr(before._values) == repr(ProcessSettings()._values)
 
 
+def test_the_order_of_strategies_and_the_number_of_threads_change_nothing(
+    alone: tuple[Run, Path, pd.DataFrame],
+) -> None:
+    run, _, expected = alone
+    torch.set_num_threads(2)
+    try:
+        records = run("autodpq,grid,others,fe", "reversed").set_index("strategy")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    pd.testing.assert_frame_equal(records.loc[expected.index, NUMBERS], expected)
+
+
 def test_a_trial_does_not_depend_on_what_the_strategy_has_set(alone: tuple[Run, Path, pd.DataFrame]) -> None:
     run, _, _ = alone
     acts = ("evaluates", "sets-all-there-is-to-set+evaluates", "sets-a-device+evaluates", "forks-and-goes-on+evaluates")
