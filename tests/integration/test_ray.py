@@ -129,6 +129,7 @@ def assert_same(one: Outcome, two: Outcome) -> None:
         assert all(torch.equal(value, two.state[name]) for name, value in one.state.items())
 
 
+@pytest.mark.slow
 def test_node_without_the_package_is_named(nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "autodpq").mkdir()
     (tmp_path / "autodpq" / "__init__.py").write_text("raise ImportError('not here')")
