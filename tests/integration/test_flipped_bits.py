@@ -18,6 +18,7 @@ import pytest
 from rich.console import Console
 
 from autodpq.errors import AutoDPQError
+from autodpq.packed.file import open_packed
 from autodpq.records.folder import read_pretrained
 from autodpq.serving import open_model
 from reports import load_study
@@ -42,10 +43,12 @@ class World:
     Attributes:
         folder: Of all of them.
         digits: What the study came to.
+        made: What its last run left.
     """
 
     folder: Path
-    digits: Any
+    digits: str
+    made: Any
 
     @property
     def done(self) -> Path:
@@ -70,10 +73,19 @@ def run(folder: Path, out: Path) -> None:
     run_study(check_config(options), out, Progress(Console(file=io.StringIO())))
 
 
-def digits_of(study: Path) -> Any:
-    """All that a study came to, but for what a clock says."""
-    paths = sorted([*study.glob("models/*"), *study.glob("runs/*/predictions.parquet")])
-    return records_frame(study).drop(columns=CLOCK).to_json(), {path.name: path.read_bytes() for path in paths}
+def digits_of(study: Path) -> str:
+    """What a study came to, but for what a clock says."""
+    return str(records_frame(study).drop(columns=CLOCK).to_json())
+
+
+def made_of(study: Path) -> Any:
+    """What the run that was interrupted left: its predictions, and the arrays of its model."""
+    frame = records_frame(study)
+    (run,) = frame.loc[frame["strategy"] == "random", "run"]
+    packed = open_packed(study / "models" / f"{run}.safetensors")
+    arrays = [packed.dense, *(table.arrays for table in packed.tables)]
+    weights = [{name: array.tobytes() for name, array in part.items()} for part in arrays]
+    return (study / "runs" / run / "predictions.parquet").read_bytes(), weights
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -106,7 +118,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     shutil.copytree(begun, done)
     run(folder, done)
     assert not list(done.glob("runs/*/incumbents")) and list(begun.glob("runs/*/incumbents/*"))
-    return World(folder, digits_of(done))
+    return World(folder, digits_of(done), made_of(done))
 
 
 def look_at_cache(world: World) -> Any:
@@ -162,7 +174,7 @@ def weights_of(path: Path) -> Any:
 def go_on(world: World) -> Any:
     """What the same command makes of an interrupted study."""
     run(world.folder, world.begun)
-    return digits_of(world.begun)
+    return digits_of(world.begun), made_of(world.begun)
 
 
 def run_again(world: World) -> Any:
@@ -185,22 +197,24 @@ READERS: dict[str, tuple[tuple[Reader, int], ...]] = {
 def as_before(folder: Path) -> Iterator[None]:
     """Puts a folder back as it was."""
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    yield
-    for path in [path for path in folder.rglob("*") if path.is_file() and path not in before]:
-        path.unlink()
-    for path, content in before.items():
-        if not path.is_file() or path.read_bytes() != content:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+    try:
+        yield
+    finally:
+        for path in [path for path in folder.rglob("*") if path.is_file() and path not in before]:
+            path.unlink()
+        for path, content in before.items():
+            if not path.is_file() or path.read_bytes() != content:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
 
 
 def check(world: World, part: str, reader: Reader, flips: int, seed: int) -> None:
     """Flips bits of each file of a part of the world that is no other part, one at a time, and asks the reader."""
     folder = world.folder / part
-    with as_before(folder):
+    with as_before(world.folder):
         expected = reader(world)
-    if reader in (go_on, run_again):
-        assert expected == world.digits
+    if reader is go_on:
+        assert expected == (world.digits, world.made)
     draw = random.Random(seed)
     inner = [world.folder / other for other in READERS if other.startswith(f"{part}/")]
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
@@ -211,7 +225,7 @@ def check(world: World, part: str, reader: Reader, flips: int, seed: int) -> Non
         # The last byte, of which a line's end is made, too.
         places = [size - 8, *draw.sample(range(size), min(flips, size))][: max(flips, 2)]
         for place in places:
-            with as_before(folder):
+            with as_before(world.folder):
                 content = bytearray(path.read_bytes())
                 content[place // 8] ^= 1 << place % 8
                 path.write_bytes(bytes(content))
