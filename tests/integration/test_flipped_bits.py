@@ -18,6 +18,7 @@ import pytest
 from rich.console import Console
 
 from autodpq.errors import AutoDPQError
+from autodpq.packed.file import open_packed
 from autodpq.records.folder import read_pretrained
 from autodpq.serving import open_model
 from reports import load_study
@@ -42,10 +43,12 @@ class World:
     Attributes:
         folder: Of all of them.
         digits: What the study came to.
+        made: What its last run left.
     """
 
     folder: Path
-    digits: Any
+    digits: str
+    made: Any
 
     @property
     def done(self) -> Path:
@@ -70,10 +73,19 @@ def run(folder: Path, out: Path) -> None:
     run_study(check_config(options), out, Progress(Console(file=io.StringIO())))
 
 
-def digits_of(study: Path) -> Any:
-    """All that a study came to, but for what a clock says."""
-    paths = sorted([*study.glob("models/*"), *study.glob("runs/*/predictions.parquet")])
-    return records_frame(study).drop(columns=CLOCK).to_json(), {path.name: path.read_bytes() for path in paths}
+def digits_of(study: Path) -> str:
+    """What a study came to, but for what a clock says."""
+    return str(records_frame(study).drop(columns=CLOCK).to_json())
+
+
+def made_of(study: Path) -> Any:
+    """What the run that was interrupted left: its predictions, and the arrays of its model."""
+    frame = records_frame(study)
+    (run,) = frame.loc[frame["strategy"] == "random", "run"]
+    packed = open_packed(study / "models" / f"{run}.safetensors")
+    arrays = [packed.dense, *(table.arrays for table in packed.tables)]
+    weights = [{name: array.tobytes() for name, array in part.items()} for part in arrays]
+    return (study / "runs" / run / "predictions.parquet").read_bytes(), weights
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -106,7 +118,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     shutil.copytree(begun, done)
     run(folder, done)
     assert not list(done.glob("runs/*/incumbents")) and list(begun.glob("runs/*/incumbents/*"))
-    return World(folder, digits_of(done))
+    return World(folder, digits_of(done), made_of(done))
 
 
 def look_at_cache(world: World) -> Any:
@@ -120,7 +132,7 @@ def look_at_cache(world: World) -> Any:
 
 
 def look_at_done(world: World) -> Any:
-    """What is told of a finished study, and what is taken away."""
+    """What is told of a finished study."""
     study = world.done
     results = load_study(study)
     predictions = [
@@ -128,12 +140,17 @@ def look_at_done(world: World) -> Any:
         for run in results.runs
         for array in read_predictions(study / "runs" / run.run / "predictions.parquet", run)
     ]
-    values = {"user": ["1", "2", "never"], "item": ["1", "5", "2"], "price": ["0.5", "0.01", "0.99"]}
-    served = [open_model(path).predict(values).tobytes() for path in sorted(study.glob("models/*.safetensors"))]
     told = [list(status_lines(study)), repr(results.runs), results.records.to_json(), repr(cards(results))]
     pretrained = [repr(read_pretrained(path)) for path in study.glob("pretrained/*.json")]
     weights = [weights_of(path) for path in study.glob("pretrained/*.safetensors")]
-    return told, predictions, served, pretrained, weights, digits_of(study)[0]
+    return told, predictions, pretrained, weights
+
+
+def look_at_models(world: World) -> Any:
+    """What the models that were taken away say."""
+    values = {"user": ["1", "2", "never"], "item": ["1", "5", "2"], "price": ["0.5", "0.01", "0.99"]}
+    models = map(open_model, sorted(world.done.glob("models/*.safetensors")))
+    return [(model.predict(values).tobytes(), model.manifest.to_json()) for model in models]
 
 
 def look_at_begun(world: World) -> Any:
@@ -157,7 +174,7 @@ def weights_of(path: Path) -> Any:
 def go_on(world: World) -> Any:
     """What the same command makes of an interrupted study."""
     run(world.folder, world.begun)
-    return digits_of(world.begun)
+    return digits_of(world.begun), made_of(world.begun)
 
 
 def run_again(world: World) -> Any:
@@ -171,6 +188,7 @@ Reader = Callable[[World], Any]
 READERS: dict[str, tuple[tuple[Reader, int], ...]] = {
     "cache": ((look_at_cache, 400), (go_on, 3)),
     "done": ((look_at_done, 400), (run_again, 25)),
+    "done/study/models": ((look_at_models, 400), (run_again, 25)),
     "begun": ((look_at_begun, 400), (go_on, 15)),
 }
 
@@ -179,31 +197,35 @@ READERS: dict[str, tuple[tuple[Reader, int], ...]] = {
 def as_before(folder: Path) -> Iterator[None]:
     """Puts a folder back as it was."""
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    yield
-    for path in [path for path in folder.rglob("*") if path.is_file() and path not in before]:
-        path.unlink()
-    for path, content in before.items():
-        if not path.is_file() or path.read_bytes() != content:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+    try:
+        yield
+    finally:
+        for path in [path for path in folder.rglob("*") if path.is_file() and path not in before]:
+            path.unlink()
+        for path, content in before.items():
+            if not path.is_file() or path.read_bytes() != content:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
 
 
 def check(world: World, part: str, reader: Reader, flips: int, seed: int) -> None:
-    """Flips bits of each file of a part of the world, one at a time, and asks the reader."""
+    """Flips bits of each file of a part of the world that is no other part, one at a time, and asks the reader."""
     folder = world.folder / part
-    with as_before(folder):
+    with as_before(world.folder):
         expected = reader(world)
-    if reader in (go_on, run_again):
-        assert expected == world.digits
+    if reader is go_on:
+        assert expected == (world.digits, world.made)
     draw = random.Random(seed)
+    inner = [world.folder / other for other in READERS if other.startswith(f"{part}/")]
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
-    assert len(paths) >= 10
+    paths = [path for path in paths if path.parent not in inner]
+    assert len(paths) >= 3
     for path in paths:
         size = 8 * path.stat().st_size
         # The last byte, of which a line's end is made, too.
         places = [size - 8, *draw.sample(range(size), min(flips, size))][: max(flips, 2)]
         for place in places:
-            with as_before(folder):
+            with as_before(world.folder):
                 content = bytearray(path.read_bytes())
                 content[place // 8] ^= 1 << place % 8
                 path.write_bytes(bytes(content))
