@@ -125,8 +125,8 @@ def look_at_cache(world: World) -> Any:
     """What a run gets of the data."""
     dataset = load_rows({"dataset": str(world.folder / "clicks.csv"), "cache_dir": str(world.cache)})
     settings = {"threshold": 4, "split_method": "random", "split_seed": 2023, "frequency_scope": "train"}
-    prepared = prepare(dataset, **settings)  # type: ignore[arg-type]
-    parts = [(part.ids.tobytes(), part.labels.tobytes()) for part in (prepared.train, prepared.valid, prepared.test)]
+    prepared = prepare(lambda: dataset, **settings)  # type: ignore[arg-type]
+    parts = [(part.ids.tobytes(), part.labels.tobytes()) for part in (prepared.train, prepared.valid, prepared.test())]
     about = dataset.name, dataset.field_names, dataset.fingerprint, dict(dataset.binned), prepared.fields
     return parts, about, np.array(dataset.ids).tobytes(), prepared.source.vocabulary().write_json()
 
