@@ -46,8 +46,21 @@ def _set_environment(variables: dict[str, str]) -> None:
         os.environ.update(variables)
 
 
+def _current_folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it has been removed
+        return None
+
+
+def _set_folder(folder: str | None) -> None:
+    if folder is not None and folder != _current_folder():
+        os.chdir(folder)
+
+
 def _set_interrupts(handler: Any) -> None:
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) != handler:
+    ours = threading.current_thread() is threading.main_thread() and handler is not None  # None: not Python's
+    if ours and signal.getsignal(signal.SIGINT) != handler:
         signal.signal(signal.SIGINT, handler)
 
 
@@ -72,7 +85,7 @@ _SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...] = (
     (random.getstate, random.setstate),
     (np.geterr, lambda modes: np.seterr(**modes)),
     (lambda: dict(os.environ), _set_environment),
-    (os.getcwd, os.chdir),
+    (_current_folder, _set_folder),
     (lambda: list(sys.path), lambda path: _set_items(sys.path, path)),
     (lambda: list(warnings.filters), lambda filters: _set_items(warnings.filters, filters)),  # type: ignore[arg-type]
     (lambda: (sys.stdout, sys.stderr), _set_output),
