@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,14 +47,14 @@ def _set_environment(variables: dict[str, str]) -> None:
         os.environ.update(variables)
 
 
-def _current_folder() -> str | None:
+def _current_folder() -> Path | None:
     try:
-        return os.getcwd()
+        return Path.cwd()
     except OSError:  # it has been removed
         return None
 
 
-def _set_folder(folder: str | None) -> None:
+def _set_folder(folder: Path | None) -> None:
     if folder is not None and folder != _current_folder():
         os.chdir(folder)
 
