@@ -199,8 +199,13 @@ def _digest(text: str) -> str:
 
 
 def study_recipe(config: StudyConfig, dataset: EncodedDataset) -> Recipe:
-    """How all models of a study are trained, its optimizer decided."""
+    """How all models of a study are trained, its optimizer decided.
+
+    Where no printed numbers must come out again, outputs start at the click rate: clicks may be rare, and steps few.
+    """
     recipe = dataclasses.replace(find_recipe(config.recipe), optimizer=config.optimizer)
+    if not dataset_spec(config.dataset).is_printed:
+        recipe = dataclasses.replace(recipe, output_start="click-rate")
     fields = [Field(*named, 0) for named in zip(dataset.field_names, map(len, dataset.counts), strict=True)]
     return dataclasses.replace(recipe, optimizer=recipe.optimizer_for(fields))
 

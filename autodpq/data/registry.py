@@ -32,10 +32,11 @@ class DatasetSpec:
         threshold: A value that occurs at least this often is frequent.
         K: Numbers of centroids that candidates have.
         D: Numbers of subspaces that candidates have.
-        embedding_dim: X.
         split_method: How it is split unless asked otherwise: "random", "time", "column" or "auto".
         load: Loads it.
         options: The options of :func:`load_dataset` that apply to it.
+        embedding_dim: X.
+        is_printed: Whether there are printed numbers of it that must come out again.
     """
 
     name: str
@@ -47,6 +48,7 @@ class DatasetSpec:
     load: Callable[[LoadOptions], EncodedDataset]
     options: frozenset[str]
     embedding_dim: int = 16
+    is_printed: bool = False
 
 
 def _check(thing: object) -> str | None:
@@ -64,6 +66,7 @@ for _spec in (
         split_method="random",
         load=load_synthetic,
         options=frozenset({"cache_dir"}),
+        is_printed=True,
     ),
     DatasetSpec(
         name="movielens1m",
@@ -74,6 +77,7 @@ for _spec in (
         split_method="random",
         load=load_movielens1m,
         options=_PUBLISHED | {"label_above"},
+        is_printed=True,
     ),
     DatasetSpec(
         name="avazu",
@@ -84,6 +88,7 @@ for _spec in (
         split_method="random",
         load=load_avazu,
         options=_PUBLISHED,
+        is_printed=True,
     ),
     DatasetSpec(
         name="criteo",
@@ -94,6 +99,7 @@ for _spec in (
         split_method="random",
         load=load_criteo,
         options=_PUBLISHED,
+        is_printed=True,
     ),
 ):
     DATASETS.add(_spec, "built in")
