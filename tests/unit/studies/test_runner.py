@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import io
 import json
 import re
@@ -17,12 +18,14 @@ from support.installed import installing
 from support.small_study import PARTS, Run
 
 from autodpq.choices import DPQ, Full, Others
+from autodpq.data import EncodedDataset, Samples
 from autodpq.errors import AutoDPQError, TrainingError
 from autodpq.models import MODELS
 from autodpq.plan import CompressionPlan, uniform_plan
 from autodpq.search.strategy import STRATEGIES, Strategy
 from autodpq.search.task import SearchTask
 from autodpq.testing import reachable_arrays
+from autodpq.training.fit import DeviceRows
 from autodpq.training.trainer import Trainer
 from autodpq.trial import best_trial
 from reports import load_study, table1
@@ -39,6 +42,10 @@ class Probe(Strategy):
         with task.phase("search"):
             task.evaluate(uniform_plan(task.fields, Others()))
         Probe.lengths |= {array.shape[0] for array in reachable_arrays(task) if array.ndim}
+        # Not by the task, but by a look around in the process.
+        Probe.lengths |= {
+            len(rows) for rows in gc.get_objects() if isinstance(rows, Samples | DeviceRows | EncodedDataset)
+        }
         return task.history[0].plan
 
 
