@@ -28,6 +28,7 @@ from autodpq.search.task import Executor, HandOver, Journal
 from autodpq.training.network import Network
 from autodpq.training.trainer import Trainer
 from autodpq.trial import PHASES, Outcome, Phase, Prune, Trial
+from studies.folder.records import weights_digest
 
 _filling: Any = torch.utils.deterministic  # torch sets its one attribute at run time, unknown to checkers
 
@@ -234,7 +235,5 @@ def shared_digest(rows: Iterable[Samples], state: Mapping[str, Tensor]) -> str:
         digest.update(samples.labels.tobytes())
         if not isinstance(samples.ids, np.memmap):
             digest.update(samples.ids.tobytes())
-    for name, value in state.items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    digest.update(weights_digest(state).encode())
     return digest.hexdigest()

@@ -28,6 +28,7 @@ from autodpq.trial import Budget, Space
 from studies.config import RunConfig, make_space, make_strategies, run_config, study_candidates, study_recipe
 from studies.folder.comparable import Compile, Folder
 from studies.folder.records import clear_up, write_records
+from studies.isolation import shared_digest
 from studies.options import StudyConfig
 from studies.prepared import LOADING, Prepared, load_rows, prepare_for
 from studies.pretraining import pretrain
@@ -174,7 +175,8 @@ def _share(
         prepared.fields, model, recipe, run.seed, there, *rows, start, trainer.compiled, config.trial_timeout,
         kinds=file_places(map(type, context.candidates)),
     )  # fmt: skip
-    return Shared(run.pretrained_id, prepared, trainer, pretraining, spec)
+    digest = shared_digest(rows, pretraining.pretrained.state)
+    return Shared(run.pretrained_id, prepared, trainer, pretraining, spec, digest)
 
 
 def _check_sources(out: Path, run: RunConfig, now: dict[str, str | None]) -> None:

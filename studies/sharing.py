@@ -137,17 +137,12 @@ class Shared:
     trainer: Trainer
     pretraining: SharedPretraining
     spec: TrainerSpec
-    digest: str = dataclasses.field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "digest", self._digest())
-
-    def _digest(self) -> str:
-        return shared_digest((self.prepared.train, self.prepared.valid), self.pretraining.pretrained.state)
+    digest: str
 
     def is_sound(self) -> bool:
         """Whether no strategy has changed what all of them share."""
-        return self._digest() == self.digest
+        rows = self.prepared.train, self.prepared.valid
+        return shared_digest(rows, self.pretraining.pretrained.state) == self.digest
 
     def new_trainer(self) -> Trainer:
         """A trainer like the first, which nobody else holds."""

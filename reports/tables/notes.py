@@ -38,14 +38,13 @@ def run_notes(records: pd.DataFrame, strategies: Sequence[str], failures: Sequen
         for failure in failures
         if failure.strategy in strategies
     ]
-    notes += [
-        f"Warning: the probabilities of {display_name(strategy)} are worth less than a constant: their logloss is "
-        f"{mean:.4f}, that of the training rows' click rate {constant:.4f}."
-        for strategy in strategies
-        for rows in (records[records["strategy"] == strategy],)
-        for mean, constant in ((rows["test_logloss"].mean(), rows["constant_logloss"].mean()),)
-        if mean > constant
-    ]
+    for strategy in strategies:
+        own, constant = records.loc[records["strategy"] == strategy, ["test_logloss", "constant_logloss"]].mean()
+        if own > constant:
+            notes.append(
+                f"Warning: the probabilities of {display_name(strategy)} are worth less than a constant: their logloss "
+                f"is {own:.4f}, that of the training rows' click rate {constant:.4f}."
+            )
     if AUTODPQ in finished and CONTROL not in finished:
         notes.append(
             f"Warning: {display_name(CONTROL)} is missing. Without FE trained for as many epochs as AutoDPQ spends, a "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,13 +199,13 @@ def _test_rows(run: Path, data_dir: str | None, cache_dir: str | None) -> Sample
             f"{run / 'config.json'}: the data set {loading['dataset']!r} is code, which is not loaded because a file "
             "names it; install it as a plug-in, or export with --head-dtype float32"
         )
-    dataset = load_rows(loading).without_rows()
+    dataset = load_rows(loading)
     if dataset.fingerprint != config.data.fingerprint:
         raise AutoDPQError(
             f"data set {dataset.name!r}: its rows are not those that {run} was measured on (fingerprint "
             f"{dataset.fingerprint[:12]}, not {config.data.fingerprint[:12]}); name their folder by --data-dir"
         )
-    return prepare_for(partial(load_rows, loading), entries(config.data)).test()
+    return prepare_for(lambda: dataset, entries(config.data)).test()
 
 
 def _score(path: Path, test: Samples) -> Metrics:

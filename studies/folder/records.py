@@ -36,7 +36,7 @@ def save_state(path: Path, state: Mapping[str, Tensor]) -> None:
     """Writes weights, with their digest, whole or not at all."""
     weights = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     with whole_file(path) as temporary:
-        save_file(weights, temporary, {_DIGEST: _digest(weights)})
+        save_file(weights, temporary, {_DIGEST: weights_digest(weights)})
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
@@ -49,7 +49,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
         with safe_open(path, "pt") as file:
             about = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}
-        if about and about.get(_DIGEST) != _digest(weights):
+        if about and about.get(_DIGEST) != weights_digest(weights):
             raise ValueError("they are not those that were written")
     except Exception as error:
         raise AutoDPQError(f"{path}: not readable as weights ({error}); delete it to measure it anew") from None
@@ -59,12 +59,12 @@ def load_state(path: Path) -> dict[str, Tensor]:
 _DIGEST = "sha256"
 
 
-def _digest(weights: Mapping[str, Tensor]) -> str:
-    """Of names, types, shapes and bytes."""
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """Hexadecimal SHA-256 of names, types, shapes and bytes."""
     digest = hashlib.sha256()
     for name, value in sorted(weights.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.flatten().view(torch.uint8).numpy().data)
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
