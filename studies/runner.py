@@ -17,7 +17,7 @@ from autodpq.data import dataset_spec
 from autodpq.errors import AutoDPQError
 from autodpq.models import MODELS
 from autodpq.plugins.loading import file_places
-from autodpq.records.folder import read_config, write_asked, write_study
+from autodpq.records.folder import write_asked, write_study
 from autodpq.records.schema import StudyFile
 from autodpq.search.strategy import Strategy
 from autodpq.training.fit import DeviceRows
@@ -79,7 +79,8 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
     folder = Folder(out)
     for run, model, strategy in runs:
         folder.check(dataclasses.asdict(run), config.resplit)
-        _check_sources(out, run, sources(MODELS.find(model), type(strategy), candidates))
+        code = sources(MODELS.find(model), type(strategy), candidates)
+        folder.check_sources(run.run_id, run.strategy, run.model, code)
     device = choose_device(folder.device(config.device))
     compiling = {model: folder.compile(MODELS.find(model).name, config.compile) for model in config.models}
     prepared = prepare_for(load, runs[0][0].data)
@@ -177,21 +178,6 @@ def _share(
     )  # fmt: skip
     digest = shared_digest(rows, pretraining.pretrained.state)
     return Shared(run.pretrained_id, prepared, trainer, pretraining, spec, digest)
-
-
-def _check_sources(out: Path, run: RunConfig, now: dict[str, str | None]) -> None:
-    """Refuses to go on with a run that another version of a plug-in began, or to stand beside one that it finished."""
-    path = out / "runs" / run.run_id / "config.json"
-    if not path.exists():
-        return
-    measured = read_config(path).sources
-    for part, digest in now.items():
-        if measured.get(part) != digest:
-            named = {"strategy": f"strategy {run.strategy!r}", "model": f"model {run.model!r}"}
-            raise AutoDPQError(
-                f"{named.get(part, part)}: its code is not what {path.parent} was measured with; delete that folder "
-                f"to measure it anew, or name another --out"
-            )
 
 
 def _cluster(config: StudyConfig, progress: Progress) -> AbstractContextManager[Workers | None]:

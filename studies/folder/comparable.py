@@ -17,7 +17,7 @@ Setting = TypeVar("Setting", bound=str)
 
 
 @dataclass(frozen=True)
-class _Shared:
+class _Common:
     """Something that all runs of a table have in common.
 
     Attributes:
@@ -49,23 +49,23 @@ def _recipe(config: Mapping[str, Any]) -> object:
     return {name: value for name, value in config["recipe"].items() if name != "optimizer"}
 
 
-_SHARED = (
-    _Shared("--dataset", _data("name")),
-    _Shared("the rows or fields of the data set, fingerprint", _data("fingerprint"), lambda digest: digest[:12]),
-    _Shared("--threshold", _data("threshold")),
-    _Shared("--split", _data("split")),
-    _Shared("--frequency-scope", _data("frequency_scope")),
-    _Shared("--candidates", lambda config: config["candidates"], ",".join),
-    _Shared("--trials", lambda config: config["trials"], lambda trials: str(trials or "not given")),
-    _Shared("--init", lambda config: config["init"]),
-    _Shared("--recipe", _recipe),
-    _Shared("--optimizer", lambda config: config["recipe"].get("optimizer", "adam")),
+_COMMON = (
+    _Common("--dataset", _data("name")),
+    _Common("the rows or fields of the data set, fingerprint", _data("fingerprint"), lambda digest: digest[:12]),
+    _Common("--threshold", _data("threshold")),
+    _Common("--split", _data("split")),
+    _Common("--frequency-scope", _data("frequency_scope")),
+    _Common("--candidates", lambda config: config["candidates"], ",".join),
+    _Common("--trials", lambda config: config["trials"], lambda trials: str(trials or "not given")),
+    _Common("--init", lambda config: config["init"]),
+    _Common("--recipe", _recipe),
+    _Common("--optimizer", lambda config: config["recipe"].get("optimizer", "adam")),
 )
 
 
 def _shared_by(config: Mapping[str, Any]) -> tuple[str, ...]:
     """What a run has in common with those of its table, as JSON: files know no tuples."""
-    return tuple(json.dumps(shared.read(config), sort_keys=True) for shared in _SHARED)
+    return tuple(json.dumps(shared.read(config), sort_keys=True) for shared in _COMMON)
 
 
 class Folder:
@@ -80,7 +80,8 @@ class Folder:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self._configs = [read_config(path) for path in sorted(out.glob("runs/*/config.json"))]
+        self._by_run = {path.parent: read_config(path) for path in sorted(out.glob("runs/*/config.json"))}
+        self._configs = list(self._by_run.values())
         known = read_study(out / "study.json") if (out / "study.json").exists() else None
         self._resplit = known.resplit if known is not None and self._configs else None
         self._shared = {_shared_by(entries(config)): None for config in self._configs}
@@ -99,9 +100,33 @@ class Folder:
             self._refuse("--resplit", str(self._resplit), str(resplit))
         mine = _shared_by(run)
         for theirs in self._shared:
-            for shared, there, here in zip(_SHARED, theirs, mine, strict=True):
+            for shared, there, here in zip(_COMMON, theirs, mine, strict=True):
                 if there != here:
                     self._refuse(shared.option, *shared.differences(json.loads(there), json.loads(here)))
+
+    def check_sources(self, run: str, strategy: str, model: str, now: Mapping[str, str | None]) -> None:
+        """Refuses to go on with a run that other code of a plug-in began, or to stand beside one that it finished.
+
+        Args:
+            run: Its identifier.
+            strategy: Its strategy's name.
+            model: Its model's name.
+            now: Digests of the code as it is.
+
+        Raises:
+            AutoDPQError: Names the plug-in.
+        """
+        folder = self.out / "runs" / run
+        if folder not in self._by_run:
+            return
+        measured = self._by_run[folder].sources
+        for part, digest in now.items():
+            if measured.get(part) != digest:
+                named = {"strategy": f"strategy {strategy!r}", "model": f"model {model!r}"}
+                raise AutoDPQError(
+                    f"{named.get(part, part)}: its code is not what {folder} was measured with; delete that folder "
+                    f"to measure it anew, or name another --out"
+                )
 
     def device(self, asked: str) -> str:
         """The device that the runs are trained on: as asked, and where that is ``auto``, as those that are there.
