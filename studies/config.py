@@ -92,7 +92,7 @@ def check_config(values: Mapping[str, Any]) -> StudyConfig:
             raise AutoDPQError(
                 f"{option}: {','.join(map(str, numbers)) or 'nothing'} given, distinct numbers are needed"
             )
-    recipe = find_recipe(config.recipe)
+    recipe = asked_recipe(config, spec)
     chosen = study_candidates(config, spec)
     for choice in chosen:
         choice.check(recipe.embedding_dim, "--D" if config.candidates is None else "--candidates")
@@ -198,14 +198,28 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def study_recipe(config: StudyConfig, dataset: EncodedDataset) -> Recipe:
-    """How all models of a study are trained, its optimizer decided.
+def asked_recipe(config: StudyConfig, spec: DatasetSpec) -> Recipe:
+    """The recipe that a study asks for, else that of its data.
 
     Where no printed numbers must come out again, outputs start at the click rate: clicks may be rare, and steps few.
+
+    Raises:
+        AutoDPQError: There is none, or a setting does not fit.
     """
-    recipe = dataclasses.replace(find_recipe(config.recipe), optimizer=config.optimizer)
-    if not dataset_spec(config.dataset).is_printed:
+    try:
+        recipe = find_recipe(config.recipe or ("paper" if spec.is_printed else "robust"))
+    except AutoDPQError as error:
+        raise AutoDPQError(f"--recipe: {error}") from None
+    if config.optimizer != "auto":
+        recipe = dataclasses.replace(recipe, optimizer=config.optimizer)
+    if recipe.output_start == "drawn" and not spec.is_printed:
         recipe = dataclasses.replace(recipe, output_start="click-rate")
+    return recipe
+
+
+def study_recipe(config: StudyConfig, dataset: EncodedDataset) -> Recipe:
+    """How all models of a study are trained, its optimizer decided."""
+    recipe = asked_recipe(config, dataset_spec(config.dataset))
     fields = [Field(*named, 0) for named in zip(dataset.field_names, map(len, dataset.counts), strict=True)]
     return dataclasses.replace(recipe, optimizer=recipe.optimizer_for(fields))
 

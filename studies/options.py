@@ -103,7 +103,14 @@ class StudyConfig(BaseModel):
         CommandLine("Names (list models), module:Class or file.py:Class, with commas.", parse=names),
     ] = ("deepfm",)
     seeds: Annotated[int, Field(ge=1), CommandLine("Number of seeds.")] = 3
-    recipe: Annotated[str, CommandLine("Training recipe: paper or strong.", TRAINING)] = "paper"
+    recipe: Annotated[
+        str | dict[str, Any] | None,
+        CommandLine(
+            "How models are trained: a recipe (list recipes), with settings as strong(hidden=(400,400),l2=1e-4), or a "
+            "file of them as tune writes it; else paper for published data, robust for one's own.",
+            TRAINING,
+        ),
+    ] = None
     trials: Annotated[
         int | None,
         Field(ge=1),

@@ -92,7 +92,7 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
     here = nullcontext(pool if pool.jobs else None)
     needs_cluster = config.executor == "ray" and len(finished_runs()) < len(runs)
     with _cluster(config, progress) if needs_cluster else here as workers, _alone_in(out):
-        _claim(out, config)
+        _claim(out, config, recipe)
         clear_up(out)
         write_asked(out / "asked.json", {run.run_id: run.name for run, _, _ in runs})
         finished = finished_runs()
@@ -189,9 +189,9 @@ def _trainings(strategy: Strategy, space: Space, trials: int | None) -> int:
     return strategy.expected_trials(space, Budget(trials)) or 2
 
 
-def _claim(out: Path, config: StudyConfig) -> None:
+def _claim(out: Path, config: StudyConfig, recipe: Recipe) -> None:
     """Makes the folder a study of this recipe and these settings, unless it is one: it has been asked."""
     path = out / "study.json"
     if not path.exists() or not any(out.glob("runs/*/config.json")):
-        mine = StudyFile(study=out.resolve().name, recipe=config.recipe, init=config.init, resplit=config.resplit)
+        mine = StudyFile(study=out.resolve().name, recipe=recipe.name, init=config.init, resplit=config.resplit)
         write_study(path, mine)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from autodpq.errors import AutoDPQError
+
+Scores = Literal["inner", "euclidean"]
+Gradient = Literal["softmax", "centroid"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +24,12 @@ class QuantizerOptions:
     """
 
     temperature: float = 1e-4
-    scores: Literal["inner", "euclidean"] = "inner"
-    gradient: Literal["softmax", "centroid"] = "softmax"
+    scores: Scores = "inner"
+    gradient: Gradient = "softmax"
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise AutoDPQError(f"temperature: {self.temperature} given, a number above 0 is needed")
-        for name, known in (("scores", ("inner", "euclidean")), ("gradient", ("softmax", "centroid"))):
+        for name, known in (("scores", get_args(Scores)), ("gradient", get_args(Gradient))):
             if getattr(self, name) not in known:
                 raise AutoDPQError(f"{name}: {getattr(self, name)!r} given, {' or '.join(known)} is needed")

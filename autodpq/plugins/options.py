@@ -6,6 +6,7 @@ import inspect
 import json
 import operator
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -69,18 +70,21 @@ def parse_call(text: str) -> tuple[str, dict[str, str]]:
     return reference.strip(), options
 
 
-def construct(kind: type[Thing], texts: Mapping[str, str], values: Mapping[str, Any] | None = None) -> Thing:
+def construct(
+    kind: type[Thing], texts: Mapping[str, str], values: Mapping[str, Any] | None = None, name: str | None = None
+) -> Thing:
     """Makes an object of options, checked against its constructor's signature.
 
     Args:
         kind: The class; its constructor takes keyword options and stores them.
         texts: Options as the command line gives them.
         values: Options that have types already; those of ``texts`` stand before them.
+        name: What errors call it; else the class's name.
 
     Raises:
         AutoDPQError: An option is unknown, missing, or not of its type; names the class and the option.
     """
-    name = getattr(kind, "name", kind.__name__)
+    name = name or getattr(kind, "name", kind.__name__)
     parameters = signature(kind)
     given: dict[str, Any] = {}
     for option in {**(values or {}), **texts}:
@@ -152,14 +156,38 @@ def options_of(thing: object) -> dict[str, Any]:
 
 def label(thing: object) -> str:
     """The name, and in parentheses the options that are not at their defaults: what tells two variants apart."""
-    parameters = signature(type(thing))
+    defaults = {option: parameter.default for option, parameter in signature(type(thing)).items()}
+    return call_text(thing.name, options_of(thing), defaults)  # type: ignore[attr-defined]
+
+
+def call_text(name: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    """A name, and in parentheses the options that differ from some defaults, as :func:`parse_call` reads it."""
     changed = [
         f"{option}={_shown(value)}"
-        for option, value in options_of(thing).items()
-        if value != parameters[option].default or type(value) is not type(parameters[option].default)
+        for option, value in options.items()
+        if value != defaults[option] or type(value) is not type(defaults[option])
     ]
-    name: str = thing.name  # type: ignore[attr-defined]
     return f"{name}({', '.join(changed)})" if changed else name
+
+
+def check_options(thing: object) -> None:
+    """Checks the options that an object stores against its constructor's annotations.
+
+    Raises:
+        AutoDPQError: One does not fit; names the object and the option.
+    """
+    options = options_of(thing)
+    for option, adapter in _adapters(type(thing)).items():
+        try:
+            adapter.validate_python(options[option], strict=True)
+        except ValidationError as error:
+            told = f"{thing.name}: {option}={options[option]!r}: {error.errors()[0]['msg']}"  # type: ignore[attr-defined]
+            raise AutoDPQError(told) from None
+
+
+@cache
+def _adapters(kind: type) -> dict[str, TypeAdapter[Any]]:
+    return {option: TypeAdapter(_type_of(parameter)) for option, parameter in signature(kind).items()}
 
 
 def _type_of(parameter: inspect.Parameter) -> Any:
@@ -179,9 +207,13 @@ def _read(adapter: TypeAdapter[Any], text: str) -> Any:
     """A text as the type: JSON where that is of the type, else what the type makes of the bare word."""
     if text[0] == "'" == text[-1] and len(text) > 1:
         text = json.dumps(text[1:-1])
+    if text[0] == "(" and text[-1] == ")":  # a tuple as Python writes it
+        text = f"[{text[1:-1].rstrip().removesuffix(',')}]"
     try:
         return adapter.validate_json("null" if text in ("None", "none") else text, strict=True)
-    except ValidationError:
+    except ValidationError as error:
+        if text[0] in "[{" and error.errors()[0]["type"] != "json_invalid":
+            raise
         quoted = text[0] == '"' == text[-1] and len(text) > 1
         return adapter.validate_strings(json.loads(text) if quoted else text)
 

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from autodpq.embedding.options import QuantizerOptions
-from autodpq.errors import look_up
+import pydantic
+
+from autodpq.embedding.options import Gradient, QuantizerOptions, Scores
+from autodpq.errors import AutoDPQError, look_up
 from autodpq.plan import Field
+from autodpq.plugins.options import call_text, check_options, construct, options_of, parse_call
 
 LAZY_RATIO = 4
 """Adam costs time in the size of the table, lazy Adam in that of the batch; about here they cost the same."""
+
+_Size = Annotated[int, pydantic.Field(ge=1)]
+_Share = Annotated[float, pydantic.Field(ge=0, lt=1)]
+_Above0 = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
+_From0 = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """Sizes and training settings.
 
+    What is minimised is the mean cross entropy of the training rows plus half of ``l2`` times the squared norm of every
+    value's embedding, and half of ``first_order_l2`` times that of its first-order weight.
+
     Attributes:
-        name: The recipe's name.
-        embedding_dim: X.
-        initial_deviation: Standard deviation of the normal distribution that embedding rows start from.
-        output_start: What the model's last bias starts from: ``drawn`` as its layer's other weights, or ``click-rate``,
-            the log-odds of the training rows' click rate: rare clicks or few steps would leave the level unlearnt.
-        linear_weights: What linear layers start from: ``xavier`` (uniform, biases of zero) or ``torch`` (its default).
+        name: The recipe's name: one of :data:`RECIPES`, and in parentheses the settings that differ from it.
+        embedding_dim: X, the length of an embedding.
+        initial_deviation: Standard deviation of the normal distribution that embeddings start from.
+        output_start: What logits start from: drawn, as the last layer's other weights; click-rate, the log-odds of the
+            training rows' click rate.
+        linear_weights: What linear layers start from: xavier (uniform, biases of 0) or torch (its default).
         hidden: Widths of the MLP's blocks.
         dropout: Dropout rate of the MLP's blocks.
         embedding_dropout: Element-wise dropout rate on the embeddings of all fields.
@@ -32,29 +45,40 @@ class Recipe:
         continued_learning_rate: Adam's where training starts from trained weights, for every strategy alike.
         batch_size: Samples per step.
         l2: L2 penalty of every value's embedding and first-order weight, whatever stores it.
-        patience: Training ends after so many epochs in a row without a better validation AUC.
+        patience: Training ends after so many epochs in a row without a better one.
         max_epochs: Training ends after so many epochs in any case.
-        quantizer: How codes are chosen.
-        optimizer: ``adam``, ``lazy-adam`` (which touches the batch's rows of the tables alone), or ``auto``, the latter
-            where the fields have more values than :data:`LAZY_RATIO` batches could hold.
+        quantizer_temperature: Of the softmax over centroids; the smaller, the harder.
+        quantizer_scores: What makes a centroid near: inner (inner product) or euclidean (distance).
+        quantizer_gradient: What training sees of a code: softmax over centroids, or centroid, the best one.
+        optimizer: adam, lazy-adam (the batch's rows of the tables alone), or auto, by the tables' size.
     """
 
     name: str
-    embedding_dim: int = 16
-    initial_deviation: float = 1e-4
+    embedding_dim: _Size = 16
+    initial_deviation: _Above0 = 1e-4
     output_start: Literal["drawn", "click-rate"] = "drawn"
     linear_weights: Literal["xavier", "torch"] = "xavier"
-    hidden: tuple[int, ...] = (16, 16)
-    dropout: float = 0.2
-    embedding_dropout: float = 0.0
-    learning_rate: float = 1e-3
-    continued_learning_rate: float = 1e-3
-    batch_size: int = 2048
-    l2: float = 0.0
-    patience: int = 2
-    max_epochs: int = 100
-    quantizer: QuantizerOptions = field(default_factory=QuantizerOptions)
+    hidden: Annotated[tuple[_Size, ...], pydantic.Field(min_length=1)] = (16, 16)
+    dropout: _Share = 0.2
+    embedding_dropout: _Share = 0.0
+    learning_rate: _Above0 = 1e-3
+    continued_learning_rate: _Above0 = 1e-3
+    batch_size: Annotated[int, pydantic.Field(ge=2)] = 2048
+    l2: _From0 = 0.0
+    patience: _Size = 2
+    max_epochs: _Size = 100
+    quantizer_temperature: _Above0 = 1e-4
+    quantizer_scores: Scores = "inner"
+    quantizer_gradient: Gradient = "softmax"
     optimizer: Literal["auto", "adam", "lazy-adam"] = "auto"
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    def quantizer(self) -> QuantizerOptions:
+        """How codes are chosen."""
+        return QuantizerOptions(self.quantizer_temperature, self.quantizer_scores, self.quantizer_gradient)
 
     def optimizer_for(self, fields: Sequence[Field]) -> Literal["adam", "lazy-adam"]:
         """The optimizer of a data set's tables; the same for all plans."""
@@ -83,31 +107,62 @@ RECIPES = {
         # that is a toss of a coin; at 3e-4 validation AUC rises from the first epoch on.
         continued_learning_rate=3e-4,
         patience=3,
-        quantizer=QuantizerOptions(scores="euclidean"),
+        quantizer_scores="euclidean",
     ),
 }
+SETTINGS = tuple(setting.name for setting in fields(Recipe) if setting.name != "name")
 
 
-def find_recipe(name: str) -> Recipe:
-    """The recipe of a name.
+def find_recipe(given: str | Mapping[str, Any]) -> Recipe:
+    """The recipe that a person asks for.
+
+    Args:
+        given: ``NAME`` or ``NAME(setting=value, ...)``; a recipe file, ``FILE.toml``; or what such a file holds: ``base``,
+            the name of a recipe, and settings that differ from it.
 
     Raises:
-        AutoDPQError: There is none; names the nearest.
+        AutoDPQError: There is no such recipe or setting, names the nearest; a value does not fit; a file cannot be read.
     """
-    return look_up("recipe", name, RECIPES)
+    if isinstance(given, str):
+        if not given.strip().endswith(".toml"):
+            base, texts = parse_call(given)
+            return _changed(base, texts, {})
+        path = Path(given.strip()).expanduser()
+        try:
+            return find_recipe(tomllib.loads(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise AutoDPQError(f"{path} cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise AutoDPQError(f"{path} is not valid TOML: {error}") from None
+        except AutoDPQError as error:
+            raise AutoDPQError(f"{path}: {error}") from None
+    settings = dict(given)
+    base = settings.pop("base", None)
+    if not isinstance(base, str):
+        raise AutoDPQError(f"base = {base!r} given, the name of a recipe is needed: {', '.join(RECIPES)}")
+    return _changed(base, {}, settings)
+
+
+def _changed(base: str, texts: Mapping[str, str], values: Mapping[str, Any]) -> Recipe:
+    """A recipe with some settings given: as texts of the command line, or as values of TOML."""
+    recipe = look_up("recipe", base, RECIPES)
+    for setting in (*texts, *values):
+        look_up(f"setting of the recipe {base},", setting, dict.fromkeys(SETTINGS))
+    known = options_of(recipe)
+    changed = options_of(construct(Recipe, texts, {**known, **values}, name=base))
+    return replace(recipe, **changed | {"name": call_text(base, changed, known)})
+
+
+# What versions before did not know: it is left out of a run's configuration where it is as it was.
+_ONCE = {"optimizer": "adam", "output_start": "drawn", "quantizer_gradient": "softmax"}
 
 
 def recorded(recipe: Recipe) -> dict[str, Any]:
     """All of a recipe, as a run's configuration holds it: what was measured by earlier versions is found again.
 
-    What they did not know is left out where it is as it was, and what they could vary stands there as it is.
+    What they could vary stands there as it is, and the quantizer's settings as they lay.
     """
-    values = asdict(recipe)
-    if values["optimizer"] == "adam":
-        del values["optimizer"]
-    if values["output_start"] == "drawn":
-        del values["output_start"]
-    if values["quantizer"]["gradient"] == "softmax":
-        del values["quantizer"]["gradient"]
-    values["quantizer"] |= {"straight_through": False, "gumbel": False, "separate_values": False}
-    return values
+    values = {name: value for name, value in asdict(recipe).items() if name not in _ONCE or value != _ONCE[name]}
+    part = "quantizer_"
+    quantizer = {name.removeprefix(part): values.pop(name) for name in [*values] if name.startswith(part)}
+    return values | {"quantizer": quantizer | dict.fromkeys(("straight_through", "gumbel", "separate_values"), False)}
