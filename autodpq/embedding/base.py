@@ -235,14 +235,29 @@ class Embedding(nn.Module, ABC):
             rows: float [sum of cardinalities, X], field by field, by id. A shared row starts from its values' mean.
             weights: float [sum of cardinalities], their first-order weights.
         """
-        numbers = torch.cat(self.rows_of_ids()).to(rows.device).long()
-        counts = torch.bincount(numbers, minlength=self.n_direct + self.n_raw)
-        means = sum_rows(rows, numbers, len(counts)) / counts[:, None]
+        means = self._means(rows)
         self.table[: self.n_direct] = means[: self.n_direct].to(self.table.device)
         if self.raw is not None:
             self.raw.copy_(means[self.n_direct :])
-        if self.first_order is not None and weights is not None:
-            self.first_order.copy_(sum_rows(weights, numbers, len(counts)) / counts)
+        if weights is not None:
+            self.load_first_order(weights)
+
+    @torch.no_grad()
+    def load_first_order(self, weights: Tensor) -> None:
+        """Starts first-order weights, where there are any, from one per value.
+
+        Args:
+            weights: float [sum of cardinalities], field by field, by id. A shared one starts from its values' mean.
+        """
+        if self.first_order is not None:
+            self.first_order.copy_(self._means(weights))
+
+    def _means(self, values: Tensor) -> Tensor:
+        """Means over the values of each row, float [direct and raw rows, ...], of one entry per value."""
+        numbers = torch.cat(self.rows_of_ids()).to(values.device).long()
+        counts = torch.bincount(numbers, minlength=self.n_direct + self.n_raw)
+        sums = sum_rows(values, numbers, len(counts))
+        return sums / counts.view(-1, *[1] * (values.dim() - 1))
 
 
 def _number_rows(fields: Sequence[Field], moduli: Sequence[int], quantized: Sequence[int]) -> tuple[Tensor, int, int]:

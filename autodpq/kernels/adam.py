@@ -15,7 +15,15 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
 def update_rows(
-    table: Tensor, mean: Tensor, square: Tensor, rows: Tensor, gradient: Tensor, rate: Tensor, scale: Tensor, l2: Tensor
+    table: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    rows: Tensor,
+    gradient: Tensor,
+    rate: Tensor,
+    scale: Tensor,
+    l2: Tensor,
+    shrink: Tensor | None = None,
 ) -> None:
     """One step of Adam on some rows, in place.
 
@@ -27,7 +35,8 @@ def update_rows(
         gradient: float [m, ...].
         rate: The learning rate over the first moment's correction.
         scale: One over the root of the second moment's correction.
-        l2: The L2 penalty.
+        l2: The L2 penalty that is added to the gradient.
+        shrink: float [m], the learning rate times the L2 penalty of each row's proximal step; None for none.
     """
     weights = table.index_select(0, rows)
     gradient = gradient + l2 * weights
@@ -35,18 +44,38 @@ def update_rows(
     new_square = BETA2 * square.index_select(0, rows) + (1 - BETA2) * gradient.square()
     mean.index_copy_(0, rows, new_mean)
     square.index_copy_(0, rows, new_square)
-    table.index_copy_(0, rows, weights - rate * new_mean / (new_square.sqrt() * scale + EPSILON))
+    root = new_square.sqrt() * scale + EPSILON
+    weights = weights - rate * new_mean / root
+    if shrink is not None:
+        weights = weights / (1 + shrink.view(-1, *[1] * (table.dim() - 1)) / root)
+    table.index_copy_(0, rows, weights)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Weights that are trained alike.
+
+    Attributes:
+        weights: The weights.
+        learning_rate: Adam's.
+        l2: Their L2 penalty: a number, or one for each row, float [n]; of weights with sparse gradients, a number adds
+            the penalty of the batch's rows alone, unless steps are proximal.
+    """
+
+    weights: Sequence[nn.Parameter]
+    learning_rate: float
+    l2: float | Tensor = 0.0
 
 
 @dataclass
 class _State:
-    """A parameter and what Adam knows of it."""
+    """A parameter and what Adam knows of it; of sparse gradients, ``last`` says which step was a row's last."""
 
     weights: nn.Parameter
     mean: Tensor
     square: Tensor
     step: Tensor
-    penalty: Tensor | None = None
+    last: Tensor | None = None
 
 
 class Adam:
@@ -55,42 +84,39 @@ class Adam:
     Weights with sparse gradients, each row once, are trained lazily: rows that a batch does not hold rest, and so do
     their moments; with every row in every batch that is Adam too. Weights without a gradient rest.
 
+    An L2 penalty l is added to the gradient, which Adam then divides by its size: where hardly a gradient but the
+    penalty's own arrives, it moves weights at full speed however small it is. Proximal steps leave it out of the moments:
+    after Adam's step w = w - rate m / d, where d is the root of the second moment, they minimise
+    l |w'|^2 / 2 + d |w' - w|^2 / (2 rate), so that w' = w / (1 + rate l / d) (adaptive proximal gradient, Yun et al.,
+    NeurIPS 2021, Eq. 3 with Adam's metric). They rest where m + l w = 0: at the minimum of the penalised loss. A row
+    that has rested takes the proximal steps of that time with its next one.
+
     Args:
-        penalised: Weights with an L2 penalty; a sparse gradient penalises the rows that it holds.
-        rest: All other weights.
-        learning_rate: Adam's.
-        l2: The penalty.
+        groups: What is trained.
         update: What updates rows: :func:`update_rows`, or its compiled form.
         beta1: The first moments' decay, where gradients are not sparse.
-        by_row: Of some of the other weights, float [n, ...], the L2 penalty of each row, float [n].
+        proximal: Whether penalties are proximal steps instead of parts of the gradient.
     """
 
     def __init__(
         self,
-        penalised: Sequence[nn.Parameter],
-        rest: Sequence[nn.Parameter],
-        learning_rate: float,
-        l2: float,
+        groups: Sequence[Group],
         update: Callable[..., None] = update_rows,
         beta1: float = BETA1,
-        by_row: Sequence[tuple[nn.Parameter, Tensor]] = (),
+        proximal: bool = False,
     ) -> None:
-        penalties = {id(weights): penalty for weights, penalty in by_row}
         self._beta1 = beta1
-        self._rate = learning_rate
         self._update = update
+        self._proximal = proximal
         self._groups = [
             (
-                penalty,
+                group,
                 [
-                    _State(
-                        *(w, zeros(*w.shape).to(w), zeros(*w.shape).to(w), torch.zeros((), device=w.device)),
-                        penalties.get(id(w)),
-                    )
-                    for w in ws
+                    _State(w, zeros(*w.shape).to(w), zeros(*w.shape).to(w), torch.zeros((), device=w.device))
+                    for w in group.weights
                 ],
             )
-            for ws, penalty in ((penalised, l2), (rest, 0.0))
+            for group in groups
         ]
 
     def zero_grad(self) -> None:
@@ -102,20 +128,20 @@ class Adam:
     @torch.no_grad()
     def step(self) -> None:
         """One step on the gradients that there are."""
-        for l2, states in self._groups:
+        for group, states in self._groups:
             dense = []
             for state in states:
                 gradient = state.weights.grad
-                if gradient is not None and state.penalty is not None:
-                    _penalise(gradient, state.weights, state.penalty)
+                if gradient is not None and isinstance(group.l2, Tensor) and not self._proximal:
+                    _penalise(gradient, state.weights, group.l2)
                 if gradient is not None and gradient.is_sparse:
-                    self._step_rows(state, gradient, l2)
+                    self._step_rows(state, gradient, group)
                 elif gradient is not None:
                     dense.append(state)
             if dense:
-                self._step_dense(dense, l2)
+                self._step_dense(dense, group)
 
-    def _step_dense(self, states: list[_State], l2: float) -> None:
+    def _step_dense(self, states: list[_State], group: Group) -> None:
         steps = [state.step for state in states]
         torch._foreach_add_(steps, 1)
         torch._fused_adam_(
@@ -125,21 +151,46 @@ class Adam:
             [state.square for state in states],
             [],
             steps,
-            lr=self._rate,
+            lr=group.learning_rate,
             beta1=self._beta1,
             beta2=BETA2,
-            weight_decay=l2,
+            weight_decay=self._added(group),
             eps=EPSILON,
             amsgrad=False,
             maximize=False,
         )
+        if self._proximal and (isinstance(group.l2, Tensor) or group.l2):
+            for state in states:
+                scale = (1 - BETA2**state.step).rsqrt()
+                shrink = _by_row(group.learning_rate * group.l2, state.weights)
+                state.weights.div_((state.square.sqrt() * scale).add_(EPSILON).reciprocal_().mul_(shrink).add_(1))
 
-    def _step_rows(self, state: _State, gradient: Tensor, l2: float) -> None:
+    def _step_rows(self, state: _State, gradient: Tensor, group: Group) -> None:
         state.step += 1
         rows, values = gradient._indices()[0], gradient._values()
-        rate, scale = self._rate / (1 - BETA1**state.step), (1 - BETA2**state.step).rsqrt()
-        penalty = torch.tensor(l2, device=values.device)
-        self._update(state.weights.detach(), state.mean, state.square, rows, values, rate, scale, penalty)
+        rate, scale = group.learning_rate / (1 - BETA1**state.step), (1 - BETA2**state.step).rsqrt()
+        added = torch.tensor(self._added(group), device=values.device)
+        shrink = self._shrink(state, rows, group)
+        self._update(state.weights.detach(), state.mean, state.square, rows, values, rate, scale, added, shrink)
+
+    def _added(self, group: Group) -> float:
+        """The penalty that Adam's step itself adds to gradients."""
+        return 0.0 if self._proximal or isinstance(group.l2, Tensor) else group.l2
+
+    def _shrink(self, state: _State, rows: Tensor, group: Group) -> Tensor | None:
+        """What the proximal steps of some rows come to since they were last updated, float [rows]."""
+        if not self._proximal or not (isinstance(group.l2, Tensor) or group.l2):
+            return None
+        if state.last is None:
+            state.last = torch.zeros(len(state.weights), device=rows.device)
+        steps = state.step - state.last[rows]
+        state.last[rows] = state.step
+        return steps * group.learning_rate * (group.l2[rows] if isinstance(group.l2, Tensor) else group.l2)
+
+
+def _by_row(value: float | Tensor, weights: Tensor) -> float | Tensor:
+    """One value for all rows as it is, one for each in a shape that is broadcast over its row."""
+    return value.view(-1, *[1] * (weights.dim() - 1)) if isinstance(value, Tensor) else value
 
 
 def _penalise(gradient: Tensor, weights: Tensor, penalty: Tensor) -> None:

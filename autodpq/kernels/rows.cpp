@@ -77,9 +77,10 @@ void add(const float* gradient, int64_t width, const int32_t* places, int64_t n,
     }
 }
 
-// One step of Adam on n rows, in place, as optimizer.update_rows computes it.
+// One step of Adam on n rows, in place, as adam.update_rows computes it; shrink: float [n], or null.
 void update(float* table, float* mean, float* square, int64_t width, const int64_t* rows, int64_t n,
-            const float* gradient, float beta1, float beta2, float rate, float scale, float l2, float epsilon) {
+            const float* gradient, float beta1, float beta2, float rate, float scale, float l2, float epsilon,
+            const float* shrink) {
     for (int64_t i = 0; i < n; ++i) {
         if (i + AHEAD < n) {
             const int64_t later = rows[i + AHEAD] * width;
@@ -97,6 +98,13 @@ void update(float* table, float* mean, float* square, int64_t width, const int64
             m[x] = beta1 * m[x] + (1.0f - beta1) * g;
             v[x] = beta2 * v[x] + (1.0f - beta2) * g * g;
             w[x] -= rate * m[x] / (std::sqrt(v[x]) * scale + epsilon);
+        }
+        if (!shrink) continue;
+        const float by = shrink[i];
+#pragma omp simd
+        for (int64_t x = 0; x < width; ++x) {
+            const float root = std::sqrt(v[x]) * scale + epsilon;
+            w[x] *= root / (root + by);
         }
     }
 }

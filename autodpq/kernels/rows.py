@@ -28,7 +28,7 @@ def compiled_rows() -> ctypes.CDLL:
     compiled.merge.argtypes = [address, number, *[address] * 3]
     compiled.merge.restype = number
     compiled.gather.argtypes = [address, number, address, number, address]
-    compiled.update.argtypes = [*[address] * 3, number, address, number, address, *[real] * 6]
+    compiled.update.argtypes = [*[address] * 3, number, address, number, address, *[real] * 6, address]
     compiled.add.argtypes = [address, number, address, number, number, address]
     compiled.gather.restype = compiled.add.restype = compiled.update.restype = None
     return compiled
@@ -68,15 +68,25 @@ class CompiledMerge(Merge):
 
 
 def compiled_update_rows(
-    table: Tensor, mean: Tensor, square: Tensor, rows: Tensor, gradient: Tensor, rate: Tensor, scale: Tensor, l2: Tensor
+    table: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    rows: Tensor,
+    gradient: Tensor,
+    rate: Tensor,
+    scale: Tensor,
+    l2: Tensor,
+    shrink: Tensor | None = None,
 ) -> None:
     """What :func:`autodpq.kernels.adam.update_rows` does, but for rounding; with its arguments."""
     if not is_known(table):
-        update_rows(table, mean, square, rows, gradient, rate, scale, l2)
+        update_rows(table, mean, square, rows, gradient, rate, scale, l2, shrink)
         return
     rows, gradient = rows.contiguous(), gradient.contiguous()
+    shrink = None if shrink is None else shrink.contiguous()
     width = table[0].numel()
     compiled_rows().update(
         *(tensor.data_ptr() for tensor in (table, mean, square)), width, rows.data_ptr(), len(rows),
         gradient.data_ptr(), BETA1, BETA2, float(rate), float(scale), float(l2), EPSILON,
+        None if shrink is None else shrink.data_ptr(),
     )  # fmt: skip

@@ -14,7 +14,7 @@ from torch.func import functional_call
 from autodpq.embedding.planned import PlanEmbedding
 from autodpq.embedding.supernet import SupernetEmbedding
 from autodpq.errors import AutoDPQError
-from autodpq.kernels.adam import Adam
+from autodpq.kernels.adam import Adam, Group
 from autodpq.kernels.kernels import TENSORS
 from autodpq.kernels.operations import Merge
 from autodpq.training.fit import DeviceRows, evaluate, make_optimizer, training_step
@@ -200,7 +200,7 @@ def search(
     _differentiate(network, alpha=False, weights=True)
     optimizer = make_optimizer(network, recipe)
     # The momentum is DARTS' (Liu et al., ICLR 2019), whose alternation Algorithm 1 is.
-    alpha_optimizer = Adam([], [embedding.alpha], options.alpha_learning_rate, 0.0, beta1=0.5)
+    alpha_optimizer = Adam([Group([embedding.alpha], options.alpha_learning_rate)], beta1=0.5)
     held_out = _endless(valid, network, recipe.batch_size, seed + 1)
     step = 0
     for epoch in range(1, options.epochs + 1):

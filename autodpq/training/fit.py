@@ -1,4 +1,4 @@
-"""Training with early stopping on validation AUC, and evaluation."""
+"""Training with early stopping on validation rows, and evaluation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from autodpq.data.dataset import Samples
 from autodpq.embedding.planned import PlanEmbedding
 from autodpq.errors import AutoDPQError
-from autodpq.kernels.adam import Adam
+from autodpq.kernels.adam import Adam, Group
 from autodpq.metrics import Metrics, evaluate_predictions
 from autodpq.training.network import Network
 from autodpq.training.recipes import Recipe
@@ -50,7 +50,7 @@ class FitResult:
 
     Attributes:
         epochs: How many were trained.
-        best: The best epoch, by validation AUC.
+        best: The best epoch, by what the recipe stops by.
         seconds: All of training.
     """
 
@@ -100,13 +100,19 @@ class DeviceRows:
 
 def make_optimizer(network: Network, recipe: Recipe) -> Adam:
     """Adam over all weights that are trained; L2 on first-order weights, and on the rows that are trained as rows."""
-    embedding = network.embedding
-    penalised = [weights for weights in (embedding.table, embedding.first_order) if weights is not None]
-    known = {id(weights) for weights in penalised}
-    rest = [weights for weights in network.parameters() if weights.requires_grad and id(weights) not in known]
+    embedding, rate = network.embedding, recipe.table_learning_rate or recipe.learning_rate
     penalty = embedding.raw_penalty(recipe.l2)
-    by_row = [] if penalty is None or embedding.raw is None else [(embedding.raw, penalty)]
-    return Adam(penalised, rest, recipe.learning_rate, recipe.l2, embedding.kernels.update, by_row=by_row)
+    groups = [Group([embedding.table], rate, recipe.l2)]
+    if embedding.first_order is not None:
+        l2 = recipe.l2 if recipe.first_order_l2 is None else recipe.first_order_l2
+        groups.append(Group([embedding.first_order], rate, l2))
+    if embedding.raw is not None and penalty is not None:
+        groups.append(Group([embedding.raw], rate, penalty))
+    known = {id(weights) for group in groups for weights in group.weights}
+    for module, own_rate in ((embedding, rate), (network.model, recipe.learning_rate)):
+        rest = [weights for weights in module.parameters() if weights.requires_grad and id(weights) not in known]
+        groups.append(Group(rest, own_rate))
+    return Adam(groups, embedding.kernels.update, proximal=recipe.penalty == "proximal")
 
 
 def training_step(network: Network, optimizer: Adam, ids: Tensor, labels: Tensor, l2: float) -> None:
@@ -138,6 +144,10 @@ def evaluate(network: Network, rows: DeviceRows) -> Metrics:
     return evaluate_predictions(predict(network, rows), rows.labels.cpu().numpy())
 
 
+def _is_better(metrics: Metrics, than: Metrics, recipe: Recipe) -> bool:
+    return metrics.auc > than.auc if recipe.stop_by == "auc" else metrics.logloss < than.logloss
+
+
 def fit(
     network: Network,
     train: DeviceRows,
@@ -149,7 +159,7 @@ def fit(
     on_epoch: Callable[[Epoch], None] | None = None,
     on_step: Callable[[], None] | None = None,
 ) -> FitResult:
-    """Trains until validation AUC stops rising, then restores the best epoch.
+    """Trains until what the recipe stops by gets no better on validation rows, then restores the best epoch.
 
     Args:
         network: Trained in place.
@@ -178,7 +188,7 @@ def fit(
                 on_step()
             training_step(network, optimizer, ids, labels, recipe.l2)
         metrics = evaluate(network, valid)
-        is_best = best is None or metrics.auc > best.metrics.auc
+        is_best = best is None or _is_better(metrics, best.metrics, recipe)
         since_best = 0 if best is None or is_best else number - best.number
         last = number == limit or (epochs is None and since_best >= recipe.patience)
         epoch = Epoch(number, time.perf_counter() - begin, metrics, is_best, last)

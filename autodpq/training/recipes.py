@@ -28,23 +28,30 @@ _From0 = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
 class Recipe:
     """Sizes and training settings.
 
-    What is minimised is the mean cross entropy of the training rows plus half of ``l2`` times the squared norm of every
-    value's embedding, and half of ``first_order_l2`` times that of its first-order weight.
+    What is minimised is the mean cross entropy of the training rows, plus for every value ``l2`` / 2 times the squared
+    norm of its embedding and ``first_order_l2`` / 2 times that of its first-order weight. A value of n of N rows is thus
+    shrunken towards zero by about N l2 / (n p (1 - p)), most where it is rare. A proximal penalty is exactly that; a
+    coupled one only where gradients arrive with every step, and under lazy Adam weighs a value as often as it occurs.
 
     Attributes:
         name: The recipe's name: one of :data:`RECIPES`, and in parentheses the settings that differ from it.
         embedding_dim: X, the length of an embedding.
         initial_deviation: Standard deviation of the normal distribution that embeddings start from.
         output_start: What logits start from: drawn, as the last layer's other weights; click-rate, the log-odds of the
-            training rows' click rate.
+            training rows' click rate; additive, the logits of the additive model, in models with first-order weights.
         linear_weights: What linear layers start from: xavier (uniform, biases of 0) or torch (its default).
         hidden: Widths of the MLP's blocks.
         dropout: Dropout rate of the MLP's blocks.
         embedding_dropout: Element-wise dropout rate on the embeddings of all fields.
         learning_rate: Adam's.
+        table_learning_rate: Adam's for embeddings, first-order weights and centroids; none for the same.
         continued_learning_rate: Adam's where training starts from trained weights, for every strategy alike.
         batch_size: Samples per step.
-        l2: L2 penalty of every value's embedding and first-order weight, whatever stores it.
+        l2: L2 penalty of every value's embedding, whatever stores it.
+        first_order_l2: L2 penalty of every value's first-order weight; none for the same.
+        penalty: coupled, added to gradients, which Adam rescales: on rare values it acts as a far greater one; proximal,
+            a step of its own beside Adam's, so that what is minimised is what is stated.
+        stop_by: What makes an epoch better than those before: auc or logloss of the validation rows.
         patience: Training ends after so many epochs in a row without a better one.
         max_epochs: Training ends after so many epochs in any case.
         quantizer_temperature: Of the softmax over centroids; the smaller, the harder.
@@ -56,15 +63,19 @@ class Recipe:
     name: str
     embedding_dim: _Size = 16
     initial_deviation: _Above0 = 1e-4
-    output_start: Literal["drawn", "click-rate"] = "drawn"
+    output_start: Literal["drawn", "click-rate", "additive"] = "drawn"
     linear_weights: Literal["xavier", "torch"] = "xavier"
     hidden: Annotated[tuple[_Size, ...], pydantic.Field(min_length=1)] = (16, 16)
     dropout: _Share = 0.2
     embedding_dropout: _Share = 0.0
     learning_rate: _Above0 = 1e-3
+    table_learning_rate: _Above0 | None = None
     continued_learning_rate: _Above0 = 1e-3
     batch_size: Annotated[int, pydantic.Field(ge=2)] = 2048
     l2: _From0 = 0.0
+    first_order_l2: _From0 | None = None
+    penalty: Literal["coupled", "proximal"] = "coupled"
+    stop_by: Literal["auc", "logloss"] = "auc"
     patience: _Size = 2
     max_epochs: _Size = 100
     quantizer_temperature: _Above0 = 1e-4
@@ -89,7 +100,9 @@ class Recipe:
 
     def continued(self) -> Recipe:
         """The recipe of trainings that start from trained weights."""
-        return replace(self, learning_rate=self.continued_learning_rate)
+        share = self.continued_learning_rate / self.learning_rate
+        of_tables = None if self.table_learning_rate is None else self.table_learning_rate * share
+        return replace(self, learning_rate=self.continued_learning_rate, table_learning_rate=of_tables)
 
 
 # Where the paper is silent, its recipe takes the starting weights with which FE comes out as printed; "strong" takes
@@ -107,6 +120,17 @@ RECIPES = {
         # that is a toss of a coin; at 3e-4 validation AUC rises from the first epoch on.
         continued_learning_rate=3e-4,
         patience=3,
+        quantizer_scores="euclidean",
+    ),
+    "robust": Recipe(
+        "robust",
+        initial_deviation=0.01,
+        linear_weights="torch",
+        output_start="additive",
+        embedding_dropout=0.4,
+        l2=1e-5,
+        penalty="proximal",
+        continued_learning_rate=3e-4,
         quantizer_scores="euclidean",
     ),
 }
@@ -154,7 +178,15 @@ def _changed(base: str, texts: Mapping[str, str], values: Mapping[str, Any]) -> 
 
 
 # What versions before did not know: it is left out of a run's configuration where it is as it was.
-_ONCE = {"optimizer": "adam", "output_start": "drawn", "quantizer_gradient": "softmax"}
+_ONCE = {
+    "optimizer": "adam",
+    "output_start": "drawn",
+    "quantizer_gradient": "softmax",
+    "table_learning_rate": None,
+    "first_order_l2": None,
+    "penalty": "coupled",
+    "stop_by": "auc",
+}
 
 
 def recorded(recipe: Recipe) -> dict[str, Any]:

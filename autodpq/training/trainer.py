@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,9 +16,11 @@ from autodpq.data.dataset import Samples
 from autodpq.embedding.base import Embedding
 from autodpq.embedding.planned import PlanEmbedding
 from autodpq.embedding.supernet import SupernetEmbedding
+from autodpq.errors import AutoDPQError
 from autodpq.kernels.kernels import Kernels
 from autodpq.models.base import CTRModel
 from autodpq.plan import CompressionPlan, Field, uniform_plan
+from autodpq.training.additive import AdditiveModel, fit_additive
 from autodpq.training.fit import DeviceRows, Epoch, FitResult, fit
 from autodpq.training.network import Network
 from autodpq.training.recipes import Recipe
@@ -27,18 +30,22 @@ from autodpq.training.step import Compilation, compile_step
 ORDER_OFFSET = 7919
 
 
-def start_output(model: nn.Module, click_rate: float) -> None:
-    """Starts a model's logits around the log-odds of the click rate: the bias of its last linear layer of one output.
+def output_layer(model: nn.Module) -> nn.Linear | None:
+    """A model's last linear layer of one output that has a bias; None where there is none."""
+    outputs = [layer for layer in model.modules() if isinstance(layer, nn.Linear) and layer.out_features == 1]
+    return outputs[-1] if outputs and outputs[-1].bias is not None else None
 
-    A model that has none is left as it is.
+
+def start_output(model: nn.Module, click_rate: float) -> None:
+    """Starts a model's logits around the log-odds of the click rate: the bias of its output layer, if it has one.
 
     Args:
         model: The model.
         click_rate: Of the training rows, above 0 and below 1.
     """
-    outputs = [layer for layer in model.modules() if isinstance(layer, nn.Linear) and layer.out_features == 1]
-    if outputs and outputs[-1].bias is not None:
-        nn.init.constant_(outputs[-1].bias, math.log(click_rate / (1 - click_rate)))
+    output = output_layer(model)
+    if output is not None:
+        nn.init.constant_(output.bias, math.log(click_rate / (1 - click_rate)))
 
 
 class Trainer:
@@ -73,6 +80,7 @@ class Trainer:
         self.recipe = recipe
         self.seed = seed
         self.device = device
+        self._samples = train, valid
         self.train = DeviceRows.load(train, device)
         self.valid = DeviceRows.load(valid, device)
         self.optimizer = recipe.optimizer_for(fields)
@@ -107,7 +115,7 @@ class Trainer:
                     nn.init.xavier_uniform_(layer.weight)
                     if layer.bias is not None:
                         nn.init.zeros_(layer.bias)
-        if recipe.output_start == "click-rate":
+        if recipe.output_start != "drawn":
             clicks, n_rows = float(self.train.labels.sum()), len(self.train)
             start_output(model, min(max(clicks, 0.5), n_rows - 0.5) / n_rows)
         embedding = make_embedding()
@@ -139,19 +147,39 @@ class Trainer:
         )
 
     def start(self, network: Network, pretrained: Mapping[str, Tensor] | None) -> None:
-        """Starts a network from the pretrained one's weights, or leaves it as drawn; centroids by k-means on its rows.
+        """Starts a network from the pretrained one's weights, or as the recipe says; centroids by k-means on its rows.
 
         Args:
             network: Overwritten.
             pretrained: State of the network of :meth:`full_plan`; None starts from nothing.
         """
         embedding = network.embedding
-        if pretrained is not None:
+        if pretrained is None:
+            if self.recipe.output_start == "additive" and embedding.first_order is not None:
+                self._start_additive(network)
+        else:
             part = "model."
             model = {name.removeprefix(part): value for name, value in pretrained.items() if name.startswith(part)}
             network.model.load_state_dict(model)
             embedding.load_rows(pretrained["embedding.table"], pretrained.get("embedding.first_order"))
         embedding.start_quantizers(self.seed)
+
+    @torch.no_grad()
+    def _start_additive(self, network: Network) -> None:
+        """Starts logits as those of the additive model: what values say by themselves need not be learnt any more."""
+        output = output_layer(network.model)
+        if output is None:
+            raise AutoDPQError(
+                f"model {self.model.name}: output_start=additive needs a last linear layer of one output with a bias"
+            )
+        nn.init.zeros_(output.weight)
+        nn.init.constant_(output.bias, self._additive.intercept)
+        weights = np.concatenate(self._additive.weights).astype(np.float32)
+        network.embedding.load_first_order(torch.from_numpy(weights))
+
+    @cached_property
+    def _additive(self) -> AdditiveModel:
+        return fit_additive(*self._samples, [field.cardinality for field in self.fields])
 
     def full_plan(self) -> CompressionPlan:
         """The plan that compresses nothing (FE)."""
@@ -160,6 +188,7 @@ class Trainer:
     def pretrain(self, on_epoch: Callable[[Epoch, Network], None] | None = None) -> tuple[Network, FitResult]:
         """Trains the network that compresses nothing."""
         network = self.build(self.full_plan())
+        self.start(network, None)
         return network, self._fit(network, self.recipe, self.seed, on_epoch=on_epoch)
 
     def fit(

@@ -49,11 +49,16 @@ def _options(thing: type) -> str:
 def list_lines(what: str, width: int | None = None) -> Iterator[str]:
     """One entry for each strategy, model or data set: name, origin, what it is, its options or threshold.
 
+    Of recipes, one for each setting: name, its value in the recipes, what it is.
+
     Args:
-        what: ``strategies``, ``models`` or ``datasets``.
+        what: ``strategies``, ``models``, ``datasets`` or ``recipes``.
         width: Columns of the terminal, where long texts go on in lines of their own; None keeps one line per entry.
     """
     known: list[Known[Any]]
+    if what == "recipes":
+        yield from _lines(_settings(), width)
+        return
     if what == "datasets":
         from autodpq.data import DATASETS
 
@@ -79,19 +84,38 @@ def list_lines(what: str, width: int | None = None) -> Iterator[str]:
         texts = {
             entry.name: f"{_first_line(entry)}{_options(entry.thing)}" for entry in known if entry.thing is not None
         }
-    yield from _lines(known, texts, width)
+    entries = [
+        (entry.name, entry.origin, texts[entry.name] if entry.error is None else f"cannot be used: {entry.error}")
+        for entry in known
+    ]
+    yield from _lines(entries, width)
 
 
-def _lines(known: Iterable[Known[Any]], texts: dict[str, str], width: int | None) -> Iterator[str]:
-    entries = list(known)
-    names, origins = (max(map(len, column)) + 2 for column in zip(*((e.name, e.origin) for e in entries), strict=True))
-    for entry in entries:
-        text = texts[entry.name] if entry.error is None else f"cannot be used: {entry.error}"
-        head = f"{entry.name:<{names}}{entry.origin:<{origins}}"
+def _settings() -> Iterator[tuple[str, str, str]]:
+    """The settings of recipes: name, value in the recipes, what it is."""
+    from autodpq.training.recipes import RECIPES, SETTINGS, Recipe
+
+    attributes = inspect.cleandoc(Recipe.__doc__ or "").partition("Attributes:\n")[2]
+    texts = dict(re.findall(r"(\w+): (.*?)(?=\n    \w|\Z)", attributes, re.DOTALL))
+    for setting in SETTINGS:
+        by_value: dict[object, list[str]] = {}
+        for recipe in RECIPES.values():
+            by_value.setdefault(getattr(recipe, setting), []).append(recipe.name)
+        shown = [f"{value}" if len(by_value) == 1 else f"{value} ({', '.join(names)})" for value, names in by_value.items()]
+        text = " ".join(texts[setting].split())
+        yield setting, "; ".join(shown), _MARKUP.sub(r"\1", text)
+
+
+def _lines(entries: Iterable[tuple[str, str, str]], width: int | None) -> Iterator[str]:
+    """Two columns and a text; what is too long goes on below."""
+    rows = list(entries)
+    firsts, seconds = (max(map(len, column)) + 2 for column in list(zip(*rows, strict=True))[:2])
+    for first, second, text in rows:
+        head = f"{first:<{firsts}}{second:<{seconds}}"
         if width is None or len(head) + len(text) <= width:
             yield f"{head}{text}"
         elif width - len(head) >= _NARROWEST:
             yield from textwrap.wrap(text, width, initial_indent=head, subsequent_indent=" " * len(head))
         else:
-            yield head.rstrip()
+            yield from textwrap.wrap(head.rstrip(), width, subsequent_indent="    ")
             yield from textwrap.wrap(text, width, initial_indent="    ", subsequent_indent="    ")

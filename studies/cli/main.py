@@ -36,6 +36,7 @@ class Listed(StrEnum):
     strategies = "strategies"
     models = "models"
     datasets = "datasets"
+    recipes = "recipes"
 
 
 @app.command()
@@ -84,7 +85,7 @@ def _print_report(console: Console, study: Study) -> None:
 
 @app.command("list")
 def list_(what: Annotated[Listed, typer.Argument(help="What to list.")]) -> None:
-    """List what can be named: strategies, models or data sets."""
+    """List what can be named: strategies, models, data sets, or the settings of recipes."""
     from studies.cli.listing import list_lines
 
     console = Console(emoji=False)

@@ -77,13 +77,14 @@ def test_gradients_are_those_of_tensor_operations_to_the_bit(width: tuple[int, .
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("l2", [0.0, 0.1])
-def test_rows_are_updated(width: tuple[int, ...], l2: float) -> None:
+@pytest.mark.parametrize("proximal", [False, True])
+def test_rows_are_updated(width: tuple[int, ...], l2: float, proximal: bool) -> None:
     torch.manual_seed(0)
     square = torch.rand(200, *width)
     before = torch.randn(200, *width), square.sqrt() * (2 * torch.rand(200, *width) - 1), square  # as moments are
     rows = torch.randperm(200)[:150].sort().values
     numbers = torch.tensor(0.1), torch.tensor(2.0), torch.tensor(l2)
-    step: tuple[Any, ...] = (rows, torch.randn(150, *width), *numbers)
+    step: tuple[Any, ...] = (rows, torch.randn(150, *width), *numbers, torch.rand(150) if proximal else None)
     expected, found = ([tensor.clone() for tensor in before] for _ in range(2))
     update_rows(*expected, *step)
     compiled_update_rows(*found, *step)

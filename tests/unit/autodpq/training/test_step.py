@@ -307,8 +307,7 @@ def test_a_compiled_fit_goes_the_way_of_an_eager_one(trainers):
 @pytest.mark.usefixtures("_no_graphs_before", "_biases_before_batch_norm_rest")
 def test_compiled_lazy_adam_is_compiled_once_for_all_plans():
     # At the paper's temperature a last digit may decide which centroid a row takes.
-    soft = QuantizerOptions(temperature=0.1)
-    recipe = replace(RECIPE, optimizer="lazy-adam", l2=1e-4, max_epochs=1, quantizer=soft)
+    recipe = replace(RECIPE, optimizer="lazy-adam", l2=1e-4, max_epochs=1, quantizer_temperature=0.1)
     eager, compiled = trainer_of(recipe=recipe), trainer_of(recipe=recipe, compiled=True)
     assert compiled.compiled and compiled.optimizer == "lazy-adam"
     before = n_graphs()

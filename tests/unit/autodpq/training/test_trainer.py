@@ -11,7 +11,6 @@ from autodpq.choices import DPQ, Full, Others
 from autodpq.choices.dpq import code_bits
 from autodpq.data.dataset import Samples
 from autodpq.embedding.kmeans import kmeans_centroids
-from autodpq.embedding.options import QuantizerOptions
 from autodpq.errors import AutoDPQError
 from autodpq.kernels.kernels import Kernels
 from autodpq.models import MODELS, DeepFM
@@ -29,7 +28,7 @@ RECIPE = Recipe(
     "tiny", embedding_dim=X, hidden=(6, 5), batch_size=16, learning_rate=1e-2, max_epochs=3, initial_deviation=0.1
 )
 # No step moves a weight: what training started from can be read off its end.
-STILL = replace(RECIPE, learning_rate=0.0, continued_learning_rate=0.0)
+STILL = replace(RECIPE, learning_rate=1e-30, continued_learning_rate=1e-30)  # moves no weight
 each_model = pytest.mark.parametrize("model", list(MODELS.values()), ids=list(MODELS))
 
 
@@ -166,7 +165,7 @@ def test_training_a_plan_from_nothing_starts_from_what_was_drawn():
 
 def test_training_on_takes_the_continued_learning_rate():
     # Only what continues stands still.
-    recipe = replace(RECIPE, continued_learning_rate=0.0)
+    recipe = replace(RECIPE, continued_learning_rate=1e-30)
     pretrained = snapshot(trainer_of(recipe=recipe).pretrain()[0])
     drawn = trainer_of().build(trainer_of().full_plan())
     assert not torch.equal(pretrained["embedding.table"], drawn.embedding.table)
@@ -212,7 +211,7 @@ def test_an_exact_number_of_epochs():
 
 @pytest.mark.parametrize("scale", [True, False])
 def test_a_supernet_starts_from_the_pretrained_rows(scale):
-    trainer = trainer_of(recipe=replace(RECIPE, quantizer=QuantizerOptions(scores="euclidean")))
+    trainer = trainer_of(recipe=replace(RECIPE, quantizer_scores="euclidean"))
     pretrained = snapshot(trainer.pretrain()[0])
     space = {"a": (DPQ(3, 2), DPQ(2, 4)), "b": (Full(),), "c": (DPQ(2, 2),), "d": (DPQ(2, 1), DPQ(3, 1))}
     network = trainer.build_supernet(space, scale)
@@ -396,7 +395,7 @@ def test_auto_takes_lazy_adam_where_a_batch_holds_few_of_the_values():
     assert trainer_of(recipe=replace(RECIPE, batch_size=1)).optimizer == "lazy-adam"
 
 
-LAZY = replace(RECIPE, optimizer="lazy-adam", l2=1e-5, quantizer=QuantizerOptions(scores="euclidean", temperature=0.1))
+LAZY = replace(RECIPE, optimizer="lazy-adam", l2=1e-5, quantizer_scores="euclidean", quantizer_temperature=0.1)
 PLANS = {
     "full": CompressionPlan(dict.fromkeys("abcd", Full())),
     "others": CompressionPlan(dict.fromkeys("abcd", Others())),
