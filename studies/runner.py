@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
 import optuna
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 
 from autodpq.data import dataset_spec
 from autodpq.errors import AutoDPQError
@@ -27,6 +25,7 @@ from autodpq.training.trainer import Trainer
 from autodpq.trial import Budget, Space
 from studies.config import RunConfig, make_space, make_strategies, run_config, study_candidates, study_recipe
 from studies.folder.comparable import Compile, Folder
+from studies.folder.lock import alone_in
 from studies.folder.records import clear_up, write_records
 from studies.isolation import shared_digest
 from studies.options import StudyConfig
@@ -91,7 +90,7 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
     mirror = None if config.mirror is None else Mirror(config.mirror, progress.warn)
     here = nullcontext(pool if pool.jobs else None)
     needs_cluster = config.executor == "ray" and len(finished_runs()) < len(runs)
-    with _cluster(config, progress) if needs_cluster else here as workers, _alone_in(out):
+    with _cluster(config, progress) if needs_cluster else here as workers, alone_in(out):
         _claim(out, config, recipe)
         clear_up(out)
         write_asked(out / "asked.json", {run.run_id: run.name for run, _, _ in runs})
@@ -126,25 +125,6 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
             write_records(out)
             progress.end_run(run, record)
     return write_records(out)
-
-
-@contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    """Holds a study's folder while a study runs in it, so that two never mix; the lock dies with its process."""
-    lock = FileLock(out / ".lock", timeout=0)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise AutoDPQError(
-            f"--out: another process runs a study in {out}; wait until it ends, or name another folder"
-        ) from None
-    except OSError as error:
-        raise AutoDPQError(f"--out: {out} cannot be written: {error.strerror}") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _share(

@@ -1,0 +1,37 @@
+"""One command at a time in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from autodpq.errors import AutoDPQError
+
+
+@contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """Holds a folder while a command works in it, so that two never mix; the lock dies with its process.
+
+    Args:
+        out: The folder; made if it is missing.
+
+    Raises:
+        AutoDPQError: Another process works there, or it cannot be written.
+    """
+    lock = FileLock(out / ".lock", timeout=0)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise AutoDPQError(
+            f"--out: another process is at work in {out}; wait until it ends, or name another folder"
+        ) from None
+    except OSError as error:
+        raise AutoDPQError(f"--out: {out} cannot be written: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        lock.release()

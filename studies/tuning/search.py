@@ -1,0 +1,295 @@
+"""The search itself: trials drawn by Optuna, each a training of FE that ends early where it is no better than others."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from filelock import FileLock
+from optuna.pruners import PercentilePruner
+from optuna.samplers import TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from autodpq.errors import AutoDPQError, TrainingError
+from autodpq.files import write_whole, writing
+from autodpq.models import MODELS
+from autodpq.plugins.options import options_of
+from autodpq.search.strategy import STRATEGIES
+from autodpq.training.additive import fit_additive
+from autodpq.training.fit import Epoch
+from autodpq.training.network import Network
+from autodpq.training.recipes import Recipe, changed_recipe
+from autodpq.training.trainer import Trainer
+from studies.config import run_config, study_recipe
+from studies.folder.lock import alone_in
+from studies.options import StudyConfig
+from studies.prepared import LOADING, Prepared, load_rows, prepare_for
+from studies.tuning.ranges import ranges_of
+from studies.workers.machine import choose_device, torch_settings
+from studies.workers.processes import end_with_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SEED = 0
+"""Of networks and draws."""
+
+_NAME = "tuning"
+_STALE = "stale"  # what a trial is whose process ended before it did
+
+# A trial ends early unless it is, after each epoch, among the best quarter of those that were trained to their end.
+_BEST_PERCENT, _FIRST_TRIALS = 25.0, 2
+_RANDOM_TRIALS = 8  # before the sampler learns from what it sees
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What is asked for.
+
+    Attributes:
+        config: The data, the model, the recipe to start from, and the machine.
+        out: The folder.
+        settings: Names of the settings to tune.
+        n_trials: How many trials the folder is to hold.
+        timeout: Seconds after which no trial is begun any more; None for no limit.
+    """
+
+    config: StudyConfig
+    out: Path
+    settings: tuple[str, ...]
+    n_trials: int
+    timeout: float | None = None
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What came out.
+
+    Attributes:
+        recipe: The best recipe.
+        study: All trials.
+        seconds: Of all trials together.
+        epochs: Epochs of all trials together.
+    """
+
+    recipe: Recipe
+    study: optuna.Study
+    seconds: float
+    epochs: int
+
+
+@torch_settings()
+def tune(tuning: Tuning, say: Callable[[str], None]) -> Tuned:
+    """Tunes a recipe; what a folder holds of it already is gone on with.
+
+    Args:
+        tuning: What is asked for.
+        say: Is told a line for each trial.
+
+    Raises:
+        AutoDPQError: The data cannot be used, or the folder holds another tuning, or no trial came to anything.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    worker = _Worker(tuning, say)
+    with alone_in(tuning.out):
+        _claim(tuning.out / "tuning.json", worker.identity)
+        worker.study()  # makes it
+        _give_up_lost_trials(worker.study())
+        ends = None if tuning.timeout is None else time.time() + tuning.timeout
+        others = [
+            multiprocessing.get_context("spawn").Process(target=_help, args=(tuning, ends), daemon=True)
+            for _ in range(tuning.config.jobs - 1)
+        ]
+        for process in others:
+            process.start()
+        try:
+            worker.run(ends)
+            for process in others:
+                process.join()
+        finally:
+            for process in others:
+                process.terminate()
+        lost = sum(process.exitcode != 0 for process in others)
+        if lost:
+            say(f"{lost} of {len(others)} further processes ended early; the same command does what they left")
+    return worker.tuned()
+
+
+def _help(tuning: Tuning, ends: float | None) -> None:
+    """The life of a further process."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with torch_settings():
+        _Worker(tuning, partial(print, flush=True)).run(ends)
+
+
+def _claim(path: Path, identity: dict[str, Any]) -> None:
+    """Makes the folder one of this tuning, unless it is.
+
+    Raises:
+        AutoDPQError: It is one of another; names what differs.
+    """
+    if path.exists():
+        try:
+            there = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            there = {}
+        for part, value in json.loads(json.dumps(identity)).items():
+            if there.get(part) != value:
+                raise AutoDPQError(f"--out: {path.parent} holds the tuning of another {part}; name another folder")
+    else:
+        write_whole(path, json.dumps(identity, indent=1))
+
+
+def _give_up_lost_trials(study: optuna.Study) -> None:
+    """Trials that were begun and not ended, for their process was, are begun anew, by the same settings."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study._storage.set_trial_user_attr(trial._trial_id, _STALE, True)
+        study.tell(trial.number, state=TrialState.FAIL)
+        if trial.params:
+            study.enqueue_trial(trial.params)
+
+
+class _Worker:
+    """One process: begins trials until there are enough."""
+
+    def __init__(self, tuning: Tuning, say: Callable[[str], None]) -> None:
+        self.tuning, self.say = tuning, say
+        config = tuning.config
+        load = partial(load_rows, {option: getattr(config, option) for option in LOADING})
+        dataset = load()
+        self.base = study_recipe(config, dataset)
+        self.ranges = ranges_of(tuning.settings)
+        self.model = MODELS.find(config.models[0])
+        run = run_config(config, dataset, self.model.name, STRATEGIES.find("fe")(), SEED)
+        self.identity = {"data": run.data, "model": run.model, "recipe": run.recipe, "settings": [*self.ranges]}
+        self.prepared: Prepared = prepare_for(load, run.data)
+        self.device = choose_device(config.device)
+        self.additive = None
+        if self.base.output_start == "additive":
+            sizes = [field.cardinality for field in self.prepared.fields]
+            self.additive = fit_additive(self.prepared.train, self.prepared.valid, sizes)
+
+    def study(self) -> optuna.Study:
+        """The trials in the folder, of this process's view."""
+        with writing(self.tuning.out), warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            storage = JournalStorage(JournalFileBackend(str(self.tuning.out / "trials.log")))
+            direction = "maximize" if self.base.stop_by == "auc" else "minimize"
+            pruner = PercentilePruner(
+                _BEST_PERCENT if direction == "maximize" else _BEST_PERCENT, n_startup_trials=_FIRST_TRIALS
+            )
+            study = optuna.create_study(
+                storage=storage, study_name=_NAME, direction=direction, pruner=pruner, load_if_exists=True
+            )
+            if not study.get_trials(deepcopy=False):
+                study.enqueue_trial(self._as_drawn(self.base))
+        return study
+
+    def run(self, ends: float | None) -> None:
+        """Trains trials until there are enough, or until a time."""
+        study = self.study()
+        while ends is None or time.time() < ends:
+            trial = self._next(study)
+            if trial is None:
+                return
+            self._train(study, trial)
+
+    def _next(self, study: optuna.Study) -> optuna.Trial | None:
+        """Begins a trial; None where there are enough."""
+        with FileLock(self.tuning.out / ".next"):
+            known = _sound(study.get_trials(deepcopy=False))
+            begun = [trial for trial in known if trial.state != TrialState.WAITING]
+            if len(begun) >= self.tuning.n_trials:
+                return None
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                # A sampler per trial, so that draws depend on the number of the trial and on what came before alone.
+                study.sampler = TPESampler(
+                    seed=len(begun), n_startup_trials=_RANDOM_TRIALS, constant_liar=self.tuning.config.jobs > 1
+                )
+            return study.ask({setting: span.distribution() for setting, span in self.ranges.items()})
+
+    def _train(self, study: optuna.Study, trial: optuna.Trial) -> None:
+        begin = time.perf_counter()
+        recipe = self.recipe_of(trial.params)
+        number = len(_sound(study.get_trials(deepcopy=False)[: trial.number + 1]))
+        told = f"[{number}/{self.tuning.n_trials}]"
+        aucs: list[float] = []
+
+        def on_epoch(epoch: Epoch, network: Network) -> None:
+            value = getattr(epoch.metrics, recipe.stop_by)
+            aucs.append(epoch.metrics.auc)
+            trial.report(value, epoch.number)
+            if not epoch.last and trial.should_prune():
+                raise optuna.TrialPruned
+
+        rows = self.prepared.train, self.prepared.valid
+        trainer = Trainer(self.prepared.fields, self.model, recipe, SEED, self.device, *rows, additive=self.additive)
+        state, value, ended = TrialState.COMPLETE, None, ""
+        try:
+            _, result = trainer.pretrain(on_epoch)
+            best = result.best.metrics
+            value = getattr(best, recipe.stop_by)
+            trial.set_user_attr("valid_auc", best.auc)
+            trial.set_user_attr("valid_logloss", best.logloss)
+        except optuna.TrialPruned:
+            state, ended = TrialState.PRUNED, ", ended early"
+        except TrainingError as error:
+            state, ended = TrialState.FAIL, f", failed: {error}"
+        seconds = time.perf_counter() - begin
+        trial.set_user_attr("seconds", seconds)
+        study.tell(trial, value, state)
+        reached = f"validation AUC {max(aucs):.4f} " if aucs else ""
+        self.say(f"{told} {reached}in {len(aucs)} epochs, {seconds:.0f} s{ended}: {_said(self._values(trial.params))}")
+
+    def _values(self, params: dict[str, Any]) -> dict[str, Any]:
+        return {setting: span.value(params[setting]) for setting, span in self.ranges.items()}
+
+    def recipe_of(self, params: dict[str, Any]) -> Recipe:
+        """The recipe of what was drawn."""
+        recipe = changed_recipe(self.base, self._values(params))
+        return replace(recipe, optimizer=recipe.optimizer_for(self.prepared.fields))
+
+    def _as_drawn(self, recipe: Recipe) -> dict[str, Any]:
+        """A recipe's own settings, as far as they can be drawn: the first trial."""
+        options = options_of(recipe)
+        options["table_learning_rate"] = options["table_learning_rate"] or options["learning_rate"]
+        drawn = {setting: span.drawn(options[setting]) for setting, span in self.ranges.items()}
+        return {setting: value for setting, value in drawn.items() if value is not None}
+
+    def tuned(self) -> Tuned:
+        """What came out.
+
+        Raises:
+            AutoDPQError: No trial came to anything.
+        """
+        study = self.study()
+        trials = _sound(study.get_trials(deepcopy=False))
+        if not any(trial.state == TrialState.COMPLETE for trial in trials):
+            raise AutoDPQError(f"{self.tuning.out}: no trial came to anything; give it more time or other settings")
+        recipe = changed_recipe(self.base, self._values(study.best_trial.params))
+        seconds = sum(trial.user_attrs.get("seconds", 0.0) for trial in trials)
+        return Tuned(recipe, study, seconds, sum(len(trial.intermediate_values) for trial in trials))
+
+
+def _sound(trials: list[optuna.trial.FrozenTrial]) -> list[optuna.trial.FrozenTrial]:
+    """Those that were not lost with their process."""
+    return [trial for trial in trials if not trial.user_attrs.get(_STALE)]
+
+
+def _said(values: dict[str, Any]) -> str:
+    return ", ".join(f"{setting} {value}" for setting, value in values.items())
