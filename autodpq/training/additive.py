@@ -53,6 +53,10 @@ class AdditiveModel:
             logits += weights[ids[:, column]]
         return logits
 
+    def probabilities(self, ids: npt.NDArray[np.int32]) -> FloatArray:
+        """The probabilities of a click, float64 [rows]; arguments as of :meth:`logits`."""
+        return _logistic(self.logits(ids))
+
 
 def fit_additive(train: Samples, valid: Samples, cardinalities: Sequence[int]) -> AdditiveModel:
     """The additive model whose prior is chosen by validation logloss.
@@ -153,8 +157,7 @@ class AdditiveFit:
         """Sums of y - p and of p (1 - p) over the rows of each id; over all rows without ids."""
         slope, curvature = np.zeros(cardinality), np.zeros(cardinality)
         for part in self._parts():
-            with np.errstate(over="ignore"):  # an exponential that overflows says 0, as it should
-                probabilities = 1 / (1 + np.exp(-self._logits[part]))
+            probabilities = _logistic(self._logits[part])
             own = np.zeros(len(probabilities), np.int32) if ids is None else ids[part]
             slope += np.bincount(own, self._train.labels[part] - probabilities, cardinality)
             curvature += np.bincount(own, probabilities * (1 - probabilities), cardinality)
@@ -164,6 +167,12 @@ class AdditiveFit:
 def _step(slope: FloatArray, curvature: FloatArray) -> FloatArray:
     """The least of the bound along each step; see :class:`AdditiveFit`."""
     return np.copysign(np.log1p(np.abs(slope) / curvature), slope)
+
+
+def _logistic(logits: FloatArray) -> FloatArray:
+    with np.errstate(over="ignore"):  # an exponential that overflows says 0, as it should
+        probabilities: FloatArray = 1 / (1 + np.exp(-logits))
+    return probabilities
 
 
 def _losses(logits: FloatArray, labels: npt.NDArray[np.uint8]) -> FloatArray:
