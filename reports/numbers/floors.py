@@ -17,11 +17,13 @@ class FloorNumbers:
     Attributes:
         key: Its name in CSV; no strategy is called so.
         title: The name that a reader sees.
+        is_model: Whether it tells rows apart; else its AUC is that of chance.
         values: Key of a metric to its value on each split.
     """
 
     key: str
     title: str
+    is_model: bool
     values: Mapping[str, tuple[float, ...]]
 
 
@@ -43,7 +45,7 @@ def floor_numbers(floors: Sequence[Floors]) -> list[FloorNumbers]:
     for name, title in (("constant", "Constant"), ("additive", "Additive")):
         own = [getattr(one, name) for one in floors]
         values = {"auc": tuple(one.auc for one in own), "logloss": tuple(one.logloss for one in own)}
-        found.append(FloorNumbers(f"floor-{name}", title, values))
+        found.append(FloorNumbers(f"floor-{name}", title, name == "additive", values))
     return found
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from autodpq.records.result import Floors
-from reports.names import display_name
-from reports.numbers.floors import FloorNumbers, below_floors, floor_numbers
+from reports.names import display_name, in_order
+from reports.numbers.floors import FloorNumbers, below_floors, floor_numbers, floors_of
 from reports.numbers.summary import AUC, LOGLOSS, Metric, format_measured
 from reports.numbers.tests import deviation, mean
 from reports.results import Scored
+from reports.tables.notes import merged_notes
 from reports.tables.render import DASH, Cell
 
 
 def floor_text(floor: FloorNumbers, metric: Metric) -> str:
     """A floor's mean and deviation over splits; a dash for what no floor has."""
     values = floor.values.get(metric.key, ())
-    return format_measured(mean(values), deviation(values), metric.decimals) if values else DASH
+    if not values:
+        return DASH
+    return format_measured(mean(values), deviation(values) or math.nan, metric.decimals)  # chance is 0.5 on each
 
 
 def floor_rows(floors: Sequence[Floors], metrics: Sequence[Metric]) -> list[tuple[Cell, ...]]:
@@ -57,23 +61,39 @@ def floors_text(floors: Sequence[Floors]) -> str:
 
 
 def floor_warnings(runs: Sequence[Scored], strategies: Sequence[str]) -> list[str]:
-    """Each strategy of one data set and model that is below a floor, in words.
+    """Each strategy that is below a floor, in words; with its model where several ran.
 
     Args:
-        runs: The finished runs of that data set and model.
+        runs: The finished runs of one data set.
         strategies: The strategies to look at, in order.
     """
-    words = []
-    for below in below_floors(runs, strategies):
-        name = display_name(below.strategy)
+    models: dict[str, list[Scored]] = {}
+    for run in runs:
+        models.setdefault(run.model, []).append(run)
+    return merged_notes({model: _warnings(own, strategies) for model, own in models.items()})
+
+
+def _warnings(runs: Sequence[Scored], strategies: Sequence[str]) -> list[str]:
+    named: dict[str, list[str]] = {}
+    for below in sorted(below_floors(runs, strategies), key=lambda below: below.is_ranking):
         if below.is_ranking:
-            words.append(
-                f"Warning: {name} ranks worse than an additive model: its AUC is {below.own:.4f}, that of one weight per "
-                f"value {below.floor:.4f}."
-            )
+            floor = f"AUC below an additive model's {below.floor:.4f} (one weight per value)"
         else:
-            words.append(
-                f"Warning: the probabilities of {name} are worth less than a constant: their logloss is {below.own:.4f}, "
-                f"that of the training rows' click rate {below.floor:.4f}."
-            )
-    return words
+            floor = f"logloss above {below.floor:.4f}, so that a constant, the training rows' click rate, is worth more"
+        named.setdefault(floor, []).append(f"{display_name(below.strategy)} {below.own:.4f}")
+    return [f"Warning: on {runs[0].dataset}, {floor}: {', '.join(names)}." for floor, names in named.items()]
+
+
+def floor_lines(runs: Sequence[Scored]) -> list[str]:
+    """The floors of each data set, and each strategy that is below them, in words.
+
+    Args:
+        runs: Finished runs of any data sets and models.
+    """
+    lines = []
+    for dataset in dict.fromkeys(run.dataset for run in runs):
+        own = [run for run in runs if run.dataset == dataset]
+        floors = floors_of(own)
+        lines += [f"Floors on {dataset}: {floors_text(floors)}"] if floors else []
+        lines += floor_warnings(own, in_order(run.strategy for run in own))
+    return lines

@@ -64,7 +64,6 @@ def table1(study: StudyResults) -> Table:
         floors = floors_of(study.runs_of(dataset, model))
         above = floor_rows(floors, _TABLE1_METRICS)
         rows = above + _strategy_rows(dataset, model, strategies, summaries, paper.table1_value, failures)
-        warnings = {other: floor_warnings(study.runs_of(dataset, other), strategies) for other in models}
         improvement = [*_improvement_row(summaries), *_printed_improvement_row(dataset, model, summaries)]
         has_paper = any(row[0].faint for row in rows)
         grids.append(
@@ -75,7 +74,7 @@ def table1(study: StudyResults) -> Table:
                 frozenset(({len(above)} if above else set()) | ({len(rows)} if improvement else set())),
                 (
                     *run_notes(records, strategies, failures),
-                    *merged_notes(warnings),
+                    *floor_warnings([run for run in study.runs if run.dataset == dataset], strategies),
                     *comparison_notes(summaries),
                     *general_notes(records, summaries, has_paper=has_paper),
                     *floor_notes(floors),
@@ -114,12 +113,10 @@ def table2(study: StudyResults) -> Table:
             block += _improvement_row(summaries)
             rules |= {len(rows)} if rows else set()
             rows += [(Cell(model if i == 0 else ""), *row) for i, row in enumerate(block)]
-            runs = study.runs_of(dataset, model)
-            tidy += _tidy_floors(dataset, model, floors_of(runs))
+            tidy += _tidy_floors(dataset, model, floors_of(study.runs_of(dataset, model)))
             tidy += _tidy_rows(dataset, model, summaries, paper.table2_value)
             notes[model] = [
                 *run_notes(records, strategies, failures),
-                *floor_warnings(runs, strategies),
                 *comparison_notes(summaries),
                 *_unsaid_baselines(records, strategies, present, summaries),
             ]
