@@ -27,8 +27,8 @@ from autodpq.training.step import MIN_ROWS, why_not
 from autodpq.training.trainer import Trainer
 from autodpq.trial import Budget, Space
 from studies.config import RunConfig, make_space, make_strategies, run_config, study_candidates, study_recipe
-from studies.folder.comparable import Compile, Folder
 from studies.floors import measure_floors
+from studies.folder.comparable import Compile, Folder
 from studies.folder.records import clear_up, write_records
 from studies.isolation import shared_digest
 from studies.options import StudyConfig

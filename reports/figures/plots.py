@@ -52,7 +52,8 @@ def draw_chart(chart: Chart) -> Figure:
             for level in chart.levels
         ]
         handles = [*(drawn[series] for series in chart.legend), *lines]
-        labels = [plot_label(entry.label) for entry in (*chart.legend, *chart.levels)]
+        names = [*(series.label for series in chart.legend), *(level.label for level in chart.levels)]
+        labels = [plot_label(name) for name in names]
         column_width = 0.7 + 0.075 * max(map(len, labels))  # inches
         columns = max(1, int(figure.get_figwidth() / column_width))
         note = textwrap.fill(chart.note, _NOTE_LETTERS)

@@ -55,8 +55,8 @@ def write_study(
 ) -> Path:
     """Writes a study with one run per model, strategy and seed; returns its folder.
 
-    With ``test_rows``, runs have so many test samples and keep their predictions; with ``resplit``, seeds have splits of
-    their own, on which the additive model's AUC is larger by 0.001 per seed.
+    With ``test_rows``, runs have so many test samples and keep their predictions; with ``resplit``, seeds have splits
+    of their own, on which the additive model's AUC is larger by 0.001 per seed.
     """
     rows = []
     for model_index, model in enumerate(models):
