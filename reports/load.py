@@ -15,7 +15,7 @@ from autodpq.plan import CompressionPlan, Field
 from autodpq.records.files import ANEW, damage_told
 from autodpq.records.folder import read_config, read_finished, read_records
 from autodpq.records.result import RECORD_COLUMNS, FieldCost, Record
-from reports.results import Failure, FieldResult, RunResult, StudyResults, Truth
+from reports.results import Failure, FieldResult, RunResult, StudyResults, Truth, with_floors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,14 +47,24 @@ def load_study(path: str | Path) -> StudyResults:
     if records.empty:
         raise _refused(study, f"no run came to anything: {failures[0].strategy}: {failures[0].reason}")
     runs = tuple(
-        _read_run(study / "runs" / run, run, dataset, model, strategy, int(seed))
-        for run, dataset, model, strategy, seed in zip(
-            *(records[column].tolist() for column in ("run", "dataset", "model", "strategy", "seed")), strict=True
+        with_floors(
+            [
+                _read_run(study / "runs" / run, run, dataset, model, strategy, int(seed))
+                for run, dataset, model, strategy, seed in zip(
+                    *(records[column].tolist() for column in ("run", "dataset", "model", "strategy", "seed")),
+                    strict=True,
+                )
+            ]
         )
     )
     _check_comparable(study, records, runs)
+    records = records.assign(fe_seconds=[run.fe_seconds for run in runs])
+    floors = [run.floors for run in runs]
+    additive = [None if own is None else own.additive for own in floors]
     records = records.assign(
-        fe_seconds=[run.fe_seconds for run in runs], constant_logloss=[run.constant_logloss for run in runs]
+        constant_logloss=[math.nan if own is None else own.constant.logloss for own in floors],
+        additive_auc=[math.nan if own is None else own.auc for own in additive],
+        additive_logloss=[math.nan if own is None else own.logloss for own in additive],
     )
     records = records.assign(time_in_fe=records["seconds"] / records["fe_seconds"])
     return StudyResults(study, str(records["study"].iloc[0]), records, runs, failures)
@@ -114,12 +124,12 @@ def _read_run(folder: Path, run: str, dataset: str, model: str, strategy: str, s
                 raise AutoDPQError(f"frequencies from {bucket.least} to {bucket.most}")
         truth = result.truth
         return RunResult(
-            run, dataset, model, strategy, seed, fingerprint, result.fe_seconds, result.curve,
-            math.nan if result.constant_logloss is None else result.constant_logloss, result.headroom, result.frequency,
+            dataset, model, strategy, config.data.split_name, result.record.test_auc, result.record.test_logloss,
+            result.known_floors, run, seed, fingerprint, result.fe_seconds, result.curve, result.headroom,
+            result.frequency,
             fields=tuple(_field(entry, config.recipe.embedding_dim) for entry in result.fields),
             truth=None if truth is None else Truth(truth.bayes_auc, CompressionPlan.from_json(truth.plan)),
             epochs=result.epochs,
-            test_auc=result.record.test_auc,
             predictions=result.predictions,
         )  # fmt: skip
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from autodpq.choices import Choice
 from autodpq.plan import CompressionPlan, Field
-from autodpq.records.result import FrequencyBucket, Headroom
+from autodpq.records.result import Floors, FrequencyBucket, Headroom
 from autodpq.records.schema import CurvePoint
 
 if TYPE_CHECKING:
@@ -44,44 +44,69 @@ class Truth:
 
 
 @dataclass(frozen=True, slots=True)
-class RunResult:
-    """One finished run.
+class Scored:
+    """What a finished run has reached, and the floors of its split.
 
     Attributes:
-        run: The run's identifier.
         dataset: Name of the data set.
         model: Name of the model.
         strategy: Name of the strategy.
+        split: What tells its split from others of the data set.
+        test_auc: AUC on test rows; None where it was not measured.
+        test_logloss: Logloss on test rows; None where it was not measured.
+        floors: What its model has to be better than; None where no run of the data set and split says it.
+    """
+
+    dataset: str
+    model: str
+    strategy: str
+    split: str
+    test_auc: float | None
+    test_logloss: float | None
+    floors: Floors | None
+
+
+_Run = TypeVar("_Run", bound=Scored)
+
+
+def with_floors(runs: Sequence[_Run]) -> list[_Run]:
+    """Runs with the floors of their data set and split, where any run of these knows them; else with their own."""
+    known: dict[tuple[str, str], Floors] = {}
+    for run in runs:
+        if run.floors is not None and run.floors.additive is not None:
+            known.setdefault((run.dataset, run.split), run.floors)
+    return [replace(run, floors=known.get((run.dataset, run.split), run.floors)) for run in runs]
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult(Scored):
+    """One finished run; what it has reached is said by the attributes of ``Scored``.
+
+    Attributes:
+        run: The run's identifier.
         seed: Seed of initialisation and order.
         fingerprint: Of the encoded data.
         fe_seconds: FE's training time for this dataset, model and seed.
         curve: Incumbents by time.
-        constant_logloss: Test logloss of the click rate of the training rows; nan for runs whose result did not say.
         headroom: How much the rare values can matter.
         frequency: Test AUC by how often a sample's rarest value occurs, rarest first; empty for runs that were
             measured before it was.
         fields: Choice and cost per field.
         truth: Of generated data; None for real data.
         epochs: Epochs trained per phase; empty for runs whose result did not say.
-        test_auc: AUC on test rows; None where it was not measured.
         predictions: Digest of its file of predictions; None for runs whose result did not say.
     """
 
     run: str
-    dataset: str
-    model: str
-    strategy: str
     seed: int
     fingerprint: str
     fe_seconds: float
     curve: tuple[CurvePoint, ...]
-    constant_logloss: float
     headroom: Headroom
     frequency: tuple[FrequencyBucket, ...]
     fields: tuple[FieldResult, ...]
     truth: Truth | None
     epochs: Mapping[str, int]
-    test_auc: float | None
     predictions: str | None
 
 
@@ -114,7 +139,8 @@ class StudyResults:
         folder: The study's folder.
         name: The study's name.
         records: One row per run: the columns of ``records.csv``, ``fe_seconds``, ``time_in_fe``, the run's seconds in
-            units of FE's training time, and ``constant_logloss``.
+            units of FE's training time, and of the floors of the run's split ``constant_logloss``, ``additive_auc`` and
+            ``additive_logloss``.
         runs: The runs' results, in the order of the records.
         failures: The runs that came to nothing; they are in neither of the two.
     """

@@ -16,6 +16,7 @@ from autodpq.errors import AutoDPQError
 from autodpq.models import MODELS
 from autodpq.plugins.loading import file_places
 from autodpq.records.folder import write_asked, write_study
+from autodpq.records.result import Floors
 from autodpq.records.schema import StudyFile
 from autodpq.search.strategy import Strategy
 from autodpq.training.fit import DeviceRows
@@ -24,6 +25,7 @@ from autodpq.training.step import MIN_ROWS, why_not
 from autodpq.training.trainer import Trainer
 from autodpq.trial import Budget, Space
 from studies.config import RunConfig, make_space, make_strategies, run_config, study_candidates, study_recipe
+from studies.floors import measure_floors
 from studies.folder.comparable import Compile, Folder
 from studies.folder.lock import alone_in
 from studies.folder.records import clear_up, write_records
@@ -109,6 +111,7 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
             progress.scalars = Scalars(out / FOLDER)
             progress.watched(out / FOLDER)
         data, shared = runs[0][0].data, None
+        floors: dict[int, Floors] = {}  # by the split's seed: all else of a study's splits is the same
         for run, model, strategy in runs:
             if run.run_id in finished:
                 context.copy_finished(run)
@@ -116,8 +119,13 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
             progress.start_run(run)
             if run.data != data:
                 data, prepared = run.data, prepare_for(load, run.data)
+            if data["split_seed"] not in floors:
+                progress.start_floors()
+                floors[data["split_seed"]] = measure_floors(prepared)
+                progress.floors(floors[data["split_seed"]])
             if shared is None or shared.name != run.pretrained_id:
-                shared = _share(context, run, model, prepared, recipe, device, compiling[model])
+                own = floors[data["split_seed"]]
+                shared = _share(context, run, model, prepared, own, recipe, device, compiling[model])
             single = Run(context, run, strategy, shared)
             record = single.execute()
             if not single.sound:
@@ -132,6 +140,7 @@ def _share(
     run: RunConfig,
     model: str,
     prepared: Prepared,
+    floors: Floors,
     recipe: Recipe,
     device: torch.device,
     compiling: Compile,
@@ -157,7 +166,7 @@ def _share(
         kinds=file_places(map(type, context.candidates)),
     )  # fmt: skip
     digest = shared_digest(rows, pretraining.pretrained.state)
-    return Shared(run.pretrained_id, prepared, trainer, pretraining, spec, digest)
+    return Shared(run.pretrained_id, prepared, trainer, pretraining, spec, digest, floors)
 
 
 def _cluster(config: StudyConfig, progress: Progress) -> AbstractContextManager[Workers | None]:

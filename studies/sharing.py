@@ -12,6 +12,7 @@ from autodpq import __version__
 from autodpq.choices import Choice, Full, Others
 from autodpq.plugins.registry import source_digest
 from autodpq.records.folder import read_result, read_trials
+from autodpq.records.result import Floors
 from autodpq.records.schema import TrialLine
 from autodpq.search.task import Executor
 from autodpq.training.trainer import Trainer
@@ -130,6 +131,7 @@ class Shared:
         pretraining: The pretrained network.
         spec: What workers train with.
         digest: Of what must stay as it is.
+        floors: What the models of this split have to be better than.
     """
 
     name: str
@@ -138,6 +140,7 @@ class Shared:
     pretraining: SharedPretraining
     spec: TrainerSpec
     digest: str
+    floors: Floors
 
     def is_sound(self) -> bool:
         """Whether no strategy has changed what all of them share."""

@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from autodpq import __version__
 from autodpq.errors import AutoDPQError, TrainingError, one_line
 from autodpq.files import writing
-from autodpq.metrics import Metrics, evaluate_predictions, logloss
+from autodpq.metrics import Metrics, evaluate_predictions
 from autodpq.packed.manifest import ModelSpec
 from autodpq.plan import CompressionPlan
 from autodpq.records.folder import entries, read_study, write_config
@@ -237,7 +236,7 @@ class Run:
             epochs=dict(task.epochs),
             curve=tuple(curve),
             fe_seconds=self.pretraining.pretrained.seconds,
-            constant_logloss=logloss(np.full(len(rows), self.prepared.train.labels.mean()), rows.labels),
+            floors=self.shared.floors,
             headroom=Headroom(**headroom(rows, self.prepared.fields, probabilities)),
             frequency=tuple(
                 FrequencyBucket(**bucket)

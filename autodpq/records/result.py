@@ -152,10 +152,43 @@ class Truth(Entries):
     plan: str
 
 
+class Floor(Entries):
+    """What a floor reaches on the test rows.
+
+    Attributes:
+        auc: Test AUC.
+        logloss: Test logloss.
+    """
+
+    auc: AUC
+    logloss: Loss
+
+
+class Floors(Entries):
+    """What a model of a data set and split has to be better than, or it has not learnt what can be had in seconds.
+
+    Attributes:
+        constant: The click rate of the training rows.
+        additive: The additive model (:mod:`autodpq.training.additive`); None in what did not know it.
+    """
+
+    constant: Floor
+    additive: Floor | None
+
+
 class _Head(Entries):
     run: str
     record: Record
     epochs: dict[str, Count] = Field(default_factory=dict)
+    constant_logloss: Loss | None = None
+    floors: Floors | None = None
+
+    @property
+    def known_floors(self) -> Floors | None:
+        """What the result knows of its floors: earlier versions knew the constant at most."""
+        if self.floors is None and self.constant_logloss is not None:
+            return Floors(constant=Floor(auc=0.5, logloss=self.constant_logloss), additive=None)
+        return self.floors
 
 
 class Result(_Head):
@@ -180,9 +213,11 @@ class FinishedResult(_Head):
         run: The run's identifier.
         record: The run's row in ``records.csv``.
         epochs: Epochs trained per phase.
+        constant_logloss: Test logloss of the click rate of the training rows, where ``floors`` does not say it: ask
+            ``known_floors``.
+        floors: What its model has to be better than; None in what did not know it.
         curve: Incumbents by time.
         fe_seconds: FE's training time for this data set, model and seed.
-        constant_logloss: Test logloss of the click rate of the training rows; None in what did not know it.
         headroom: How much the rare values can matter.
         frequency: Test AUC by how often a sample's rarest value occurs, rarest first.
         fields: Choice and cost per field.
@@ -192,7 +227,6 @@ class FinishedResult(_Head):
 
     curve: tuple[CurvePoint, ...]
     fe_seconds: Annotated[float, Field(ge=TICK, le=MOST)]
-    constant_logloss: Loss | None = None
     headroom: Headroom
     frequency: tuple[FrequencyBucket, ...] = ()
     fields: tuple[FieldCost, ...]

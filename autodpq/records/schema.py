@@ -94,6 +94,11 @@ class DataEntries(Entries):
     split_seed: int
     frequency_scope: str
 
+    @property
+    def split_name(self) -> str:
+        """What tells a split of the data set from others."""
+        return f"{self.split} {self.split_seed}"
+
 
 class RecipeEntries(Entries):
     """What a run's ``config.json`` says of its recipe; all entries beside these two are kept as they are.

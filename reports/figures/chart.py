@@ -91,6 +91,19 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Level:
+    """A height that is reached without what the chart shows: a line from edge to edge.
+
+    Attributes:
+        y: Where it lies.
+        label: Its name in the legend.
+    """
+
+    y: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
     """A chart.
 
@@ -104,6 +117,7 @@ class Chart:
         looks: Colour and marker of each strategy of the study, in the order of the tables.
         note: How to read it.
         columns: Columns behind all else.
+        levels: Lines behind all else.
     """
 
     kind: str
@@ -115,6 +129,7 @@ class Chart:
     looks: Mapping[str, tuple[str, str]]
     note: str
     columns: tuple[Column, ...] = ()
+    levels: tuple[Level, ...] = ()
 
     @property
     def legend(self) -> tuple[Series, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from reports import paper
 from reports.figures.chart import Axis, Chart, Point, Series
+from reports.figures.levels import floor_levels
 from reports.figures.style import study_looks
 from reports.figures.ticks import linear_ticks
 from reports.names import AUTODPQ, display_name, in_order
@@ -22,7 +23,8 @@ Printed = Mapping[str, Sequence[tuple[float, float]]]
 def figure3_chart(study: StudyResults, dataset: str, model: str) -> Chart | None:
     """Test AUC of the incumbent by time in units of FE's training time; None where no run has a curve.
 
-    Of several seeds it is the mean, and from least to greatest a band around it. The paper's curves lie behind.
+    Of several seeds it is the mean, and from least to greatest a band around it. The paper's curves lie behind; where
+    there are none, the additive model's line.
     """
     runs = study.runs_of(dataset, model)
     curves = strategy_curves(runs)
@@ -30,7 +32,10 @@ def figure3_chart(study: StudyResults, dataset: str, model: str) -> Chart | None
         return None
     printed = {name.lower(): points for name, points in paper.figure3_curves(dataset, model).items()}
     seeds = {strategy: len({run.seed for run in runs if run.strategy == strategy}) for strategy in curves}
-    x, y = _axes(curves, printed)
+    low, high = auc_range(curves.values(), printed)
+    levels, below = ((), "") if printed else floor_levels(runs, low)
+    high = max([high, *(level.y + 0.05 * (high - low) for level in levels)])
+    x, y = _axes(curves, printed, low, high)
     series = [_paper_series(name, printed[name], measured=name in curves) for name in in_order(printed)]
     # What is studied lies above the rest.
     for strategy in sorted(curves, key=lambda strategy: strategy == AUTODPQ):
@@ -44,13 +49,13 @@ def figure3_chart(study: StudyResults, dataset: str, model: str) -> Chart | None
         y,
         tuple(series),
         study_looks(study),
-        _note(set(seeds.values()), has_paper=bool(printed), is_cropped=is_cropped),
+        _note(set(seeds.values()), has_paper=bool(printed), is_cropped=is_cropped) + below,
+        levels=levels,
     )
 
 
-def _axes(curves: Mapping[str, MeanCurve], printed: Printed) -> tuple[Axis, Axis]:
+def _axes(curves: Mapping[str, MeanCurve], printed: Printed, low: float, high: float) -> tuple[Axis, Axis]:
     """Where strategies end and how they get there; a first epoch's AUC would squeeze all that to a line."""
-    low, high = auc_range(curves.values(), printed)
     shown = [at for curve in curves.values() for at in curve.x[curve.mean >= low].tolist()]
     shown += [at for points in printed.values() for at, _ in points]
     width = max(max(shown) - min(shown), 0.5)

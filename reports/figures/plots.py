@@ -28,6 +28,7 @@ _HEAD = 0.6
 _BETWEEN_LINES = 0.8
 
 _TILE_LETTERS = 20
+_LEVEL_COLOR = "#555555"
 _COLORS = "viridis_r"  # dark is large; told apart by the colour-blind, and still so when printed in grey
 _TITLE = "{}\nChosen for the rare values of each field; K,D: dpq(K,D)"
 
@@ -46,8 +47,13 @@ def draw_chart(chart: Chart) -> Figure:
             series: _draw_series(axes, series, *chart.looks[series.strategy], height)
             for height, series in enumerate(chart.series, start=2)
         }
-        handles = [drawn[series] for series in chart.legend]
-        labels = [plot_label(series.label) for series in chart.legend]
+        lines = [
+            axes.axhline(level.y, color=_LEVEL_COLOR, linewidth=1, linestyle=(0, (5, 3)), zorder=1.5)
+            for level in chart.levels
+        ]
+        handles = [*(drawn[series] for series in chart.legend), *lines]
+        names = [*(series.label for series in chart.legend), *(level.label for level in chart.levels)]
+        labels = [plot_label(name) for name in names]
         column_width = 0.7 + 0.075 * max(map(len, labels))  # inches
         columns = max(1, int(figure.get_figwidth() / column_width))
         note = textwrap.fill(chart.note, _NOTE_LETTERS)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from reports.figures.chart import Axis, Chart, Point, Range, Series
+from reports.figures.levels import floor_levels
 from reports.figures.style import study_looks
 from reports.figures.ticks import format_bytes, linear_ticks, log_ticks, padded
 from reports.names import display_name, in_order
@@ -43,6 +44,10 @@ def auc_bytes_chart(study: StudyResults, dataset: str, model: str) -> Chart | No
     ends = [end for series in (*runs, *means) for point in series.points for end in (point.y_range or (point.y,))]
     seeds = {len(series.points) for series in runs}
     several = f"{seeds.pop()} seeds" if len(seeds) == 1 else "the seeds"
+    note = f"Large: mean of {several} ± standard deviation; small: each run." if runs else "One point per run."
+    span = max(max(ends) - min(ends), SMALLEST_SPAN)
+    levels, below = floor_levels(study.runs_of(dataset, model), min(ends) - span)
+    ends += [level.y for level in levels]
     return Chart(
         "bytes",
         "Test AUC by bytes",
@@ -51,7 +56,8 @@ def auc_bytes_chart(study: StudyResults, dataset: str, model: str) -> Chart | No
         _auc_axis(min(ends), max(ends)),
         (*runs, *means),
         study_looks(study),
-        f"Large: mean of {several} ± standard deviation; small: each run." if runs else "One point per run.",
+        note + below,
+        levels=levels,
     )
 
 

@@ -45,6 +45,9 @@ def chart_svg(chart: Chart, name: str) -> str:
         drawn.append(element("rect", x=x, y=top, width=right - x, height=height, class_="mark samples",
                              aria_label=column.tip))  # fmt: skip
         drawn.append(element("text", column.text, x=(x + right) / 2, y=top - 4, class_="middle count"))
+    for level in chart.levels:
+        at = frame.y(level.y)
+        drawn.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=at, y2=at, class_="level"))
     places = list(chart.looks)
     for series in chart.series:
         color = f"s{places.index(series.strategy)}"

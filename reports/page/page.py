@@ -18,12 +18,14 @@ from reports.figures.sizes import auc_bytes_chart
 from reports.figures.style import study_looks
 from reports.names import display_name, in_order
 from reports.numbers.comparisons import ModelComparisons, compare_strategies
+from reports.numbers.floors import floors_of
 from reports.page.cards import cards
 from reports.page.charts import chart_svg
 from reports.page.drawing import element, mark, markup
 from reports.page.heat import plan_rows
 from reports.page.palette import HEAT_STEPS, colour_rules
 from reports.results import StudyResults
+from reports.tables.floors import floors_text
 from reports.tables.render import Cell, Grid, Table
 from reports.tables.sentences import against_fe_sentence, comparison_sentence
 
@@ -149,7 +151,19 @@ def _facts(study: StudyResults) -> list[tuple[str, str]]:
     facts = [(title, ", ".join(map(str, values))) for title, values in several.items()]
     facts += [(title, ", ".join(sorted(set(map(str, records[column]))))) for title, column in _FACTS]
     runs = f"{len(records):,} finished" + (f", {len(study.failures):,} failed" if study.failures else "")
-    return [*facts, ("Runs", runs)]
+    return [*facts, ("Runs", runs), *_floors(study)]
+
+
+def _floors(study: StudyResults) -> list[tuple[str, str]]:
+    """The floors of each data set that has some."""
+    datasets = list(dict.fromkeys(dataset for dataset, _ in study.pairs()))
+    found = {dataset: floors_of([run for run in study.runs if run.dataset == dataset]) for dataset in datasets}
+    several = len(datasets) > 1
+    return [
+        (f"Floors on {dataset}" if several else "Floors", floors_text(floors))
+        for dataset, floors in found.items()
+        if floors
+    ]
 
 
 def _warnings(tables: Sequence[Table] | Any) -> list[str]:

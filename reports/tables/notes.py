@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def run_notes(records: pd.DataFrame, strategies: Sequence[str], failures: Sequence[Failure]) -> list[str]:
-    """Recipe, seeds per strategy, failed trials and runs, and warnings: worse than a constant, no control.
+    """Recipe, seeds per strategy, failed trials and runs, and a warning where there is no control.
 
     Args:
         records: The rows of one dataset and model.
@@ -38,13 +38,6 @@ def run_notes(records: pd.DataFrame, strategies: Sequence[str], failures: Sequen
         for failure in failures
         if failure.strategy in strategies
     ]
-    for strategy in strategies:
-        own, constant = records.loc[records["strategy"] == strategy, ["test_logloss", "constant_logloss"]].mean()
-        if own > constant:
-            notes.append(
-                f"Warning: the probabilities of {display_name(strategy)} are worth less than a constant: their logloss "
-                f"is {own:.4f}, that of the training rows' click rate {constant:.4f}."
-            )
     if AUTODPQ in finished and CONTROL not in finished:
         notes.append(
             f"Warning: {display_name(CONTROL)} is missing. Without FE trained for as many epochs as AutoDPQ spends, a "

@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from autodpq.records.result import Floors
 from reports import paper
 from reports.names import AUTODPQ, display_name, in_order
+from reports.numbers.floors import floors_of
 from reports.numbers.summary import (
     AUC,
     BYTES,
@@ -22,6 +24,7 @@ from reports.numbers.summary import (
     summarize,
 )
 from reports.results import Failure, StudyResults
+from reports.tables.floors import floor_notes, floor_records, floor_rows, floor_warnings
 from reports.tables.notes import comparison_notes, general_notes, merged_notes, run_notes
 from reports.tables.render import DASH, Cell, Grid, Table
 
@@ -58,7 +61,9 @@ def table1(study: StudyResults) -> Table:
         records = study.records_of(dataset, model)
         summaries = [summarize(records, strategies, metric) for metric in _TABLE1_METRICS]
         failures = study.failures_of(dataset, model)
-        rows = _strategy_rows(dataset, model, strategies, summaries, paper.table1_value, failures)
+        floors = floors_of(study.runs_of(dataset, model))
+        above = floor_rows(floors, _TABLE1_METRICS)
+        rows = above + _strategy_rows(dataset, model, strategies, summaries, paper.table1_value, failures)
         improvement = [*_improvement_row(summaries), *_printed_improvement_row(dataset, model, summaries)]
         has_paper = any(row[0].faint for row in rows)
         grids.append(
@@ -66,14 +71,17 @@ def table1(study: StudyResults) -> Table:
                 f"Table 1: {dataset}, {model}",
                 ("Strategy", *(metric.title for metric in _TABLE1_METRICS)),
                 tuple(rows + improvement),
-                frozenset({len(rows)} if improvement else ()),
+                frozenset(({len(above)} if above else set()) | ({len(rows)} if improvement else set())),
                 (
                     *run_notes(records, strategies, failures),
+                    *floor_warnings([run for run in study.runs if run.dataset == dataset], strategies),
                     *comparison_notes(summaries),
                     *general_notes(records, summaries, has_paper=has_paper),
+                    *floor_notes(floors),
                 ),
             )
         )
+        tidy += _tidy_floors(dataset, model, floors)
         tidy += _tidy_rows(dataset, model, summaries, paper.table1_value)
     return Table(tuple(grids), _COLUMNS, tuple(tidy))
 
@@ -93,7 +101,8 @@ def table2(study: StudyResults) -> Table:
     grids: list[Grid] = []
     tidy: list[Mapping[str, object]] = []
     for dataset in datasets:
-        rows: list[Row] = []
+        floors = floors_of([run for run in study.runs if run.dataset == dataset])
+        rows: list[Row] = [(Cell(DASH), *row) for row in floor_rows(floors, _TABLE2_METRICS)]
         rules: set[int] = set()
         notes: dict[str, list[str]] = {}
         for model in (model for name, model in study.pairs() if name == dataset):
@@ -104,6 +113,7 @@ def table2(study: StudyResults) -> Table:
             block += _improvement_row(summaries)
             rules |= {len(rows)} if rows else set()
             rows += [(Cell(model if i == 0 else ""), *row) for i, row in enumerate(block)]
+            tidy += _tidy_floors(dataset, model, floors_of(study.runs_of(dataset, model)))
             tidy += _tidy_rows(dataset, model, summaries, paper.table2_value)
             notes[model] = [
                 *run_notes(records, strategies, failures),
@@ -113,7 +123,7 @@ def table2(study: StudyResults) -> Table:
         shown = study.records_of(dataset)
         general = general_notes(shown, summaries, has_paper=any(row[1].faint for row in rows))
         header = ("Model", "Strategy", *(metric.title for metric in _TABLE2_METRICS))
-        below = (*merged_notes(notes), *general)
+        below = (*merged_notes(notes), *general, *floor_notes(floors))
         grids.append(Grid(f"Table 2: {dataset}", header, tuple(rows), frozenset(rules), below, 2))
     return Table(tuple(grids), _COLUMNS, tuple(tidy), "No finished run of Others, Random or AutoDPQ: no Table 2.")
 
@@ -179,6 +189,11 @@ def _unsaid_baselines(
         f"best baseline of all, not shown here: {display_name(baseline)}; improvement over it: {', '.join(metrics)}."
         for baseline, metrics in unsaid.items()
     ]
+
+
+def _tidy_floors(dataset: str, model: str, floors: Sequence[Floors]) -> list[Mapping[str, object]]:
+    unmarked = {"best": False, "best_baseline": False, "star": False}
+    return [{"dataset": dataset, "model": model, **record, **unmarked} for record in floor_records(floors)]
 
 
 def _tidy_rows(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from autodpq.records.result import Floors
 from reports.names import AUTODPQ, display_name
 from reports.numbers.comparisons import MetricDifference, ModelComparisons, StrategyComparison, compare_strategies
+from reports.numbers.floors import floors_of
 from reports.numbers.power import MOST_SEEDS, POWER
 from reports.numbers.summary import AUC, BYTES, LOGLOSS, Metric, Summary, format_measured, summarize
 from reports.numbers.tests import MARGIN, SIGNIFICANCE
 from reports.results import StudyResults
+from reports.tables.floors import floor_notes, floor_records, floor_rows
 from reports.tables.render import DASH, Cell, Grid, Table
 from reports.tables.sentences import interval_text, non_inferiority_word, signed, size_text
 
@@ -48,17 +51,21 @@ def statistics_table(study: StudyResults, comparisons: Sequence[ModelComparisons
     for entry in compare_strategies(study) if comparisons is None else comparisons:
         records = study.records_of(entry.dataset, entry.model)
         summaries = [summarize(records, entry.strategies, metric) for metric in _METRICS]
-        grids.append(_strategies_grid(entry, summaries))
+        floors = floors_of(study.runs_of(entry.dataset, entry.model))
+        grids.append(_strategies_grid(entry, summaries, floors))
         if entry.comparisons:
             grids += [_seeds_grid(entry), _rows_grid(entry)]
+        tidy += _tidy_floors(entry, floors)
         tidy += [_tidy_row(entry, summaries, strategy) for strategy in entry.strategies]
     return Table(tuple(grids), _COLUMNS, tuple(tidy))
 
 
-def _strategies_grid(entry: ModelComparisons, summaries: Sequence[Summary]) -> Grid:
+def _strategies_grid(entry: ModelComparisons, summaries: Sequence[Summary], floors: Sequence[Floors]) -> Grid:
     auc, logloss, _ = summaries
     tests = {against.strategy: against.test for against in entry.against_fe}
-    rows = []
+    blank = [Cell("")] * (4 if tests else 0)
+    rows = [(name, Cell(DASH), *cells, *blank) for name, *cells in floor_rows(floors, (AUC, LOGLOSS))]
+    rules = frozenset({len(rows)} if rows else ())
     for strategy in entry.strategies:
         cells = [str(len(auc.samples[strategy])), _measured(auc, strategy), _measured(logloss, strategy)]
         if strategy in tests:
@@ -81,7 +88,8 @@ def _strategies_grid(entry: ModelComparisons, summaries: Sequence[Summary]) -> G
         notes.append("Nothing is tested against FE: it did not run, or nothing else did.")
     if not entry.comparisons:
         notes.append(_why_nothing(entry))
-    return Grid(f"Statistics: {entry.dataset}, {entry.model}", header, tuple(rows), notes=tuple(notes))
+    notes += floor_notes(floors)
+    return Grid(f"Statistics: {entry.dataset}, {entry.model}", header, tuple(rows), rules, tuple(notes))
 
 
 def _seeds_grid(entry: ModelComparisons) -> Grid:
@@ -197,6 +205,15 @@ def _p(value: float) -> str:
 
 def _count(value: float) -> str:
     return DASH if math.isnan(value) else f">{MOST_SEEDS:,}" if math.isinf(value) else f"{value:,.0f}"
+
+
+def _tidy_floors(entry: ModelComparisons, floors: Sequence[Floors]) -> list[Mapping[str, object]]:
+    rows: dict[object, dict[str, object]] = {}
+    for record in floor_records(floors):
+        start = {"dataset": entry.dataset, "model": entry.model, "strategy": record["strategy"]}
+        row = rows.setdefault(record["strategy"], {**start, "seeds": record["seeds"]})
+        row |= {f"{record['metric']}_mean": record["mean"], f"{record['metric']}_std": record["std"]}
+    return list(rows.values())
 
 
 def _tidy_row(entry: ModelComparisons, summaries: Sequence[Summary], strategy: str) -> Mapping[str, object]:

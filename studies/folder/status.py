@@ -9,6 +9,8 @@ from pathlib import Path
 from autodpq.errors import AutoDPQError
 from autodpq.records.folder import read_asked, read_config, read_curve, read_result, read_trials
 from autodpq.records.schema import CurveLine, TrialLine
+from reports.results import Scored, with_floors
+from reports.tables.floors import floor_lines
 
 _SIGNS = ("config.json", "trials.jsonl", "curve.jsonl")
 
@@ -19,7 +21,7 @@ def run_name(dataset: str, model: str, seed: int, strategy: str) -> str:
 
 
 def status_lines(study: Path, now: float | None = None) -> Iterator[str]:
-    """One line per run, those of the last command in its order, then a count.
+    """One line per run, those of the last command in its order, then a count, the floors and who is below them.
 
     Args:
         study: The study's folder.
@@ -35,25 +37,33 @@ def status_lines(study: Path, now: float | None = None) -> Iterator[str]:
     names = read_asked(asked) if asked.exists() else {}
     begun = {path.parent.name: path.parent for path in sorted((study / "runs").glob("*/config.json"))}
     counts = dict.fromkeys(("done", "failed", "begun", "waiting"), 0)
+    scored: list[Scored] = []
     for run in dict.fromkeys([*names, *begun]):
-        state, line = ("waiting", names.get(run, "")) if run not in begun else _line(begun[run], present)
+        state, line, own = ("waiting", names.get(run, ""), None) if run not in begun else _line(begun[run], present)
         counts[state] += 1
+        scored += [] if own is None else [own]
         yield f"{state:8} {line}"
     done, failed = counts["done"] + counts["failed"], counts["failed"]
     yield f"{done} of {sum(counts.values())} runs are done{f', {failed} of them failed' if failed else ''}"
+    yield from floor_lines(with_floors(scored))
 
 
-def _line(run: Path, now: float) -> tuple[str, str]:
-    """The state of a run that was begun, and what is known of it."""
+def _line(run: Path, now: float) -> tuple[str, str, Scored | None]:
+    """The state of a run that was begun, what is known of it, and what it has reached if it is done."""
     config = read_config(run / "config.json")
     name = run_name(config.data.name, config.model, config.seed, config.strategy)
     result = run / "result.json"
     if not result.exists():
-        return "begun", f"{name}: {_so_far(run)}, last sign {_age(run, now)} ago"
-    record = read_result(result).record
+        return "begun", f"{name}: {_so_far(run)}, last sign {_age(run, now)} ago", None
+    head = read_result(result)
+    record = head.record
     if record.test_auc is None:
-        return "failed", f"{name}: {record.error}"
-    return "done", f"{name}: test AUC {record.test_auc:.4f}, {record.seconds:.0f} s"
+        return "failed", f"{name}: {record.error}", None
+    scored = Scored(
+        config.data.name, config.model, config.strategy, config.data.split_name, record.test_auc, record.test_logloss,
+        head.known_floors,
+    )  # fmt: skip
+    return "done", f"{name}: test AUC {record.test_auc:.4f}, {record.seconds:.0f} s", scored
 
 
 def _so_far(run: Path) -> str:

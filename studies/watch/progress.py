@@ -16,10 +16,12 @@ from rich.progress import Progress as RichProgress
 
 from autodpq.data import EncodedDataset
 from autodpq.plan import CompressionPlan, Field
+from autodpq.records.result import Floors
 from autodpq.records.schema import TrialLine
 from autodpq.training.fit import Epoch
 from autodpq.training.step import Compilation
 from autodpq.trial import Outcome
+from reports.tables.floors import floors_text
 from studies.config import RunConfig
 from studies.folder.records import Point
 from studies.watch.tensorboard import Scalars
@@ -132,6 +134,14 @@ class Progress:
             self.warn(f"training steps are not compiled: {compilation.failure}")
         elif compilation.seconds > 1:
             self._say("info", f"Training steps compiled in {compilation.seconds:.0f} s")
+
+    def start_floors(self) -> None:
+        """The floors of a split are being fitted."""
+        self._bar.update(self._task, description="additive model", state="")
+
+    def floors(self, floors: Floors) -> None:
+        """What the models of a split have to be better than."""
+        self._say("info", f"Floors on test rows: {floors_text([floors])}")
 
     def start_run(self, run: RunConfig) -> None:
         """A run begins."""

@@ -1,0 +1,95 @@
+"""The additive model: the minimum of its objective, and how it is reached."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import OneHotEncoder
+
+from autodpq.data import Samples
+from autodpq.training import additive
+from autodpq.training.additive import AdditiveFit, fit_additive
+
+CARDINALITIES = (40, 12, 3)
+
+
+def make_rows(rows: int, seed: int, rate: float = 0.3, effect: float = 1.0) -> Samples:
+    """Rows of skewed values, the second field hanging together with the first."""
+    rng = np.random.default_rng(seed)
+    first = (CARDINALITIES[0] * rng.random(rows) ** 2).astype(np.int32)
+    second = np.where(rng.random(rows) < 0.8, first % CARDINALITIES[1], rng.integers(CARDINALITIES[1], size=rows))
+    ids = np.column_stack([first, second, rng.integers(CARDINALITIES[2], size=rows)]).astype(np.int32)
+    weights = [effect * np.random.default_rng(9).standard_normal(size) for size in CARDINALITIES]
+    logits = np.log(rate / (1 - rate)) + sum(own[ids[:, column]] for column, own in enumerate(weights))
+    return Samples(ids, (rng.random(rows) < 1 / (1 + np.exp(-logits))).astype(np.uint8))
+
+
+@pytest.mark.parametrize("precision", [0.3, 7.0])
+def test_it_is_ridge_logistic_regression_on_indicators(precision: float) -> None:
+    rows = make_rows(3000, 0)
+    encoder = OneHotEncoder(categories=[range(size) for size in CARDINALITIES])
+    columns = encoder.fit_transform(rows.ids)
+    other = LogisticRegression(C=1 / precision, tol=1e-10, max_iter=10_000).fit(columns, rows.labels)
+    model = AdditiveFit(rows, CARDINALITIES).run(precision, 1e-15).model()
+    assert np.concatenate(model.weights) == pytest.approx(other.coef_[0], abs=1e-5)
+    assert model.intercept == pytest.approx(other.intercept_[0], abs=1e-5)
+    assert model.probabilities(rows.ids) == pytest.approx(other.predict_proba(columns)[:, 1], abs=1e-6)
+
+
+def test_it_stops_near_the_minimum() -> None:
+    rows = make_rows(3000, 1)
+    near, at = (AdditiveFit(rows, CARDINALITIES).run(2.0, *tolerance) for tolerance in ((), (1e-15,)))
+    assert 0 <= (near.objective(2.0) - at.objective(2.0)) / len(rows) < 1e-4
+
+
+# One value clicks always where clicks are rare: Newton's own step would go 500 too far, and come back.
+def test_no_step_raises_the_objective() -> None:
+    ids = np.zeros((20_000, 1), np.int32)
+    ids[:12] = 1
+    labels = np.zeros(20_000, np.uint8)
+    labels[:20] = 1
+    fit = AdditiveFit(Samples(ids, labels), [2])
+    values = [fit.objective(0.001)]
+    for _ in range(30):
+        fit.sweep(0.001)
+        values.append(fit.objective(0.001))
+    assert np.all(np.diff(values) <= 1e-9) and values[-1] < values[0] - 10
+    assert 5 < fit.model().weights[0][1] < 20
+
+
+def test_a_value_that_no_training_row_has_weighs_nothing() -> None:
+    rows = make_rows(500, 2)
+    model = AdditiveFit(rows, (41, 12, 3)).run(1.0).model()
+    assert model.weights[0][40] == 0
+    assert model.logits(np.array([[40, 0, 0]], np.int32))[0] == pytest.approx(
+        model.intercept + model.weights[1][0] + model.weights[2][0]
+    )
+
+
+def test_the_order_of_rows_and_how_many_are_taken_at_a_time_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, valid = make_rows(3000, 3), make_rows(1000, 4)
+    first = fit_additive(train, valid, CARDINALITIES)
+    order = np.random.default_rng(0).permutation(len(train))
+    monkeypatch.setattr(additive, "_ROWS", 700)
+    second = fit_additive(Samples(train.ids[order], train.labels[order]), valid, CARDINALITIES)
+    for one, other in zip(first.weights, second.weights, strict=True):
+        assert one == pytest.approx(other, abs=1e-9)
+
+
+def test_validation_rows_choose_the_prior() -> None:
+    """The stronger the effects, the weaker the prior; what says nothing is shrunk to nearly nothing."""
+    sizes = {}
+    for effect in (0.0, 1.5):
+        train, valid = make_rows(2000, 5, effect=effect), make_rows(2000, 6, effect=effect)
+        chosen = fit_additive(train, valid, CARDINALITIES)
+        variance = train.labels.mean() * (1 - train.labels.mean())
+        losses = {}
+        for samples in additive.SAMPLES:
+            logits = AdditiveFit(train, CARDINALITIES).run(samples * variance, 1e-9).model().logits(valid.ids)
+            losses[samples] = float((np.logaddexp(0, logits) - valid.labels * logits).mean())
+        logits = chosen.logits(valid.ids)
+        own = float((np.logaddexp(0, logits) - valid.labels * logits).mean())
+        assert own == pytest.approx(min(losses.values()), abs=1e-3)
+        sizes[effect] = min(losses, key=lambda samples: losses[samples])
+    assert sizes[0.0] > sizes[1.5]
