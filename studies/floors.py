@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 from autodpq.metrics import evaluate_predictions
 from autodpq.records.result import Floor, Floors
-from autodpq.training.additive import fit_additive
 from studies.prepared import Prepared
 
 
@@ -17,13 +16,11 @@ def measure_floors(prepared: Prepared) -> Floors:
     Args:
         prepared: The rows of one split.
     """
-    train, valid = prepared.train, prepared.valid
-    model = fit_additive(train, valid, [field.cardinality for field in prepared.fields])
     test = prepared.test()
 
     def floor(probabilities: npt.NDArray[np.float64]) -> Floor:
         metrics = evaluate_predictions(probabilities, test.labels)
         return Floor(auc=metrics.auc, logloss=metrics.logloss)
 
-    constant = np.full(len(test), train.labels.mean())
-    return Floors(constant=floor(constant), additive=floor(model.probabilities(test.ids)))
+    constant = np.full(len(test), prepared.train.labels.mean())
+    return Floors(constant=floor(constant), additive=floor(prepared.additive.probabilities(test.ids)))

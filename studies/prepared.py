@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from autodpq.data import EncodedDataset, Samples, Split, bayes_auc, load_dataset, split_dataset
 from autodpq.plan import Field
+from autodpq.training.additive import AdditiveModel, fit_additive
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class Prepared:
     test: Callable[[], Samples]
     truth: dict[str, str | float] | None
     source: EncodedDataset
+
+    @cached_property
+    def additive(self) -> AdditiveModel:
+        """The additive model of the training rows: a floor, and where logits of a recipe may start."""
+        return fit_additive(self.train, self.valid, [field.cardinality for field in self.fields])
 
 
 SPLIT_SEED = 2023

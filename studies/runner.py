@@ -147,9 +147,13 @@ def _share(
 ) -> Shared:
     config, progress = context.config, context.progress
     rows = prepared.train, prepared.valid
+    recipe = recipe.with_penalty_of(prepared.additive)
     pays = why_not(device) is None and len(prepared.train) >= MIN_ROWS
     compiled = compiling == "on" or (compiling == "auto" and pays)
-    trainer = Trainer(prepared.fields, MODELS.find(model), recipe, run.seed, device, *rows, compiled=compiled)
+    trainer = Trainer(
+        prepared.fields, MODELS.find(model), recipe, run.seed, device, *rows, additive=prepared.additive,
+        compiled=compiled,
+    )  # fmt: skip
     if trainer.compilation is not None:
         progress.compiled(trainer.compilation)
         if trainer.compilation.failure is not None and compiling == "on" != config.compile:

@@ -151,7 +151,10 @@ class Shared:
         """A trainer like the first, which nobody else holds."""
         known, rows = self.trainer, (self.prepared.train, self.prepared.valid)
         compiled = known.compilation or False
-        return Trainer(known.fields, known.model, known.recipe, known.seed, known.device, *rows, compiled=compiled)
+        return Trainer(
+            known.fields, known.model, known.recipe, known.seed, known.device, *rows, additive=self.prepared.additive,
+            compiled=compiled,
+        )  # fmt: skip
 
 
 def sources(model: type, strategy: type, candidates: Iterable[Choice]) -> dict[str, str | None]:

@@ -69,7 +69,7 @@ class Group:
 
 @dataclass
 class _State:
-    """A parameter and what Adam knows of it; of sparse gradients, ``last`` says which step was a row's last."""
+    """A parameter and what Adam knows of it; ``last`` says with which step each row took its last proximal one."""
 
     weights: nn.Parameter
     mean: Tensor
@@ -89,7 +89,7 @@ class Adam:
     after Adam's step w = w - rate m / d, where d is the root of the second moment, they minimise
     l |w'|^2 / 2 + d |w' - w|^2 / (2 rate), so that w' = w / (1 + rate l / d) (adaptive proximal gradient, Yun et al.,
     NeurIPS 2021, Eq. 3 with Adam's metric). They rest where m + l w = 0: at the minimum of the penalised loss. A row
-    that has rested takes the proximal steps of that time with its next one.
+    that a batch does not hold takes its proximal step with the next batch that does: before the first, d would be 0.
 
     Args:
         groups: What is trained.
@@ -159,38 +159,41 @@ class Adam:
             amsgrad=False,
             maximize=False,
         )
-        if self._proximal and (isinstance(group.l2, Tensor) or group.l2):
-            for state in states:
-                scale = (1 - BETA2**state.step).rsqrt()
-                shrink = _by_row(group.learning_rate * group.l2, state.weights)
-                state.weights.div_((state.square.sqrt() * scale).add_(EPSILON).reciprocal_().mul_(shrink).add_(1))
+        for state in states:
+            self._shrink_rows(state, group)
+
+    def _shrink_rows(self, state: _State, group: Group) -> None:
+        """Takes the proximal steps of the rows that a dense gradient holds: of others, nothing may be known yet."""
+        gradient = state.weights.grad
+        if not self._is_shrunken(group) or gradient is None:
+            return
+        rows = gradient.reshape(len(gradient), -1).any(1).nonzero().flatten()
+        root = state.square[rows].sqrt() * (1 - BETA2**state.step).rsqrt() + EPSILON
+        shrink = self._shrink(state, rows, group)
+        state.weights[rows] /= 1 + shrink.view(-1, *[1] * (root.dim() - 1)) / root
 
     def _step_rows(self, state: _State, gradient: Tensor, group: Group) -> None:
         state.step += 1
         rows, values = gradient._indices()[0], gradient._values()
         rate, scale = group.learning_rate / (1 - BETA1**state.step), (1 - BETA2**state.step).rsqrt()
         added = torch.tensor(self._added(group), device=values.device)
-        shrink = self._shrink(state, rows, group)
+        shrink = self._shrink(state, rows, group) if self._is_shrunken(group) else None
         self._update(state.weights.detach(), state.mean, state.square, rows, values, rate, scale, added, shrink)
 
     def _added(self, group: Group) -> float:
         """The penalty that Adam's step itself adds to gradients."""
         return 0.0 if self._proximal or isinstance(group.l2, Tensor) else group.l2
 
-    def _shrink(self, state: _State, rows: Tensor, group: Group) -> Tensor | None:
-        """What the proximal steps of some rows come to since they were last updated, float [rows]."""
-        if not self._proximal or not (isinstance(group.l2, Tensor) or group.l2):
-            return None
+    def _is_shrunken(self, group: Group) -> bool:
+        return self._proximal and (isinstance(group.l2, Tensor) or group.l2 > 0)
+
+    def _shrink(self, state: _State, rows: Tensor, group: Group) -> Tensor:
+        """What the proximal steps of some rows come to since they were last taken, float [rows]."""
         if state.last is None:
             state.last = torch.zeros(len(state.weights), device=rows.device)
         steps = state.step - state.last[rows]
         state.last[rows] = state.step
         return steps * group.learning_rate * (group.l2[rows] if isinstance(group.l2, Tensor) else group.l2)
-
-
-def _by_row(value: float | Tensor, weights: Tensor) -> float | Tensor:
-    """One value for all rows as it is, one for each in a shape that is broadcast over its row."""
-    return value.view(-1, *[1] * (weights.dim() - 1)) if isinstance(value, Tensor) else value
 
 
 def _penalise(gradient: Tensor, weights: Tensor, penalty: Tensor) -> None:

@@ -34,10 +34,12 @@ class AdditiveModel:
     Attributes:
         intercept: The logit of a row whose values all weigh nothing.
         weights: Per field, float64 [cardinality]; 0 for a value that no training row has.
+        l2: The L2 penalty of each weight beside the mean cross entropy: the prior's precision per training row.
     """
 
     intercept: float
     weights: tuple[FloatArray, ...]
+    l2: float
 
     def logits(self, ids: npt.NDArray[np.int32]) -> FloatArray:
         """The log-odds of a click.
@@ -70,10 +72,10 @@ def fit_additive(train: Samples, valid: Samples, cardinalities: Sequence[int]) -
     """
     fit = AdditiveFit(train, cardinalities)
     variance = fit.click_rate * (1 - fit.click_rate)
-    best, least, worse = fit.model(), math.inf, 0
+    best, least, worse = fit.model(math.inf), math.inf, 0
     for samples in SAMPLES:
         fit.run(samples * variance)
-        model = fit.model()
+        model = fit.model(samples * variance)
         loss = float(_losses(model.logits(valid.ids), valid.labels).mean())
         if loss < least:
             best, least, worse = model, loss, 0
@@ -114,9 +116,10 @@ class AdditiveFit:
             seen[train.ids[:, column]] = True
         self._logits = np.full(len(train), self._intercept)
 
-    def model(self) -> AdditiveModel:
-        """The model so far."""
-        return AdditiveModel(self._intercept, tuple(weights.copy() for weights in self._weights))
+    def model(self, precision: float) -> AdditiveModel:
+        """The model so far, fitted with a prior of this precision."""
+        weights = tuple(weights.copy() for weights in self._weights)
+        return AdditiveModel(self._intercept, weights, precision / len(self._train))
 
     def run(self, precision: float, tolerance: float = _TOLERANCE) -> Self:
         """Sweeps over intercept and fields until a sweep gains no more than the tolerance.

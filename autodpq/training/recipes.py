@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 
@@ -14,6 +15,9 @@ from autodpq.embedding.options import Gradient, QuantizerOptions, Scores
 from autodpq.errors import AutoDPQError, look_up
 from autodpq.plan import Field
 from autodpq.plugins.options import call_text, check_options, construct, options_of, parse_call
+
+if TYPE_CHECKING:
+    from autodpq.training.additive import AdditiveModel
 
 LAZY_RATIO = 4
 """Adam costs time in the size of the table, lazy Adam in that of the batch; about here they cost the same."""
@@ -48,7 +52,8 @@ class Recipe:
         continued_learning_rate: Adam's where training starts from trained weights, for every strategy alike.
         batch_size: Samples per step.
         l2: L2 penalty of every value's embedding, whatever stores it.
-        first_order_l2: L2 penalty of every value's first-order weight; none for the same.
+        first_order_l2: L2 penalty of every value's first-order weight; none for the additive model's own where logits
+            start from it, else for the embeddings'.
         penalty: coupled, added to gradients, which Adam rescales: on rare values it acts as a far greater one; proximal,
             a step of its own beside Adam's, so that what is minimised is what is stated.
         stop_by: What makes an epoch better than those before: auc or logloss of the validation rows.
@@ -97,6 +102,12 @@ class Recipe:
             return self.optimizer
         n_values = sum(field.cardinality for field in fields)
         return "lazy-adam" if n_values > LAZY_RATIO * self.batch_size * len(fields) else "adam"
+
+    def with_penalty_of(self, additive: AdditiveModel) -> Recipe:
+        """The recipe with the penalty of first-order weights decided, so that the additive model is where they rest."""
+        if self.output_start != "additive" or self.first_order_l2 is not None:
+            return self
+        return replace(self, first_order_l2=additive.l2)
 
     def continued(self) -> Recipe:
         """The recipe of trainings that start from trained weights."""
@@ -167,14 +178,28 @@ def find_recipe(given: str | Mapping[str, Any]) -> Recipe:
     return _changed(base, {}, settings)
 
 
+def changed_recipe(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """A recipe with some settings changed; named by all in which it differs from its base."""
+    base, _ = parse_call(recipe.name)
+    options = options_of(replace(recipe, **values))
+    return replace(recipe, **options | {"name": call_text(base, options, options_of(RECIPES[base]))})
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """A recipe as a recipe file holds it."""
+    base, _ = parse_call(recipe.name)
+    known = options_of(RECIPES[base])
+    changed = {name: value for name, value in options_of(recipe).items() if name != "name" and value != known[name]}
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in {"base": base, **changed}.items())
+
+
 def _changed(base: str, texts: Mapping[str, str], values: Mapping[str, Any]) -> Recipe:
     """A recipe with some settings given: as texts of the command line, or as values of TOML."""
     recipe = look_up("recipe", base, RECIPES)
     for setting in (*texts, *values):
         look_up(f"setting of the recipe {base},", setting, dict.fromkeys(SETTINGS))
-    known = options_of(recipe)
-    changed = options_of(construct(Recipe, texts, {**known, **values}, name=base))
-    return replace(recipe, **changed | {"name": call_text(base, changed, known)})
+    made = construct(Recipe, texts, {**options_of(recipe), **values}, name=base)
+    return changed_recipe(recipe, {setting: getattr(made, setting) for setting in SETTINGS})
 
 
 # What versions before did not know: it is left out of a run's configuration where it is as it was.

@@ -59,6 +59,7 @@ class Trainer:
         device: Where tensors live.
         train: Training rows.
         valid: Validation rows.
+        additive: The additive model, where the recipe lets logits start from it; without, it is fitted when it is needed.
         compiled: Whether training steps are compiled, which is then done at once, or how another trainer has compiled
             them; where it fails, ``compilation`` says why, and steps are not compiled.
     """
@@ -73,6 +74,7 @@ class Trainer:
         train: Samples,
         valid: Samples,
         *,
+        additive: AdditiveModel | None = None,
         compiled: bool | Compilation = False,
     ) -> None:
         self.fields = tuple(fields)
@@ -80,7 +82,7 @@ class Trainer:
         self.recipe = recipe
         self.seed = seed
         self.device = device
-        self._samples = train, valid
+        self._samples, self._additive = (train, valid), additive
         self.train = DeviceRows.load(train, device)
         self.valid = DeviceRows.load(valid, device)
         self.optimizer = recipe.optimizer_for(fields)
@@ -172,14 +174,12 @@ class Trainer:
             raise AutoDPQError(
                 f"model {self.model.name}: output_start=additive needs a last linear layer of one output with a bias"
             )
+        if self._additive is None:
+            self._additive = fit_additive(*self._samples, [field.cardinality for field in self.fields])
         nn.init.zeros_(output.weight)
         nn.init.constant_(output.bias, self._additive.intercept)
         weights = np.concatenate(self._additive.weights).astype(np.float32)
         network.embedding.load_first_order(torch.from_numpy(weights))
-
-    @cached_property
-    def _additive(self) -> AdditiveModel:
-        return fit_additive(*self._samples, [field.cardinality for field in self.fields])
 
     def full_plan(self) -> CompressionPlan:
         """The plan that compresses nothing (FE)."""

@@ -7,42 +7,39 @@ import multiprocessing
 import threading
 import time
 import warnings
-from collections.abc import Callable
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from filelock import FileLock
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.pruners import PercentilePruner
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from autodpq.data import dataset_spec
 from autodpq.errors import AutoDPQError, TrainingError
 from autodpq.files import write_whole, writing
 from autodpq.models import MODELS
 from autodpq.plugins.options import options_of
 from autodpq.search.strategy import STRATEGIES
-from autodpq.training.additive import fit_additive
 from autodpq.training.fit import Epoch
 from autodpq.training.network import Network
 from autodpq.training.recipes import Recipe, changed_recipe
 from autodpq.training.trainer import Trainer
-from studies.config import run_config, study_recipe
+from studies.config import asked_recipe, run_config
 from studies.folder.lock import alone_in
 from studies.options import StudyConfig
 from studies.prepared import LOADING, Prepared, load_rows, prepare_for
 from studies.tuning.ranges import ranges_of
 from studies.workers.machine import choose_device, torch_settings
 from studies.workers.processes import end_with_parent
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SEED = 0
 """Of networks and draws."""
@@ -53,6 +50,8 @@ _STALE = "stale"  # what a trial is whose process ended before it did
 # A trial ends early unless it is, after each epoch, among the best quarter of those that were trained to their end.
 _BEST_PERCENT, _FIRST_TRIALS = 25.0, 2
 _RANDOM_TRIALS = 8  # before the sampler learns from what it sees
+_ENOUGH_TRIALS = 8  # to say what mattered
+_STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
 @dataclass(frozen=True)
@@ -75,20 +74,46 @@ class Tuning:
 
 
 @dataclass(frozen=True)
+class TunedTrial:
+    """A training of FE.
+
+    Attributes:
+        state: ``complete``, ``pruned`` (it ended early) or ``failed``.
+        by_epoch: What the recipe stops by, after each epoch.
+        valid_auc: Of the best epoch; None unless complete.
+        valid_logloss: Of that epoch; None unless complete.
+        seconds: What it took.
+        settings: The settings that were tuned.
+    """
+
+    state: str
+    by_epoch: tuple[float, ...]
+    valid_auc: float | None
+    valid_logloss: float | None
+    seconds: float
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Tuned:
     """What came out.
 
     Attributes:
         recipe: The best recipe.
-        study: All trials.
-        seconds: Of all trials together.
-        epochs: Epochs of all trials together.
+        best: Its trial.
+        trials: All trials, in the order in which they were begun.
+        importance: How much each setting has to say about being among the best quarter, of 1 in all, greatest first;
+            empty where there are too few trials to say.
+        dataset: The data set's name.
+        model: The model's name.
     """
 
     recipe: Recipe
-    study: optuna.Study
-    seconds: float
-    epochs: int
+    best: TunedTrial
+    trials: tuple[TunedTrial, ...]
+    importance: dict[str, float]
+    dataset: str
+    model: str
 
 
 @torch_settings()
@@ -171,17 +196,13 @@ class _Worker:
         config = tuning.config
         load = partial(load_rows, {option: getattr(config, option) for option in LOADING})
         dataset = load()
-        self.base = study_recipe(config, dataset)
+        self.base = asked_recipe(config, dataset_spec(config.dataset))
         self.ranges = ranges_of(tuning.settings)
         self.model = MODELS.find(config.models[0])
         run = run_config(config, dataset, self.model.name, STRATEGIES.find("fe")(), SEED)
         self.identity = {"data": run.data, "model": run.model, "recipe": run.recipe, "settings": [*self.ranges]}
         self.prepared: Prepared = prepare_for(load, run.data)
         self.device = choose_device(config.device)
-        self.additive = None
-        if self.base.output_start == "additive":
-            sizes = [field.cardinality for field in self.prepared.fields]
-            self.additive = fit_additive(self.prepared.train, self.prepared.valid, sizes)
 
     def study(self) -> optuna.Study:
         """The trials in the folder, of this process's view."""
@@ -189,9 +210,7 @@ class _Worker:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             storage = JournalStorage(JournalFileBackend(str(self.tuning.out / "trials.log")))
             direction = "maximize" if self.base.stop_by == "auc" else "minimize"
-            pruner = PercentilePruner(
-                _BEST_PERCENT if direction == "maximize" else _BEST_PERCENT, n_startup_trials=_FIRST_TRIALS
-            )
+            pruner = PercentilePruner(_BEST_PERCENT, n_startup_trials=_FIRST_TRIALS)
             study = optuna.create_study(
                 storage=storage, study_name=_NAME, direction=direction, pruner=pruner, load_if_exists=True
             )
@@ -237,8 +256,7 @@ class _Worker:
             if not epoch.last and trial.should_prune():
                 raise optuna.TrialPruned
 
-        rows = self.prepared.train, self.prepared.valid
-        trainer = Trainer(self.prepared.fields, self.model, recipe, SEED, self.device, *rows, additive=self.additive)
+        trainer = self._trainer(recipe)
         state, value, ended = TrialState.COMPLETE, None, ""
         try:
             _, result = trainer.pretrain(on_epoch)
@@ -256,13 +274,21 @@ class _Worker:
         reached = f"validation AUC {max(aucs):.4f} " if aucs else ""
         self.say(f"{told} {reached}in {len(aucs)} epochs, {seconds:.0f} s{ended}: {_said(self._values(trial.params))}")
 
+    def _trainer(self, recipe: Recipe) -> Trainer:
+        prepared, additive = self.prepared, None
+        if recipe.output_start == "additive":
+            additive = prepared.additive
+            recipe = recipe.with_penalty_of(additive)
+        recipe = replace(recipe, optimizer=recipe.optimizer_for(prepared.fields))
+        rows = prepared.train, prepared.valid
+        return Trainer(prepared.fields, self.model, recipe, SEED, self.device, *rows, additive=additive)
+
     def _values(self, params: dict[str, Any]) -> dict[str, Any]:
         return {setting: span.value(params[setting]) for setting, span in self.ranges.items()}
 
     def recipe_of(self, params: dict[str, Any]) -> Recipe:
         """The recipe of what was drawn."""
-        recipe = changed_recipe(self.base, self._values(params))
-        return replace(recipe, optimizer=recipe.optimizer_for(self.prepared.fields))
+        return changed_recipe(self.base, self._values(params))
 
     def _as_drawn(self, recipe: Recipe) -> dict[str, Any]:
         """A recipe's own settings, as far as they can be drawn: the first trial."""
@@ -278,15 +304,48 @@ class _Worker:
             AutoDPQError: No trial came to anything.
         """
         study = self.study()
-        trials = _sound(study.get_trials(deepcopy=False))
-        if not any(trial.state == TrialState.COMPLETE for trial in trials):
+        ended = [trial for trial in _sound(study.get_trials(deepcopy=False)) if trial.state in _STATES]
+        if not any(trial.state == TrialState.COMPLETE for trial in ended):
             raise AutoDPQError(f"{self.tuning.out}: no trial came to anything; give it more time or other settings")
         recipe = changed_recipe(self.base, self._values(study.best_trial.params))
-        seconds = sum(trial.user_attrs.get("seconds", 0.0) for trial in trials)
-        return Tuned(recipe, study, seconds, sum(len(trial.intermediate_values) for trial in trials))
+        return Tuned(
+            recipe,
+            self._told(study.best_trial),
+            tuple(map(self._told, ended)),
+            _importance(ended, study.direction),
+            self.identity["data"]["name"],
+            self.model.name,
+        )
+
+    def _told(self, trial: FrozenTrial) -> TunedTrial:
+        known = trial.user_attrs
+        by_epoch = tuple(trial.intermediate_values[epoch] for epoch in sorted(trial.intermediate_values))
+        return TunedTrial(
+            _STATES[trial.state],
+            by_epoch,
+            known.get("valid_auc"),
+            known.get("valid_logloss"),
+            known["seconds"],
+            self._values(trial.params),
+        )
 
 
-def _sound(trials: list[optuna.trial.FrozenTrial]) -> list[optuna.trial.FrozenTrial]:
+def _importance(trials: Sequence[FrozenTrial], direction: StudyDirection) -> dict[str, float]:
+    """By PED-ANOVA (Watanabe et al., IJCAI 2023), of all trials by the best that each reached before it ended."""
+    pick = max if direction == StudyDirection.MAXIMIZE else min
+    reached = optuna.create_study(direction=direction)
+    for trial in trials:
+        if trial.intermediate_values:
+            value = pick(trial.intermediate_values.values())
+            reached.add_trial(create_trial(params=trial.params, distributions=trial.distributions, value=value))
+    if len(reached.trials) < _ENOUGH_TRIALS:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of settings that all trials have alike
+        return get_param_importances(reached, evaluator=PedAnovaImportanceEvaluator(target_quantile=0.25))
+
+
+def _sound(trials: list[FrozenTrial]) -> list[FrozenTrial]:
     """Those that were not lost with their process."""
     return [trial for trial in trials if not trial.user_attrs.get(_STALE)]
 

@@ -36,10 +36,10 @@ STALL_SECONDS = 600.0
 _MOST_SECONDS = 3600.0
 
 
-def _end_with_the_study() -> None:
+def end_with_parent() -> None:
     """Ends this process with the one that started it, which may have been killed: an epoch can take long."""
     study = multiprocessing.parent_process()
-    assert study is not None, "a worker is started by a study"
+    assert study is not None, "a process of ours started this one"
     wait([study.sentinel])
     os._exit(1)
 
@@ -47,7 +47,7 @@ def _end_with_the_study() -> None:
 @torch_settings()
 def _work(connection: Connection) -> None:
     """A worker's life: specifications and plans come in; epochs and outcomes go out, each epoch answered."""
-    threading.Thread(target=_end_with_the_study, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     trainer = pretrained = timeout = refusal = None
 
     def after_epoch(epoch: Epoch, valid_aucs: tuple[float, ...]) -> bool:
