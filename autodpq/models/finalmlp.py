@@ -46,9 +46,8 @@ class FinalMLP(CTRModel):
         self.gates = nn.Parameter(torch.zeros(2, width))
         self.streams = nn.ModuleList(MLP(width, hidden, dropout) for _ in range(2))
         n_outputs = hidden[-1] if hidden else width
-        self.n_heads = n_heads(n_outputs)
-        head = n_outputs // self.n_heads
-        self.bilinear = nn.Parameter(torch.empty(self.n_heads, head, head))
+        heads = n_heads(n_outputs)
+        self.bilinear = nn.Parameter(torch.empty(heads, n_outputs // heads, n_outputs // heads))
         nn.init.xavier_normal_(self.bilinear.view(-1, 1))
         self.output = nn.Linear(2 * n_outputs, 1)
 
@@ -63,4 +62,4 @@ class FinalMLP(CTRModel):
 
     def _heads(self, outputs: Tensor) -> Tensor:
         """Float [heads, batch, width / heads] of a stream's float [batch, width]."""
-        return outputs.view(len(outputs), self.n_heads, -1).transpose(0, 1)
+        return outputs.view(-1, *self.bilinear.shape[:2]).transpose(0, 1)
