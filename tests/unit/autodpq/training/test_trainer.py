@@ -14,7 +14,7 @@ from autodpq.embedding.kmeans import kmeans_centroids
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.errors import AutoDPQError
 from autodpq.kernels.kernels import Kernels
-from autodpq.models import MODELS, DeepFM, FinalMLP
+from autodpq.models import GDCN, MODELS, DeepFM, FinalMLP
 from autodpq.plan import CompressionPlan, Field
 from autodpq.search.bilevel import SearchOptions, search
 from autodpq.training.attempt import pruned_by, train_one
@@ -405,7 +405,7 @@ PLANS = {
 }
 
 
-@each_model
+@pytest.mark.parametrize("model", [DeepFM, GDCN])  # with first-order weights and without
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 def test_lazy_adam_trains_every_plan(model, plan):
     def outcome():
