@@ -12,18 +12,18 @@ from autodpq.plugins.registry import Registry, is_class_of
 
 if TYPE_CHECKING:
     from autodpq.models.base import CTRModel
-    from autodpq.models.dcn import DCN, DCNv2
-    from autodpq.models.deepfm import DeepFM
-    from autodpq.models.pnn import PNN
 
-_LATE = {
-    "CTRModel": "autodpq.models.base",
-    "DeepFM": "autodpq.models.deepfm",
-    "PNN": "autodpq.models.pnn",
-    **dict.fromkeys(("DCN", "DCNv2"), "autodpq.models.dcn"),
+# A line per model: its class, whose name in lower case is the model's, and the module here that it is in.
+_MODULES = {
+    "DeepFM": "deepfm",
+    "PNN": "pnn",
+    "DCN": "dcn",
+    "DCNv2": "dcn",
+    "FinalMLP": "finalmlp",
+    "GDCN": "gdcn",
 }
 
-__all__ = ["DCN", "MODELS", "PNN", "CTRModel", "DCNv2", "DeepFM"]
+__all__ = ["MODELS", "CTRModel", *_MODULES]
 
 
 def _check(thing: object) -> str | None:
@@ -33,11 +33,12 @@ def _check(thing: object) -> str | None:
 
 
 MODELS: Registry[type[CTRModel]] = Registry("model", "autodpq.models", _check)
-for _name in ("DeepFM", "PNN", "DCN", "DCNv2"):
-    MODELS.add_late(_name.lower(), f"{_LATE[_name]}:{_name}")
+for _name, _module in _MODULES.items():
+    MODELS.add_late(_name.lower(), f"autodpq.models.{_module}:{_name}")
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATE:
+    module = "base" if name == "CTRModel" else _MODULES.get(name)
+    if module is None:
         raise AttributeError(f"module 'autodpq.models' has no attribute {name!r}")
-    return getattr(import_module(_LATE[name]), name)
+    return getattr(import_module(f"autodpq.models.{module}"), name)

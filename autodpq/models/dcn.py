@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from autodpq.models.base import CTRModel
 from autodpq.models.layers import MLP
-
-N_CROSS_LAYERS = 3
+from autodpq.models.sizes import N_CROSS_LAYERS
 
 
 class DCN(CTRModel):
@@ -30,15 +29,26 @@ class DCN(CTRModel):
         self.mlp = MLP(width, hidden, dropout)
         self.output = nn.Linear(width + self.mlp.n_outputs, 1)
 
-    def mix(self, inputs: Tensor, crossed: Tensor, bias: Tensor) -> Tensor:
-        """One cross layer's update, without the residual; all float [batch, width] or broadcast to it."""
+    def mix(self, layer: int, inputs: Tensor, state: Tensor, bias: Tensor) -> Tensor:
+        """One cross layer's update, without the residual.
+
+        Args:
+            layer: Its number.
+            inputs: x0, float [batch, width].
+            state: x, float [batch, width].
+            bias: b, float [width].
+
+        Returns:
+            float [batch, width].
+        """
+        crossed: Tensor = self.cross[layer](state)
         return inputs * crossed + bias
 
     def forward(self, embeddings: Tensor) -> Tensor:
         inputs = embeddings.flatten(1)
         state = inputs
-        for layer, bias in zip(self.cross, self.biases, strict=True):
-            state = self.mix(inputs, layer(state), bias) + state
+        for layer, bias in enumerate(self.biases):
+            state = self.mix(layer, inputs, state, bias) + state
         logits: Tensor = self.output(torch.cat([state, self.mlp(inputs)], dim=1))
         return logits.squeeze(1)
 
@@ -49,5 +59,6 @@ class DCNv2(DCN):
     name: ClassVar[str] = "dcnv2"
     cross_width: ClassVar[int | None] = None
 
-    def mix(self, inputs: Tensor, crossed: Tensor, bias: Tensor) -> Tensor:
+    def mix(self, layer: int, inputs: Tensor, state: Tensor, bias: Tensor) -> Tensor:
+        crossed: Tensor = self.cross[layer](state)
         return inputs * (crossed + bias)

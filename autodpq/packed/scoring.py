@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from autodpq.errors import AutoDPQError
+from autodpq.models.sizes import N_CROSS_LAYERS, n_heads
 from autodpq.packed.file import PackedFile
 
 Floats = npt.NDArray[np.float32]
 Function = Callable[[Floats], Floats]
 
 _EPSILON = 1e-5  # of torch's BatchNorm1d
-_N_CROSS_LAYERS = 3  # as autodpq.models.dcn has them
 
 
 class Weights:
@@ -50,11 +50,11 @@ class Weights:
             )
         return array
 
-    def mlp(self, n_inputs: int) -> tuple[Function, int]:
-        """The blocks, BatchNorm folded into the linear layers, and the width of what comes out."""
+    def mlp(self, n_inputs: int, name: str = "mlp") -> tuple[Function, int]:
+        """An MLP's blocks, BatchNorm folded into the linear layers, and the width of what comes out."""
         blocks = []
         for number, n_outputs in enumerate(self._hidden):
-            linear, norm = f"mlp.layers.{4 * number}", f"mlp.layers.{4 * number + 1}"
+            linear, norm = f"{name}.layers.{4 * number}", f"{name}.layers.{4 * number + 1}"
             variance = self.take(f"{norm}.running_var", n_outputs).astype(np.float64)
             scale = self.take(f"{norm}.weight", n_outputs) / np.sqrt(variance + _EPSILON)
             matrix = self.take(f"{linear}.weight", n_outputs, n_inputs).T * scale
@@ -104,7 +104,7 @@ def _pnn(weights: Weights) -> Function:
 
 
 def _dcn(weights: Weights) -> Function:
-    layers = [weights.take(f"cross.{layer}.weight", 1, weights.width)[0] for layer in range(_N_CROSS_LAYERS)]
+    layers = [weights.take(f"cross.{layer}.weight", 1, weights.width)[0] for layer in range(N_CROSS_LAYERS)]
 
     def mix(inputs: Floats, state: Floats, layer: int, bias: Floats) -> Floats:
         crossed: Floats = state @ layers[layer]
@@ -114,8 +114,7 @@ def _dcn(weights: Weights) -> Function:
 
 
 def _dcnv2(weights: Weights) -> Function:
-    shape = (weights.width, weights.width)
-    layers = [weights.take(f"cross.{layer}.weight", *shape).T for layer in range(_N_CROSS_LAYERS)]
+    layers = _matrices(weights, "cross")
 
     def mix(inputs: Floats, state: Floats, layer: int, bias: Floats) -> Floats:
         return inputs * (state @ layers[layer] + bias)
@@ -123,9 +122,24 @@ def _dcnv2(weights: Weights) -> Function:
     return _crossed(weights, mix)
 
 
+def _gdcn(weights: Weights) -> Function:
+    layers, gates = _matrices(weights, "cross"), _matrices(weights, "gates")
+
+    def mix(inputs: Floats, state: Floats, layer: int, bias: Floats) -> Floats:
+        return inputs * (state @ layers[layer] + bias) * _sigmoid(state @ gates[layer])
+
+    return _crossed(weights, mix)
+
+
+def _matrices(weights: Weights, name: str) -> list[Floats]:
+    """The square matrices of cross layers, each [in, out]."""
+    width = weights.width
+    return [weights.take(f"{name}.{layer}.weight", width, width).T for layer in range(N_CROSS_LAYERS)]
+
+
 def _crossed(weights: Weights, mix: Callable[[Floats, Floats, int, Floats], Floats]) -> Function:
     """Cross layers beside an MLP; ``mix`` is one layer's update, without the residual."""
-    biases = weights.take("biases", _N_CROSS_LAYERS, weights.width)
+    biases = weights.take("biases", N_CROSS_LAYERS, weights.width)
     mlp, n_outputs = weights.mlp(weights.width)
     output, last_bias = weights.output(weights.width + n_outputs)
 
@@ -138,7 +152,40 @@ def _crossed(weights: Weights, mix: Callable[[Floats, Floats, int, Floats], Floa
     return logits
 
 
-SCORERS: dict[str, Callable[[Weights], Function]] = {"deepfm": _deepfm, "pnn": _pnn, "dcn": _dcn, "dcnv2": _dcnv2}
+def _finalmlp(weights: Weights) -> Function:
+    gates = 2 * _sigmoid(weights.take("gates", 2, weights.width))
+    (first, n_outputs), (second, _) = (weights.mlp(weights.width, f"streams.{number}") for number in range(2))
+    heads = n_heads(n_outputs)
+    width = n_outputs // heads
+    bilinear = weights.take("bilinear", heads, width, width)
+    output, bias = weights.output(2 * n_outputs)
+
+    def logits(embeddings: Floats) -> Floats:
+        flat = embeddings.reshape(-1, weights.width)
+        a, b = first(flat * gates[0]), second(flat * gates[1])
+        result: Floats = a @ output[:n_outputs] + b @ output[n_outputs:] + bias
+        for head, matrix in enumerate(bilinear):
+            part = slice(head * width, (head + 1) * width)
+            result += np.einsum("bx,bx->b", a[:, part] @ matrix, b[:, part])
+        return result
+
+    return logits
+
+
+def _sigmoid(inputs: Floats) -> Floats:
+    """The logistic function, in 32 bits; by the hyperbolic tangent, which no input is too large for."""
+    result: Floats = np.float32(0.5) * np.tanh(np.float32(0.5) * inputs) + np.float32(0.5)
+    return result
+
+
+SCORERS: dict[str, Callable[[Weights], Function]] = {
+    "deepfm": _deepfm,
+    "pnn": _pnn,
+    "dcn": _dcn,
+    "dcnv2": _dcnv2,
+    "finalmlp": _finalmlp,
+    "gdcn": _gdcn,
+}
 """What numpy can score, by the names in the registry of models."""
 
 

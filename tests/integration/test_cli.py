@@ -171,7 +171,7 @@ def test_list(call_here: Call, what: str) -> None:
     done = call_here("list", what)
     expected = {
         "strategies": (*STRATEGIES, "tpe", "nsga2", "random-ray", "asha"),
-        "models": ("deepfm", "pnn", "dcn"),
+        "models": ("deepfm", "pnn", "dcn", "dcnv2", "finalmlp", "gdcn"),
         "datasets": ("synthetic", "movielens1m"),
     }
     listed = [line.split()[0] for line in done.out.splitlines() if line.strip()]

@@ -99,7 +99,7 @@ def test_version_imports_nothing_slow(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "some"), [("strategies", {"autodpq", "fe", "grid", "tpe", "asha"}), ("models", {"deepfm", "dcnv2"})]
+    ("what", "some"), [("strategies", {"autodpq", "fe", "grid", "tpe", "asha"}), ("models", {"deepfm", "gdcn"})]
 )
 def test_lists_import_nothing_slow(what: str, some: set[str], tmp_path: Path) -> None:
     modules, out = called(tmp_path, "list", what)
@@ -153,7 +153,7 @@ def test_all_that_the_author_of_a_strategy_needs_imports_nothing_slow(tmp_path: 
 def test_names_of_models_are_imported_late_and_are_the_registered_classes(tmp_path: Path) -> None:
     code = "import autodpq.models as m, sys\nassert 'torch' not in sys.modules\nprint(*(n for n in m.__all__ if {}))"
     modules, out = imported(code.format("getattr(m, n) in m.MODELS.values()"), tmp_path)
-    assert set(out.split()) == {"DeepFM", "PNN", "DCN", "DCNv2"} and "torch" in modules
+    assert set(out.split()) == {"DeepFM", "PNN", "DCN", "DCNv2", "FinalMLP", "GDCN"} and "torch" in modules
 
 
 def test_a_plug_in_is_listed_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

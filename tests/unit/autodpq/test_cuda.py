@@ -87,7 +87,7 @@ def searched(trainer: Trainer, xi: float, epochs: int = 2) -> dict[str, Tensor]:
     return network.state_dict()
 
 
-@pytest.mark.parametrize("model", ["deepfm", "pnn", "dcn", "dcnv2"])
+@pytest.mark.parametrize("model", list(MODELS))
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("optimizer", ["adam", "lazy-adam"])
 def test_training_gives_the_same_numbers_twice(model: str, plan: str, optimizer: Any) -> None:
@@ -114,7 +114,7 @@ def test_another_seed_gives_other_numbers() -> None:
     assert not torch.equal(first["embedding.alpha"], second["embedding.alpha"])
 
 
-@pytest.mark.parametrize("model", ["deepfm", "pnn", "dcn", "dcnv2"])
+@pytest.mark.parametrize("model", list(MODELS))
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("optimizer", ["adam", "lazy-adam"])
 def test_a_step_has_the_cpus_gradients(model: str, plan: str, optimizer: Any) -> None:
@@ -239,7 +239,7 @@ def test_packed_look_ups_are_the_cpus(choice: Choice, ranked: bool, head_dtype: 
         assert np.array_equal(array, table.arrays[name]), name
 
 
-@pytest.mark.parametrize("model", ["deepfm", "pnn", "dcn"])
+@pytest.mark.parametrize("model", list(MODELS))
 def test_a_packed_network_scores_as_on_the_cpu(model: str, tmp_path: Path) -> None:
     write_model(tmp_path / "model.safetensors", model)
     here, there = load(tmp_path / "model.safetensors"), load(tmp_path / "model.safetensors").to(CUDA)

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from autodpq.choices import Full
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.planned import PlanEmbedding
 from autodpq.errors import AutoDPQError
 from autodpq.kernels.operations import Dropout
-from autodpq.models import DCN, MODELS, PNN, DCNv2, DeepFM
+from autodpq.models import DCN, GDCN, MODELS, PNN, DCNv2, DeepFM, FinalMLP
 from autodpq.models.layers import MLP
 from autodpq.plan import CompressionPlan, Field
 from autodpq.training.network import Network
@@ -36,7 +37,8 @@ def batch_of(n=6, n_fields=N_FIELDS):
 
 
 def test_all_models_are_known():
-    assert dict(MODELS) == {"deepfm": DeepFM, "pnn": PNN, "dcn": DCN, "dcnv2": DCNv2}
+    ours = {"deepfm": DeepFM, "pnn": PNN, "dcn": DCN, "dcnv2": DCNv2, "finalmlp": FinalMLP, "gdcn": GDCN}
+    assert dict(MODELS) == ours and all(model.name == name for name, model in ours.items())
     assert [MODELS.find(name) for name in MODELS] == list(MODELS.values())
 
 
@@ -49,7 +51,7 @@ def test_find_model_names_the_nearest(name, near):
 
 
 def test_find_model_names_all_where_none_is_near():
-    with pytest.raises(AutoDPQError, match="'transformer'; known: deepfm, pnn, dcn, dcnv2"):
+    with pytest.raises(AutoDPQError, match="'transformer'; known: deepfm, pnn, dcn, dcnv2, finalmlp, gdcn"):
         MODELS.find("transformer")
 
 
@@ -80,7 +82,7 @@ def test_the_gradient_reaches_every_embedding_and_every_weight(model):
     assert (embeddings.grad != 0).all()
     for name, parameter in made.named_parameters():
         assert parameter.grad is not None, name
-        if not (name.startswith("mlp.layers") and name.endswith("bias")):
+        if not (".layers." in name and name.endswith("bias")):
             assert (parameter.grad != 0).any(), name
 
 
@@ -117,7 +119,7 @@ def test_deepfm_is_the_pairs_and_the_mlp():
     for n, sample in enumerate(embeddings):
         pairs = sum(sample[i] @ sample[j] for i in range(N_FIELDS) for j in range(i + 1, N_FIELDS))
         torch.testing.assert_close(made(embeddings)[n], deep[n] + pairs)
-    assert DeepFM.first_order and not any(model.first_order for model in (PNN, DCN, DCNv2))
+    assert DeepFM.first_order and not any(model.first_order for model in (PNN, DCN, DCNv2, FinalMLP, GDCN))
 
 
 def test_pnn_products_by_loops():
@@ -135,7 +137,7 @@ def test_pnn_products_by_loops():
     torch.testing.assert_close(made(embeddings), made.output(made.mlp(inputs))[:, 0])
 
 
-@pytest.mark.parametrize("model", [DCN, DCNv2])
+@pytest.mark.parametrize("model", [DCN, DCNv2, GDCN])
 def test_cross_layers_by_loops(model):
     made, embeddings = model_of(model).eval(), batch_of()
     width = N_FIELDS * X
@@ -144,18 +146,81 @@ def test_cross_layers_by_loops(model):
     for n, sample in enumerate(embeddings):
         first = sample.flatten()
         state = first.clone()
-        for layer, bias in zip(made.cross, made.biases, strict=True):
+        for number, (layer, bias) in enumerate(zip(made.cross, made.biases, strict=True)):
             new = torch.empty_like(state)
             for i in range(width):
                 if model is DCN:
                     inner = sum(layer.weight[0, j] * state[j] for j in range(width))
                     new[i] = first[i] * inner + bias[i] + state[i]
-                else:
-                    inner = sum(layer.weight[i, j] * state[j] for j in range(width))
-                    new[i] = first[i] * (inner + bias[i]) + state[i]
+                    continue
+                inner = sum(layer.weight[i, j] * state[j] for j in range(width))
+                gate = 1
+                if model is GDCN:
+                    gate = 1 / (1 + (-sum(made.gates[number].weight[i, j] * state[j] for j in range(width))).exp())
+                new[i] = first[i] * (inner + bias[i]) * gate + state[i]
             state = new
         joined = torch.cat([state, made.mlp(first[None])[0]])
         torch.testing.assert_close(logits[n], joined @ made.output.weight[0] + made.output.bias[0])
+
+
+def test_biases_of_gated_cross_layers_start_between_zero_and_one():
+    torch.manual_seed(0)
+    biases = GDCN(50, 4, (), 0.0).biases
+    assert biases.shape == (3, 200) and biases.min() >= 0 and biases.max() <= 1
+    assert biases.mean().item() == pytest.approx(0.5, abs=0.05) and not DCNv2(50, 4, (), 0.0).biases.any()
+
+
+@pytest.mark.parametrize(("hidden", "n_heads"), [((5, 4), 2), ((4, 5), 1), ((2,), 2), ((), 2)])
+def test_finalmlp_by_loops(hidden, n_heads):
+    made, embeddings = model_of(FinalMLP, hidden=hidden).eval(), batch_of()
+    width = hidden[-1] if hidden else N_FIELDS * X
+    assert made.bilinear.shape == (n_heads, width // n_heads, width // n_heads)
+    logits = made(embeddings)
+    for n, sample in enumerate(embeddings):
+        outputs = []
+        for gate, stream in zip(made.gates, made.streams, strict=True):
+            gated = torch.stack([2 / (1 + (-g).exp()) * e for g, e in zip(gate, sample.flatten(), strict=True)])
+            outputs.append(stream(gated[None])[0])
+        first, second = outputs
+        logit = made.output.bias[0]
+        for i in range(width):
+            logit = logit + made.output.weight[0, i] * first[i] + made.output.weight[0, width + i] * second[i]
+        for head in range(n_heads):
+            start = head * (width // n_heads)
+            for i in range(width // n_heads):
+                for j in range(width // n_heads):
+                    logit = logit + first[start + i] * made.bilinear[head, i, j] * second[start + j]
+        torch.testing.assert_close(logits[n], logit)
+
+
+def test_finalmlp_starts_from_open_gates_and_xavier_s_bilinear_form():
+    torch.manual_seed(0)
+    made = FinalMLP(N_FIELDS, X, (16, 40), 0.0)
+    assert not made.gates.any()
+    assert made.bilinear.std().item() == pytest.approx((2 / (2 * 20 * 20 + 1)) ** 0.5, rel=0.1)
+    assert abs(made.bilinear.mean().item()) < 0.01
+
+
+def test_gates_without_a_context_learn_as_fuxictrs_do():
+    # There, an MLP of a learned vector, both as FuxiCTR starts them: nothing but the last bias has a gradient.
+    torch.manual_seed(0)
+    width = N_FIELDS * X
+    context = nn.Parameter(torch.zeros(1, X))
+    mlp = nn.Sequential(nn.Linear(X, 64), nn.ReLU(), nn.Linear(64, width))
+    for layer in (mlp[0], mlp[2]):
+        nn.init.xavier_normal_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    ours = nn.Parameter(FinalMLP(N_FIELDS, X, (), 0.0).gates[0].detach().clone())
+    optimizers = [torch.optim.Adam([context, *mlp.parameters()], 0.1), torch.optim.Adam([ours], 0.1)]
+    inputs, targets = torch.randn(20, width), torch.randn(20, width)
+    for _ in range(10):
+        gates = 2 * mlp(context.expand(20, X)).sigmoid(), 2 * ours.sigmoid()
+        for gate, optimizer in zip(gates, optimizers, strict=True):
+            optimizer.zero_grad()
+            (gate * inputs - targets).square().mean().backward()
+            optimizer.step()
+    assert not context.any() and ours.abs().max() > 0.5
+    torch.testing.assert_close(mlp(context)[0], ours)
 
 
 def network_of(model, *, embedding_dropout=0.0):

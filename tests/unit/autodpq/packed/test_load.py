@@ -13,12 +13,12 @@ from torch import nn
 
 import autodpq
 from autodpq.errors import AutoDPQError
-from autodpq.models import CTRModel, DeepFM
+from autodpq.models import MODELS, CTRModel, DeepFM
 from autodpq.packed.file import open_packed, write_packed
 from autodpq.packed.load import PackedNetwork
 
 
-@pytest.mark.parametrize("model", ["deepfm", "pnn", "dcn", "dcnv2"])
+@pytest.mark.parametrize("model", list(MODELS))
 def test_logits_are_those_of_the_trained_network_to_the_bit(model: str, tmp_path: Path) -> None:
     network = write_model(tmp_path / "a.safetensors", model)
     loaded = autodpq.load(tmp_path / "a.safetensors")

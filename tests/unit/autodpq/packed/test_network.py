@@ -117,7 +117,7 @@ def test_values_never_seen_stand_on_the_typical_rare_row_or_on_the_data_s_own() 
 
 
 def test_every_model_keeps_its_weights_under_their_own_names() -> None:
-    for model in ("deepfm", "pnn", "dcn", "dcnv2"):
+    for model in MODELS:
         network = make_network(model)
         specs, _, dense = pack_network(network, [0] * len(FIELDS))
         floats = {name for name, value in network.model.state_dict().items() if value.is_floating_point()}

@@ -15,7 +15,7 @@ from autodpq.embedding.planned import PlanEmbedding
 from autodpq.embedding.supernet import SupernetEmbedding
 from autodpq.errors import AutoDPQError
 from autodpq.kernels.kernels import TENSORS, Kernels
-from autodpq.models import DCN, PNN, DeepFM
+from autodpq.models import GDCN, PNN, DeepFM, FinalMLP
 from autodpq.plan import Field
 from autodpq.search.bilevel import ALPHA, SearchOptions, alpha_gradient, carry_over, search, supernet_of
 from autodpq.training.fit import DeviceRows
@@ -94,7 +94,7 @@ def finite_differences(network, train, valid, xi, seed=5, step=1e-5):
 
 
 @pytest.mark.parametrize("xi", [0.0, 0.1, 1.0])
-@pytest.mark.parametrize("model", [DeepFM, PNN, DCN])
+@pytest.mark.parametrize("model", [DeepFM, PNN, GDCN, pytest.param(FinalMLP, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("scale", [True, False])
 def test_alpha_gradient_against_finite_differences(model, xi, scale):
     network = network_of(model, scale=scale)
