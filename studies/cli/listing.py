@@ -101,7 +101,9 @@ def _settings() -> Iterator[tuple[str, str, str]]:
         by_value: dict[object, list[str]] = {}
         for recipe in RECIPES.values():
             by_value.setdefault(getattr(recipe, setting), []).append(recipe.name)
-        shown = [f"{value}" if len(by_value) == 1 else f"{value} ({', '.join(names)})" for value, names in by_value.items()]
+        shown = [
+            f"{value}" if len(by_value) == 1 else f"{value} ({', '.join(names)})" for value, names in by_value.items()
+        ]
         text = " ".join(texts[setting].split())
         yield setting, "; ".join(shown), _MARKUP.sub(r"\1", text)
 

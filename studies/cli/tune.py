@@ -19,9 +19,13 @@ N_TRIALS = 30
 @takes("dataset", "recipe", "threshold", "split", "frequency_scope", "optimizer", "device", "jobs", *COLUMNS, *FOLDERS)
 def tune(
     *,
-    model: Annotated[str, typer.Option(help="The model: a name (list models), module:Class or file.py:Class.")] = "deepfm",
+    model: Annotated[
+        str, typer.Option(help="The model: a name (list models), module:Class or file.py:Class.")
+    ] = "deepfm",
     trials: Annotated[int, typer.Option(min=1, help="Trials in all, those that are there included.")] = N_TRIALS,
-    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which no trial is begun any more.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, help="Seconds after which no trial is begun any more.")
+    ] = None,
     settings: Annotated[str, typer.Option(help="Settings of the recipe to tune, with commas.")] = ",".join(RANGES),
     out: Annotated[Path, typer.Option(help="Folder; the same command again goes on.")] = DEFAULT_OUT,
     **options: Any,
