@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Floats = npt.NDArray[np.float64]
-Logits = TypeVar("Logits", "npt.NDArray[np.float32]", "npt.NDArray[np.float64]", "Tensor")
+Logits = TypeVar("Logits", "npt.NDArray[np.float64]", "Tensor")
 
-LEAST_SPREAD, MOST_SPREAD = 1e-3, 10.0
-"""Standard deviations that calibrated logits of the validation rows may have: below they say nothing, and above they
-claim what no number of rows can have shown."""
+LEAST_SPREAD, MOST_SPREAD = 0.01, 10.0
+"""Standard deviations that calibrated logits of the validation rows may have: below they say next to nothing, and 32
+bits could not tell them apart; above they claim what no number of rows can have shown."""
 
 _ROUNDING = 1e-6  # of logits of 32 bits
 _STEPS = 100  # Newton takes some five to ten
@@ -32,7 +32,7 @@ class Calibration:
     """What is done to logits before they are made probabilities: ``scale * logit + shift``.
 
     Attributes:
-        scale: Above 0, so that it changes no order and no AUC.
+        scale: Above 0, so that it changes no order and no AUC (but where rounding makes two logits equal).
         shift: Added to what is scaled.
     """
 
@@ -41,13 +41,17 @@ class Calibration:
 
     def __post_init__(self) -> None:
         numbers = self.scale, self.shift
-        # As what applies it has 32 bits, neither may run off there.
+        # Within these, what comes out is finite in 32 bits.
         possible = all(type(number) is float and abs(number) <= 1e30 for number in numbers)
         if not possible or self.scale < 1e-30:
             raise AutoDPQError(f"a calibration by {self.scale!r} and {self.shift!r}: impossible")
 
     def __call__(self, logits: Logits) -> Logits:
-        """Calibrated logits, of the type and shape of those given."""
+        """Calibrated logits of logits, both float64 and of one shape.
+
+        Whoever has 32 bits widens them before and narrows what comes out: where the network's logits differ by little, a
+        large scale and a large shift cancel, and 32 bits would lose what tells them apart.
+        """
         return logits * self.scale + self.shift
 
 
@@ -58,7 +62,7 @@ def fit_calibration(
 
     J. Platt, Probabilistic outputs for support vector machines, 1999, with labels as they are, not smoothed. The scale
     is held where the standard deviation of the calibrated logits would leave :data:`LEAST_SPREAD` to
-    :data:`MOST_SPREAD`, and is 1 where all logits are equal. Both numbers are rounded to 32 bits, as files apply them.
+    :data:`MOST_SPREAD`, and is 1 where all logits are equal.
 
     Args:
         logits: Finite, [n].
@@ -78,14 +82,10 @@ def fit_calibration(
     clicks = int((labels == 1).sum())
     level = math.log(clicks / (len(labels) - clicks))
     if np.ptp(values) <= _ROUNDING * max(1.0, abs(centre)):
-        return _rounded(1.0, level - centre), "all logits of the validation rows are equal: only a shift is fitted"
+        return Calibration(1.0, level - centre), "all logits of the validation rows are equal: only a shift is fitted"
     spread, level, note = _spread_and_level((values - centre) / deviation, signs, level)
     scale = spread / deviation
-    return _rounded(scale, level - scale * centre), note
-
-
-def _rounded(scale: float, shift: float) -> Calibration:
-    return Calibration(float(np.float32(scale)), float(np.float32(shift)))
+    return Calibration(scale, level - scale * centre), note
 
 
 def _spread_and_level(values: Floats, signs: Floats, level: float) -> tuple[float, float, str | None]:

@@ -157,7 +157,7 @@ class ServedModel:
             ]
             logits[start : start + _BATCH] = part + sum(weights) if weights else part
         calibration = self.manifest.calibration
-        return logits if calibration is None else calibration(logits)
+        return logits if calibration is None else calibration(logits.astype(np.float64)).astype(np.float32)
 
     def predict(self, values: pl.DataFrame | pd.DataFrame | Mapping[str, Any]) -> npt.NDArray[np.float64]:
         """Click probabilities of raw values; the last digits (about 1e-7) can depend on the rows that stand beside.

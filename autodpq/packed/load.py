@@ -59,7 +59,7 @@ class PackedNetwork(nn.Module):
             weights = [table.first_order_of(ids[:, column]) for column, table in enumerate(self._embeddings())]
             logits = logits + torch.stack(weights, 1).sum(1)
         calibration = self.manifest.calibration
-        return logits if calibration is None else calibration(logits)
+        return logits if calibration is None else calibration(logits.double()).float()
 
     def _embeddings(self) -> list[PackedEmbedding]:
         return [table for table in self.tables if isinstance(table, PackedEmbedding)]

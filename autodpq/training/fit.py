@@ -127,17 +127,19 @@ def training_step(network: Network, optimizer: Adam, ids: Tensor, labels: Tensor
 
 @torch.no_grad()
 def _logits(network: Network, rows: DeviceRows) -> Tensor:
-    """Click logits, float64 [rows]."""
+    """Click logits, float32 [rows]."""
     network.eval()
     with network.embedding.settled():
         parts = [network(network.embedding.flatten(ids)) for ids in torch.split(rows.ids, EVALUATION_BATCH)]
-    return torch.cat(parts).double()
+    return torch.cat(parts)
 
 
 def predict(network: Network, rows: DeviceRows, calibration: Calibration | None = None) -> npt.NDArray[np.float64]:
     """Click probabilities, float64 [rows]; of calibrated logits where a calibration is given."""
     logits = _logits(network, rows)
-    return (logits if calibration is None else calibration(logits)).sigmoid().cpu().numpy()
+    if calibration is not None:
+        logits = calibration(logits.double()).float()  # as the packed file has it
+    return logits.double().sigmoid().cpu().numpy()
 
 
 def evaluate(network: Network, rows: DeviceRows, calibration: Calibration | None = None) -> Metrics:

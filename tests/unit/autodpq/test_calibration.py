@@ -40,7 +40,7 @@ def test_it_is_the_least_logloss(seed: int, n_rows: int, scale: float, shift: fl
     labels = clicks_of(logits - centre, scale, shift, seed)
     labels[:2] = 0, 1
     calibration, note = fit_calibration(logits, labels)
-    assert calibration.scale > 0 and float(np.float32(calibration.scale)) == calibration.scale
+    assert calibration.scale > 0
     if note is None:
         signs, values = 2.0 * labels - 1, logits - centre
         losses = lambda w: np.logaddexp(0, -signs * (w[0] * values + w[1])).mean()  # noqa: E731
@@ -114,8 +114,15 @@ def test_labels_of_one_kind_are_refused(label: int) -> None:
 
 
 def test_numpy_and_torch_give_the_same_bits() -> None:
-    logits = np.random.default_rng(5).normal(0, 5, 4096).astype(np.float32)
-    calibration = Calibration(*(float(np.float32(number)) for number in (0.7123, -1.0456)))
-    ours = calibration(logits)
-    assert ours.dtype == np.float32
-    np.testing.assert_array_equal(calibration(torch.from_numpy(logits)).numpy(), ours)
+    logits = np.random.default_rng(5).normal(0, 5, 4096)
+    calibration = Calibration(0.7123, -1.0456)
+    np.testing.assert_array_equal(calibration(torch.from_numpy(logits)).numpy(), calibration(logits))
+
+
+def test_logits_that_hardly_differ_are_still_told_apart() -> None:
+    logits = (0.4 + 1e-5 * np.random.default_rng(6).normal(0, 1, 2000)).astype(np.float32)
+    labels = clicks_of((logits.astype(np.float64) - 0.4) * 1e5, 1, 0)
+    calibration, note = fit_calibration(logits, labels)
+    assert note is None and calibration.scale == pytest.approx(1e5, rel=0.2)
+    found = calibration(logits.astype(np.float64)).astype(np.float32)
+    assert auc(found, labels) == auc(logits, labels)
