@@ -49,8 +49,8 @@ class Calibration:
     def __call__(self, logits: Logits) -> Logits:
         """Calibrated logits of logits, both float64 and of one shape.
 
-        Whoever has 32 bits widens them before and narrows what comes out: where the network's logits differ by little, a
-        large scale and a large shift cancel, and 32 bits would lose what tells them apart.
+        Whoever has 32 bits widens them before and narrows what comes out: where a network's logits differ by little, a
+        large scale and a large shift cancel, and in 32 bits what tells them apart would be lost.
         """
         return logits * self.scale + self.shift
 

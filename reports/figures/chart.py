@@ -104,6 +104,7 @@ class Chart:
         looks: Colour and marker of each strategy of the study, in the order of the tables.
         note: How to read it.
         columns: Columns behind all else.
+        ideal: The line that all else is held against, from left to right, with a band around it.
     """
 
     kind: str
@@ -115,6 +116,7 @@ class Chart:
     looks: Mapping[str, tuple[str, str]]
     note: str
     columns: tuple[Column, ...] = ()
+    ideal: tuple[Point, ...] = ()
 
     @property
     def legend(self) -> tuple[Series, ...]:

@@ -16,7 +16,7 @@ from support.small_study import Run, small_study
 import autodpq
 from autodpq.calibration import Calibration, fit_calibration
 from autodpq.errors import AutoDPQError
-from autodpq.metrics import calibration_error, chance_error, evaluate_predictions, logloss, reliability
+from autodpq.metrics import auc, calibration_error, chance_error, evaluate_predictions, logloss, reliability
 from autodpq.packed.file import open_packed
 from autodpq.packed.load import PackedNetwork
 from autodpq.records.folder import read_config, read_finished, read_records
@@ -55,8 +55,9 @@ def test_the_order_stays_and_the_loss_on_validation_rows_falls(both: tuple[Run, 
         after = calibrated[strategy]
         assert before.calibration is None and before.record.calibrated is False
         assert after.calibration is not None and after.record.calibrated is True
-        for name in ("test_auc", "valid_auc"):  # but for ties that rounding makes
-            assert getattr(after.record, name) == pytest.approx(getattr(before.record, name), abs=1e-6)
+        for name in ("test_auc", "valid_auc"):
+            # Of 70 rows; torch's sigmoid makes one digit of two of equal logits, and so an order of a tie.
+            assert getattr(after.record, name) == pytest.approx(getattr(before.record, name), abs=2e-3)
         assert after.record.valid_logloss < before.record.valid_logloss
         assert after.record.test_logloss != before.record.test_logloss
         assert (after.record.plan, after.record.bytes) == (before.record.plan, before.record.bytes)
@@ -95,15 +96,14 @@ def test_scale_and_shift_are_those_of_the_validation_rows(both: tuple[Run, Path]
     prepared = rows_of(both[1])
     for strategy, result in results_of(both[1] / "calibrated").items():
         path = both[1] / "plain" / "models" / f"{results_of(both[1] / 'plain')[strategy].run}.safetensors"
+        own = both[1] / "calibrated" / "models" / f"{result.run}.safetensors"
         with torch.inference_mode():
-            logits = autodpq.load(path)(torch.from_numpy(prepared.valid.ids)).numpy()
+            logits, after = (autodpq.load(file)(torch.from_numpy(prepared.valid.ids)).numpy() for file in (path, own))
+        assert auc(after, prepared.valid.labels) == auc(logits, prepared.valid.labels)
         expected, note = fit_calibration(logits, prepared.valid.labels)
         stored = result.calibration
         assert Calibration(stored.scale, stored.shift) == expected and stored.note == note
-        assert (
-            open_packed(both[1] / "calibrated" / "models" / f"{result.run}.safetensors").manifest.calibration
-            == expected
-        )
+        assert open_packed(own).manifest.calibration == expected
 
 
 def test_a_level_that_is_off_comes_right(tmp_path: Path) -> None:

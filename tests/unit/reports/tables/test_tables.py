@@ -10,7 +10,17 @@ import pytest
 from support.fake_studies import MOVIELENS, write_study
 
 from autodpq.choices import DPQ, Full
-from reports import audit_rows, audit_table, audit_text, headroom_table, load_study, table1, table2, write_report
+from reports import (
+    audit_rows,
+    audit_table,
+    audit_text,
+    calibration_table,
+    headroom_table,
+    load_study,
+    table1,
+    table2,
+    write_report,
+)
 from reports.numbers.summary import format_measured
 from reports.tables.render import Cell, Grid, Table, escape_latex, escape_markdown
 
@@ -63,7 +73,7 @@ def test_paper_values_beside(tmp_path: Path) -> None:
 
 def test_text_fits_the_terminal(tmp_path: Path) -> None:
     study = load_study(write_study(tmp_path))
-    for table in (table1(study), table2(study), headroom_table(study)):
+    for table in (table1(study), table2(study), headroom_table(study), calibration_table(study)):
         lines = table.to_text().splitlines()
         assert max(map(len, lines)) <= 100
         assert not any("…" in line for line in lines)
