@@ -14,7 +14,7 @@ from reports.numbers.reliability import pooled_bins
 from reports.numbers.tests import mean
 from reports.results import RunResult, StudyResults
 
-_CROWDED = 0.2  # where half of the points lie below this share of the highest, a logarithmic axis parts them
+_CROWDED = 0.3  # where half of the points lie below this share of the highest, a logarithmic axis parts them
 _DECADES = 4  # that such an axis has at most
 _STEPS = 80  # of the band
 _INSIDE = 1.96  # standard deviations around a mean that hold 95 %
@@ -71,7 +71,7 @@ def _axes(bins: Mapping[str, Sequence[Bin]]) -> tuple[Axis, Axis]:
     else:
         room = 0.05 * max(high - low, 0.02)
         low, high = max(low - room, 0.0), min(high + room, 1.0)
-        ticks = linear_ticks(low, high)
+        ticks = linear_ticks(low, high, most=8)
     scale = " (log scale)" if is_log else ""
     return Axis(f"Mean prediction{scale}", low, high, ticks, is_log), Axis(
         f"Click rate{scale}", low, high, ticks, is_log

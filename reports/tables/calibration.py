@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _METRICS = (
-    Metric("mean_prediction", "Mean prediction", "test_mean_prediction", 4),
+    Metric("mean_prediction", "Predicted", "test_mean_prediction", 4),
     Metric("click_rate", "Click rate", "test_click_rate", 4),
     Metric("ece", "ECE", "test_ece", 4),
     LOGLOSS,
-    Metric("normalized_entropy", "Normalised entropy", "test_normalized_entropy", 4),
+    Metric("normalized_entropy", "NE", "test_normalized_entropy", 4),
 )
 _COLUMNS = (
     "dataset", "model", "strategy", "seeds",
@@ -53,7 +53,7 @@ def calibration_table(study: StudyResults) -> Table:
             fitted = _fitted(own)
             cells = [_cell(values[metric.key], metric.decimals) for metric in _METRICS]
             if calibrated:
-                cells += [_cell(numbers, 3) for numbers in fitted.values()]
+                cells += [_cell(numbers, 2) for numbers in fitted.values()]
             rows.append((Cell(display_name(strategy)), *cells))
             tidy.append(_tidy_row(dataset, model, strategy, own, values, fitted))
         header = ("Strategy", *(metric.title for metric in _METRICS), *(("Scale", "Shift") if calibrated else ()))
@@ -74,7 +74,11 @@ def _fitted(runs: Sequence[RunResult]) -> dict[str, list[float]]:
 
 
 def _cell(values: Sequence[float], decimals: int) -> Cell:
-    return Cell(format_measured(mean(values), deviation(values), decimals) if values else DASH)
+    if not values:
+        return Cell(DASH)
+    # The click rate is one and the same unless every seed has a split of its own.
+    spread = deviation(values) if len(set(values)) > 1 else math.nan
+    return Cell(format_measured(mean(values), spread, decimals))
 
 
 def _by_chance(runs: Sequence[RunResult]) -> float:
@@ -99,11 +103,11 @@ def _tidy_row(
 
 def _notes(runs: Sequence[RunResult]) -> list[str]:
     notes = [
-        "Test data. Mean prediction beside click rate: whether the level is right.",
+        "Test data. Predicted: the mean prediction; beside the click rate it says whether the level is right.",
         f"ECE, expected calibration error: how far the mean prediction and the click rate of {N_BINS} bins of equally "
         f"many samples are apart, on the mean; of perfect probabilities about {_by_chance(runs):.4f}, by chance.",
-        "Normalised entropy: logloss in units of that of a constant, the click rate of the training rows. Above 1, the "
-        "constant is the better prediction.",
+        "NE, normalised entropy: logloss in units of that of a constant, the click rate of the training rows. Above 1, "
+        "the constant is the better prediction.",
     ]
     fitted = [run for run in runs if run.calibration is not None]
     if fitted:

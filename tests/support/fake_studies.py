@@ -191,7 +191,7 @@ def _result(
     curve = _curve(generator, strategy, auc, fe_seconds, seconds)
     epochs = {"fe": 13, "fe-continued": 30, "others": 26, "autodpq": 31}.get(strategy, int(13 * ratio))
     trials = _TRIALS.get(strategy, 1)
-    bins = make_bins(0.3 - 0.01 * len(strategy), seed)
+    bins = make_bins(0.3 - 0.01 * min(len(strategy), 20), seed)
     record = {
         "run": run,
         "study": "fake",

@@ -46,14 +46,14 @@ def test_the_table_says_level_error_and_entropy(tmp_path: Path) -> None:
     table = calibration_table(study)
     (grid,) = table.grids
     assert grid.title == "Calibration: movielens1m, deepfm"
-    assert grid.header == ("Strategy", "Mean prediction", "Click rate", "ECE", "Logloss", "Normalised entropy")
+    assert grid.header == ("Strategy", "Predicted", "Click rate", "ECE", "Logloss", "NE")
     records = study.records[study.records["strategy"] == "grid"]
     row, tidy = grid.rows[1], table.records[1]
     assert tidy["strategy"] == "grid" and tidy["seeds"] == 2 and row[0].text == "Grid"
     for place, key in enumerate(("mean_prediction", "click_rate", "ece"), 1):
         expected = records[f"test_{key}"].mean()
         assert tidy[f"{key}_mean"] == pytest.approx(expected)
-        assert row[place].text.startswith(f"{expected:.4f} ± ")
+        assert row[place].text.split(" ± ")[0] == f"{expected:.4f}"
     assert row[5].text == "0.7505 ± 0.0007"
     assert tidy["ece_by_chance"] == pytest.approx(chance_error(make_bins(0.26)))
     assert f"of perfect probabilities about {chance_error(make_bins(0.28)):.4f}" in " ".join(grid.notes)
@@ -69,9 +69,11 @@ def test_what_was_fitted_and_what_was_in_its_way_is_said(tmp_path: Path) -> None
     study = study_of(tmp_path, held)
     (grid,) = calibration_table(study).grids
     assert grid.header[-2:] == ("Scale", "Shift")
-    assert [cell.text for cell in grid.rows[1][-2:]] == ["0.850 ± 0.071", "-0.250 ± 0.000"]
+    assert [cell.text for cell in grid.rows[1][-2:]] == ["0.85 ± 0.07", "-0.25"]
     assert grid.notes[-1] == "Grid, seed 1: the scale is held."
     assert "fitted on validation rows" in grid.notes[-2]
+    text = calibration_table(study).to_text()
+    assert "…" not in text and "  0.85±0.07  -0.25\n" in text
     assert "Probabilities are calibrated" in " ".join(table1(study).grids[0].notes)
     page = Page(page_of(tmp_path))
     said = [page.text(node) for node in page.all("details", class_="card")]

@@ -45,7 +45,7 @@ def test_golden(written: Path, name: str) -> None:
 def test_golden_is_complete(written: Path) -> None:
     texts = {path.name for path in written.iterdir() if path.suffix in (".md", ".tex", ".csv")}
     assert texts == {path.name for path in (GOLDEN / "expected").iterdir()}
-    assert len(texts) == 13
+    assert len(texts) == 16
 
 
 def tidy(table: Table) -> list[dict[str, str]]:
@@ -156,8 +156,9 @@ def test_names_are_escaped() -> None:
 
 def test_latex_rows_fit_their_columns(written: Path) -> None:
     for path in written.glob("*.tex"):
-        tables = path.read_text(encoding="utf-8").split(r"\begin{tabular}{")[1:]
-        assert tables
+        text = path.read_text(encoding="utf-8")
+        tables = text.split(r"\begin{tabular}{")[1:]
+        assert tables or text.startswith("% No calibration: the runs are of a version that did not measure it.")
         for table in tables:
             columns = table.split("}")[0]
             body = table.split(r"\end{tabular}")[0].splitlines()
