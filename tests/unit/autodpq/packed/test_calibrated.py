@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import polars as pl
 import pytest
 import torch
@@ -17,9 +16,8 @@ from support.packed_models import random_ids, torch_logits, values_of, write_mod
 import autodpq
 from autodpq.calibration import Calibration
 from autodpq.errors import AutoDPQError
-from autodpq.packed.file import open_packed
-from autodpq.packed.onnx import export_onnx
 from autodpq.serving import open_model
+from reports.tables.file_audit import file_audit_text
 from studies.predict import predict_file
 
 CALIBRATION = Calibration(0.3123456789, -2.2)
@@ -55,17 +53,6 @@ def test_every_reader_applies_it(path: Path, model: str) -> None:
     np.testing.assert_allclose(
         pl.read_parquet(path.with_name("scores.parquet"))["probability"], probabilities, atol=1e-6
     )
-
-
-def test_onnx_applies_it(path: Path) -> None:
-    network = write_model(path, calibration=CALIBRATION)
-    export_onnx(open_packed(path), path.with_suffix(".onnx"))
-    ids = random_ids(64)
-    session = onnxruntime.InferenceSession(path.with_suffix(".onnx"))
-    probabilities, logits = session.run(["probabilities", "logits"], {"ids": ids.astype(np.int64)})
-    expected = calibrated(torch_logits(network, ids))
-    np.testing.assert_allclose(logits, expected, atol=1e-5)
-    np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-expected)), atol=1e-5)
 
 
 def test_smaller_rows_keep_it(path: Path) -> None:
@@ -106,3 +93,11 @@ def test_altering_it_or_taking_it_out_shows(path: Path) -> None:
     path.write_bytes(crafted(header, data))
     with pytest.raises(AutoDPQError, match="the manifest in its manifest has not the entries about, calibration"):
         open_model(path)
+
+
+def test_the_audit_tells(path: Path) -> None:
+    write_model(path)
+    assert "alibrated" not in file_audit_text(path)
+    write_model(path, calibration=CALIBRATION)
+    text = file_audit_text(path)
+    assert "format 2" in text and "Logits are calibrated: times 0.312346, plus -2.2." in text
