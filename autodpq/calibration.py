@@ -65,7 +65,7 @@ def fit_calibration(
     :data:`MOST_SPREAD`, and is 1 where all logits are equal.
 
     Args:
-        logits: Finite, [n].
+        logits: Of any size, [n].
         labels: [n], 0 or 1, both present.
 
     Returns:
@@ -73,8 +73,10 @@ def fit_calibration(
 
     Raises:
         AutoDPQError: All labels are the same.
-        TrainingError: Nothing is found.
+        TrainingError: A logit is not finite, or nothing is found.
     """
+    if not np.isfinite(logits).all():
+        raise TrainingError(f"{int((~np.isfinite(logits)).sum())} of {len(logits)} logits are NaN or infinite")
     if labels.min() == labels.max():
         raise AutoDPQError(f"all {len(labels)} labels are the same, which no shift can meet; both 0 and 1 are needed")
     values, signs = logits.astype(np.float64), np.where(labels == 1, 1.0, -1.0)

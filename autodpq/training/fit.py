@@ -156,9 +156,8 @@ def calibrate(network: Network, rows: DeviceRows) -> tuple[Calibration, str | No
 
     Raises:
         AutoDPQError: All labels of the rows are the same.
-        TrainingError: Predictions are not finite.
+        TrainingError: A logit is not finite.
     """
-    evaluate(network, rows)
     return fit_calibration(_logits(network, rows).cpu().numpy(), rows.labels.cpu().numpy().astype(np.uint8))
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from autodpq.calibration import LEAST_SPREAD, MOST_SPREAD, Calibration, fit_calibration
-from autodpq.errors import AutoDPQError
+from autodpq.errors import AutoDPQError, TrainingError
 from autodpq.metrics import auc, logloss
 
 
@@ -111,6 +111,12 @@ def test_logits_of_any_size(recwarn: pytest.WarningsRecorder) -> None:
 def test_labels_of_one_kind_are_refused(label: int) -> None:
     with pytest.raises(AutoDPQError, match="all 3 labels are the same, which no shift can meet; both 0 and 1"):
         fit_calibration(np.arange(3.0), np.full(3, label))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_logits_that_are_not_finite_are_a_failure_of_training(value: float) -> None:
+    with pytest.raises(TrainingError, match="1 of 3 logits are NaN or infinite"):
+        fit_calibration(np.array([0.1, value, 0.2]), np.array([0, 1, 1]))
 
 
 def test_numpy_and_torch_give_the_same_bits() -> None:
