@@ -156,7 +156,8 @@ class ServedModel:
                 if table.spec.first_order
             ]
             logits[start : start + _BATCH] = part + sum(weights) if weights else part
-        return logits
+        calibration = self.manifest.calibration
+        return logits if calibration is None else calibration(logits.astype(np.float64)).astype(np.float32)
 
     def predict(self, values: pl.DataFrame | pd.DataFrame | Mapping[str, Any]) -> npt.NDArray[np.float64]:
         """Click probabilities of raw values; the last digits (about 1e-7) can depend on the rows that stand beside.

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from reports.figures.figures import auc_bytes_figure as auc_bytes_figure
     from reports.figures.figures import figure3 as figure3
     from reports.figures.figures import plan_chart as plan_chart
+    from reports.figures.figures import reliability_figure as reliability_figure
     from reports.load import load_study as load_study
     from reports.numbers.comparisons import ModelComparisons as ModelComparisons
     from reports.numbers.comparisons import compare_strategies as compare_strategies
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from reports.tables.audit import audit_rows as audit_rows
     from reports.tables.audit import audit_table as audit_table
     from reports.tables.audit import audit_text as audit_text
+    from reports.tables.calibration import calibration_table as calibration_table
     from reports.tables.headroom import headroom_table as headroom_table
     from reports.tables.paper_tables import table1 as table1
     from reports.tables.paper_tables import table2 as table2
@@ -38,11 +40,13 @@ _MODULES = {
     "audit_rows": "tables.audit",
     "audit_table": "tables.audit",
     "audit_text": "tables.audit",
+    "calibration_table": "tables.calibration",
     "compare_strategies": "numbers.comparisons",
     "figure3": "figures.figures",
     "headroom_table": "tables.headroom",
     "load_study": "load",
     "plan_chart": "figures.figures",
+    "reliability_figure": "figures.figures",
     "statistics_table": "tables.statistics",
     "study_page": "page.page",
     "table1": "tables.paper_tables",

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _NUMBERS = (
     "parameters", "bytes", "epochs", "trials", "failed_trials", "test_auc", "test_logloss", "valid_auc",
-    "valid_logloss", "seconds", "seconds_pretrain", "seconds_search", "seconds_retrain",
+    "valid_logloss", "test_click_rate", "test_mean_prediction", "test_ece", "test_normalized_entropy",
+    "seconds", "seconds_pretrain", "seconds_search", "seconds_retrain",
 )  # fmt: skip
 
 _LONGEST = 1000  # letters: a name fits into a figure
@@ -127,6 +128,8 @@ def _read_run(folder: Path, run: str, dataset: str, model: str, strategy: str, s
             dataset, model, strategy, config.data.split_name, result.record.test_auc, result.record.test_logloss,
             result.known_floors, run, seed, fingerprint, result.fe_seconds, result.curve, result.headroom,
             result.frequency,
+            reliability=result.reliability,
+            calibration=result.calibration,
             fields=tuple(_field(entry, config.recipe.embedding_dim) for entry in result.fields),
             truth=None if truth is None else Truth(truth.bayes_auc, CompressionPlan.from_json(truth.plan)),
             epochs=result.epochs,
@@ -156,6 +159,7 @@ def _check_comparable(path: Path, records: pd.DataFrame, runs: tuple[RunResult, 
     fingerprints: dict[str, str] = {}
     recipes: dict[tuple[str, str], str] = {}
     seeds: dict[tuple[str, str, str, int], str] = {}
+    calibrated: dict[tuple[str, str], bool] = {}
     for run, recipe in zip(runs, records["recipe"].tolist(), strict=True):
         fingerprint = fingerprints.setdefault(run.dataset, run.fingerprint)
         if fingerprint != run.fingerprint:
@@ -170,6 +174,13 @@ def _check_comparable(path: Path, records: pd.DataFrame, runs: tuple[RunResult, 
                 path,
                 f"{run.dataset} with {run.model} has two recipes, {first_recipe} and {recipe}; strategies "
                 "trained differently cannot stand in one table, use one study for each",
+            )
+        own = run.calibration is not None
+        if calibrated.setdefault((run.dataset, run.model), own) != own:
+            raise _refused(
+                path,
+                f"{run.dataset} with {run.model} has runs that are calibrated and others that are not (run {run.run}); "
+                "they cannot stand in one table, use one study for each",
             )
         first_run = seeds.setdefault((run.dataset, run.model, run.strategy, run.seed), run.run)
         if first_run != run.run:

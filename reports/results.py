@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from autodpq.choices import Choice
 from autodpq.plan import CompressionPlan, Field
-from autodpq.records.result import Floors, FrequencyBucket, Headroom
+from autodpq.records.result import FittedCalibration, Floors, FrequencyBucket, Headroom, ReliabilityBin
 from autodpq.records.schema import CurvePoint
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ class RunResult(Scored):
         headroom: How much the rare values can matter.
         frequency: Test AUC by how often a sample's rarest value occurs, rarest first; empty for runs that were
             measured before it was.
+        reliability: Clicks by prediction, lowest first; empty for runs that were measured before it was.
+        calibration: What was done to the logits; None where it was nothing.
         fields: Choice and cost per field.
         truth: Of generated data; None for real data.
         epochs: Epochs trained per phase; empty for runs whose result did not say.
@@ -104,6 +106,8 @@ class RunResult(Scored):
     curve: tuple[CurvePoint, ...]
     headroom: Headroom
     frequency: tuple[FrequencyBucket, ...]
+    reliability: tuple[ReliabilityBin, ...]
+    calibration: FittedCalibration | None
     fields: tuple[FieldResult, ...]
     truth: Truth | None
     epochs: Mapping[str, int]

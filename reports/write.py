@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from autodpq.errors import AutoDPQError
 from autodpq.files import write_whole
-from reports.figures.figures import auc_bytes_figure, figure3, plan_chart
+from reports.figures.figures import auc_bytes_figure, figure3, plan_chart, reliability_figure
 from reports.figures.style import save_figure
 from reports.load import load_study
 from reports.numbers.comparisons import ModelComparisons, compare_strategies
 from reports.page.page import study_page
 from reports.results import StudyResults
+from reports.tables.calibration import calibration_table
 from reports.tables.headroom import headroom_table
 from reports.tables.paper_tables import table1, table2
 from reports.tables.render import Table, escape_markdown
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _FIGURES: tuple[tuple[str, str, Callable[[StudyResults, str, str], Figure | None]], ...] = (
     ("figure3", "Test AUC by time", figure3),
     ("auc-bytes", "Test AUC by bytes", auc_bytes_figure),
+    ("reliability", "Click rate by prediction", reliability_figure),
     ("plans", "Choices per field", plan_chart),
 )
 
@@ -56,6 +58,7 @@ def write_report(study: Path | StudyResults, comparisons: Sequence[ModelComparis
         "table1": table1(results),
         "table2": table2(results),
         "statistics": statistics_table(results, entries),
+        "calibration": calibration_table(results),
         "headroom": headroom_table(results),
     }
     written = [path for name, table in tables.items() for path in _write_table(folder / name, table)]

@@ -161,6 +161,7 @@ class RunConfig:
         init: Where plans are trained from.
         candidates: The choices, as texts.
         trials: Trials of each search.
+        calibrate: Whether the logits of the final network are calibrated.
     """
 
     data: dict[str, Any]
@@ -172,10 +173,14 @@ class RunConfig:
     init: str
     candidates: tuple[str, ...]
     trials: int | None
+    calibrate: bool = False
 
     def canonical(self) -> str:
-        """The configuration as one line of JSON, keys sorted."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        """The configuration as one line of JSON, keys sorted; that of earlier versions, which could not calibrate."""
+        values = dataclasses.asdict(self)
+        if not self.calibrate:
+            del values["calibrate"]
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @property
     def run_id(self) -> str:
@@ -245,4 +250,5 @@ def run_config(config: StudyConfig, dataset: EncodedDataset, model: str, strateg
         init=config.init,
         candidates=tuple(map(str, study_candidates(config, spec))),
         trials=config.trials,
+        calibrate=config.calibrate,
     )

@@ -146,6 +146,14 @@ class StudyConfig(BaseModel):
         Literal["pretrained", "scratch"],
         CommandLine("Train plans from the pretrained table, or from scratch.", TRAINING),
     ] = "pretrained"
+    calibrate: Annotated[
+        bool,
+        CommandLine(
+            "Fit a scale and a shift of the final network's logits on validation rows, for probabilities that come "
+            "true; AUC stays.",
+            TRAINING,
+        ),
+    ] = False
     split: Annotated[
         Literal["random", "time", "column", "auto"] | None,
         CommandLine("random, time, column or auto; else the data set's way.", DATA),

@@ -11,9 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from autodpq import __version__
+from autodpq.calibration import Calibration
 from autodpq.errors import AutoDPQError, TrainingError, one_line
 from autodpq.files import writing
-from autodpq.metrics import Metrics, evaluate_predictions
+from autodpq.metrics import Metrics, calibration_error, evaluate_predictions, reliability
 from autodpq.packed.manifest import ModelSpec
 from autodpq.plan import CompressionPlan
 from autodpq.records.folder import entries, read_study, write_config
@@ -22,16 +23,18 @@ from autodpq.records.result import (
     FieldCost,
     FieldSize,
     FinishedResult,
+    FittedCalibration,
     FrequencyBucket,
     Headroom,
     Record,
+    ReliabilityBin,
     Result,
     Truth,
 )
 from autodpq.records.schema import ConfigFile, CurvePoint, TrialLine
 from autodpq.search.strategy import Strategy
 from autodpq.search.task import Executor, SearchTask
-from autodpq.training.fit import DeviceRows, Epoch, evaluate, predict
+from autodpq.training.fit import DeviceRows, Epoch, calibrate, evaluate, predict
 from autodpq.training.network import Network
 from autodpq.trial import PHASES, Budget, Trial, best_trial, check_plan
 from studies.config import RunConfig, make_space
@@ -115,14 +118,18 @@ class Run:
         try:
             plan = self._search(task)
             network = self._final_network(task, plan)
-            valid = evaluate(network, self.trainer.valid)
+            calibration, note = self._calibrated(network)
+            valid = evaluate(network, self.trainer.valid, calibration)
         except FailedSearch as failed:
             result = self._failure(task, failed.reason)
         except TrainingError as error:
             result = self._failure(task, error)
         else:
-            result = self._result(task, plan, network, valid)
-            self._keep(network, entries(result.record))
+            result = self._result(task, plan, network, calibration, valid)
+            if calibration is not None:
+                fitted = FittedCalibration(**dataclasses.asdict(calibration), note=note)
+                result = result.model_copy(update={"calibration": fitted})
+            self._keep(network, calibration, entries(result.record))
         self.folder.finish(result)
         if self.copies is not None:
             self.copies()
@@ -155,7 +162,16 @@ class Run:
             raise FailedSearch(failed)
         return plan
 
-    def _keep(self, network: Network, record: Mapping[str, Any]) -> None:
+    def _calibrated(self, network: Network) -> tuple[Calibration | None, str | None]:
+        """What is done to the final network's logits, where the study asks for it, and what is to be said of it."""
+        if not self.run.calibrate:
+            return None, None
+        calibration, note = calibrate(network, self.trainer.valid)
+        if note is not None:
+            self.progress.warn(f"{self.run.name}: calibration: {note}")
+        return calibration, note
+
+    def _keep(self, network: Network, calibration: Calibration | None, record: Mapping[str, Any]) -> None:
         """Keeps the final network as it is taken away."""
         about = {
             **{name: record[name] for name in ("run", "study", "strategy", "seed", "recipe", "plan")},
@@ -165,7 +181,7 @@ class Run:
         }
         recipe = self.trainer.recipe
         model = ModelSpec(self.trainer.model.name, recipe.hidden)
-        keep_model(self.out, self.run.run_id, network, model, self.prepared.source, about)
+        keep_model(self.out, self.run.run_id, network, calibration, model, self.prepared.source, about)
 
     def _task(self) -> SearchTask:
         prepared, pretrained = self.prepared, self.pretraining.pretrained
@@ -210,17 +226,24 @@ class Run:
         """Where plans are trained from; charged to the run."""
         return task.pretrained() if task.init == "pretrained" else None
 
-    def _result(self, task: SearchTask, plan: CompressionPlan, network: Network, valid: Metrics) -> FinishedResult:
+    def _result(
+        self, task: SearchTask, plan: CompressionPlan, network: Network, calibration: Calibration | None, valid: Metrics
+    ) -> FinishedResult:
         rows = self.prepared.test()
         test = DeviceRows.load(rows, self.trainer.device)
-        probabilities = predict(network, test)
+        probabilities = predict(network, test, calibration)
         metrics = evaluate_predictions(probabilities, rows.labels)
         kept = self.folder.keep_predictions(rows.labels, probabilities)
+        bins = reliability(probabilities, rows.labels)
         ledger = self.trainer.ledger(plan)
         record = self._record(
             task,
             test_auc=metrics.auc,
             test_logloss=metrics.logloss,
+            test_click_rate=float(rows.labels.mean()),
+            test_mean_prediction=float(probabilities.mean()),
+            test_ece=calibration_error(bins),
+            test_normalized_entropy=metrics.logloss / self.shared.floors.constant.logloss,
             valid_auc=valid.auc,
             valid_logloss=valid.logloss,
             parameters=ledger.parameters,
@@ -242,6 +265,7 @@ class Run:
                 FrequencyBucket(**bucket)
                 for bucket in auc_by_frequency(rows, self.prepared.source.counts, probabilities)
             ),
+            reliability=tuple(ReliabilityBin(**dataclasses.asdict(own)) for own in bins),
             fields=tuple(
                 FieldCost(
                     name=field.name,
@@ -291,6 +315,7 @@ class Run:
             "restarted_trials": sum(trial.attempts > 1 for trial in task.history),
             "optimizer": self.trainer.optimizer,
             "compiled": self.trainer.compiled,
+            "calibrated": self.run.calibrate,
             "device": device_name(self.trainer.device),
             "machine": machine_name(),
             "version": __version__,

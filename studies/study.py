@@ -87,6 +87,10 @@ class Study:
         """How much rare values can matter at all."""
         return reports.headroom_table(self.results)
 
+    def calibration(self) -> Table:
+        """How far probabilities are from the clicks."""
+        return reports.calibration_table(self.results)
+
     def statistics(self) -> Table:
         """Differences between strategies, with intervals and tests."""
         return reports.statistics_table(self.results, self.comparisons)
@@ -110,6 +114,10 @@ class Study:
     def auc_bytes(self, dataset: str | None = None, model: str | None = None) -> Figure:
         """Test AUC by bytes; arguments and errors are those of :meth:`figure3`."""
         return self._figure(reports.auc_bytes_figure, dataset, model)
+
+    def reliability(self, dataset: str | None = None, model: str | None = None) -> Figure:
+        """Click rate by mean prediction; arguments and errors are those of :meth:`figure3`."""
+        return self._figure(reports.reliability_figure, dataset, model)
 
     def plans(self, dataset: str | None = None, model: str | None = None) -> Figure:
         """What was chosen per field; arguments and errors are those of :meth:`figure3`."""

@@ -85,8 +85,8 @@ class Adam:
     their moments; with every row in every batch that is Adam too. Weights without a gradient rest.
 
     An L2 penalty l is added to the gradient, which Adam then divides by its size: where hardly a gradient but the
-    penalty's own arrives, it moves weights at full speed however small it is. Proximal steps leave it out of the moments:
-    after Adam's step w = w - rate m / d, where d is the root of the second moment, they minimise
+    penalty's own arrives, it moves weights at full speed however small it is. Proximal steps leave it out of the
+    moments: after Adam's step w = w - rate m / d, where d is the root of the second moment, they minimise
     l |w'|^2 / 2 + d |w' - w|^2 / (2 rate), so that w' = w / (1 + rate l / d) (adaptive proximal gradient, Yun et al.,
     NeurIPS 2021, Eq. 3 with Adam's metric). They rest where m + l w = 0: at the minimum of the penalised loss. A row
     that a batch does not hold takes its proximal step with the next batch that does: before the first, d would be 0.

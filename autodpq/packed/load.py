@@ -58,7 +58,8 @@ class PackedNetwork(nn.Module):
         if self._has_first_order:
             weights = [table.first_order_of(ids[:, column]) for column, table in enumerate(self._embeddings())]
             logits = logits + torch.stack(weights, 1).sum(1)
-        return logits
+        calibration = self.manifest.calibration
+        return logits if calibration is None else calibration(logits.double()).float()
 
     def _embeddings(self) -> list[PackedEmbedding]:
         return [table for table in self.tables if isinstance(table, PackedEmbedding)]
@@ -113,7 +114,7 @@ def load(path: str | Path, model: nn.Module | type[CTRModel] | None = None) -> n
 
     Returns:
         The module in evaluation mode, its weights frozen. Of a study: a :class:`PackedNetwork`, ids in, logits out, to
-        the bit those of the trained network. Else the model given.
+        the bit those of the trained network, calibrated where the file says so. Else the model given.
 
     Raises:
         AutoDPQError: The file cannot be used, or the model is not the one that was packed.

@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass, field, fields
 from textwrap import shorten
 from typing import Any, Literal
 
+from autodpq.calibration import Calibration
 from autodpq.choices import CHOICES, Choice, Unknown, read_choice
 from autodpq.errors import AutoDPQError, nearest
 from autodpq.packed.spec import TableSpec
 
-FORMAT = 1
-"""Goes up when files are laid out otherwise; readers refuse what they do not know."""
+FORMAT, CALIBRATED_FORMAT = 1, 2
+"""Of files, and of those whose logits are calibrated, which who does not know of it must refuse; as all else is."""
 
 Kind = Literal["network", "modules"]
 
@@ -67,9 +68,9 @@ class Manifest:
         tables: The tables; of a network, one per field in the order of the ids' columns.
         model: The click-through model; None unless it is a network.
         vocabulary: The side file of raw values; None where there is none.
-        about: For people: plan, ledger, metrics, data set and its fingerprint, recipe, run.
         version: The version of this project that wrote the file.
-        format: The version of the format.
+        about: For people: plan, ledger, metrics, data set and its fingerprint, recipe, run.
+        calibration: What is done to a network's logits; None where it is nothing.
     """
 
     kind: Kind
@@ -78,14 +79,22 @@ class Manifest:
     vocabulary: SideFile | None
     version: str
     about: Mapping[str, Any] = field(default_factory=dict)
-    format: int = FORMAT
+    calibration: Calibration | None = None
+
+    @property
+    def format(self) -> int:
+        """The version of the format."""
+        return FORMAT if self.calibration is None else CALIBRATED_FORMAT
 
     def to_json(self) -> str:
         """The manifest as one line of JSON."""
         values = {part.name: getattr(self, part.name) for part in fields(self)}
         values["tables"] = [{**asdict(table), "choice": str(table.choice)} for table in self.tables]
-        for name in ("model", "vocabulary"):
+        for name in ("model", "vocabulary", "calibration"):
             values[name] = None if values[name] is None else asdict(values[name])
+        if values["calibration"] is None:
+            del values["calibration"]  # format 1 has no such entry
+        values["format"] = self.format
         return json.dumps(values, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
     @classmethod
@@ -101,12 +110,13 @@ class Manifest:
             raise AutoDPQError(f"its manifest is not valid JSON: {error}") from None
         if not isinstance(values, dict) or type(values.get("format")) is not int:
             raise AutoDPQError("its manifest names no format")
-        if values["format"] != FORMAT:
+        written = values.pop("format")
+        if written not in (FORMAT, CALIBRATED_FORMAT):
             raise AutoDPQError(
-                f"it is of format {values['format']}, this version reads format {FORMAT}; install the autodpq that "
-                "wrote it, or export it anew"
+                f"it is of format {written}, this version reads formats {FORMAT} and {CALIBRATED_FORMAT}; install the "
+                "autodpq that wrote it, or export it anew"
             )
-        values = _keys(values, cls, "the manifest")
+        values = _keys(values, cls, "the manifest", "calibration" if written == FORMAT else None)
         if values["kind"] not in ("network", "modules"):
             raise AutoDPQError(f"its manifest has the kind {values['kind']!r}; network or modules is needed")
         for name, kind in (("tables", list), ("about", dict), ("version", str)):
@@ -120,11 +130,15 @@ class Manifest:
             values["vocabulary"] = SideFile(**_keys(values["vocabulary"], SideFile, "the vocabulary"))
         if (values["model"] is None) != (values["kind"] == "modules"):
             raise AutoDPQError("its manifest has a network without a model, or a model that is no network")
+        if "calibration" in values and values["kind"] == "modules":
+            raise AutoDPQError("its manifest has a calibration of logits, and no network that gives them")
         if values["model"] is not None:
             model = _keys(values["model"], ModelSpec, "the model")
             if not isinstance(model["hidden"], list):
                 raise AutoDPQError("its manifest has a model without widths")
             values["model"] = ModelSpec(model["name"], tuple(model["hidden"]))
+        if "calibration" in values:
+            values["calibration"] = Calibration(**_keys(values["calibration"], Calibration, "the calibration"))
         return cls(**values)
 
 
@@ -167,9 +181,9 @@ def _choice(text: str) -> Choice:
     return choice
 
 
-def _keys(entry: Any, kind: type, what: str) -> dict[str, Any]:
-    """An object of JSON that has the attributes of a class and no others."""
-    expected = {part.name for part in fields(kind)}
+def _keys(entry: Any, kind: type, what: str, without: str | None = None) -> dict[str, Any]:
+    """An object of JSON that has the attributes of a class, all or without one, and no others."""
+    expected = {part.name for part in fields(kind)} - {without}
     if not isinstance(entry, dict) or set(entry) != expected:
         raise AutoDPQError(f"{what} in its manifest has not the entries {', '.join(sorted(expected))}")
     return entry

@@ -177,7 +177,8 @@ def check_options(thing: object) -> None:
         AutoDPQError: One does not fit; names the object and the option.
     """
     options = options_of(thing)
-    for option, adapter in _adapters(type(thing)).items():
+    kind: Any = type(thing)  # which is hashable, whatever its objects are
+    for option, adapter in _adapters(kind).items():
         try:
             adapter.validate_python(options[option], strict=True)
         except ValidationError as error:

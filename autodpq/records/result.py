@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from autodpq.records.schema import AUC, MOST, TICK, AUCOfSome, Count, CurvePoint, Entries, Loss, Seconds
+from autodpq.records.schema import AUC, MOST, TICK, AUCOfSome, Count, CurvePoint, Entries, Loss, Seconds, Share
 
 
 class Record(Entries):
@@ -22,6 +22,11 @@ class Record(Entries):
         recipe: Name of the recipe.
         test_auc: AUC on test rows.
         test_logloss: Logloss on test rows.
+        test_click_rate: Share of clicks among the test rows; None in what did not know it, as the three after it.
+        test_mean_prediction: Mean of the probabilities of the test rows.
+        test_ece: Expected calibration error on test rows, :func:`autodpq.metrics.calibration_error`.
+        test_normalized_entropy: Logloss on test rows in units of that of the training rows' click rate (X. He et al.,
+            Practical lessons from predicting clicks on ads at Facebook, ADKDD 2014).
         valid_auc: AUC on validation rows.
         valid_logloss: Logloss on validation rows.
         parameters: What the plan costs, as the paper counts.
@@ -38,6 +43,7 @@ class Record(Entries):
         plan: The plan as JSON; empty where the run came to nothing.
         optimizer: The optimizer of the tables.
         compiled: Whether training steps were compiled.
+        calibrated: Whether its logits are calibrated; None in what could not be.
         device: Where it was trained.
         machine: The machine.
         version: The version of this project.
@@ -53,6 +59,10 @@ class Record(Entries):
     recipe: str
     test_auc: AUC | None
     test_logloss: Loss | None
+    test_click_rate: Share | None = None
+    test_mean_prediction: Share | None = None
+    test_ece: Share | None = None
+    test_normalized_entropy: Loss | None = None
     valid_auc: AUC | None
     valid_logloss: Loss | None
     parameters: Count | None
@@ -69,6 +79,7 @@ class Record(Entries):
     plan: str
     optimizer: str | None = None
     compiled: bool | None = None
+    calibrated: bool | None = None
     device: str
     machine: str
     version: str
@@ -110,6 +121,34 @@ class FrequencyBucket(Entries):
     most: Count
     samples: Count
     auc: AUCOfSome
+
+
+class ReliabilityBin(Entries):
+    """Test samples of neighbouring predictions: a :class:`autodpq.metrics.Bin`.
+
+    Attributes:
+        samples: How many there are.
+        mean_prediction: Mean of their probabilities.
+        click_rate: Share of clicks among them.
+    """
+
+    samples: Annotated[int, Field(ge=1, le=int(MOST))]
+    mean_prediction: Share
+    click_rate: Share
+
+
+class FittedCalibration(Entries):
+    """What was done to the logits of the final network.
+
+    Attributes:
+        scale: What they are multiplied by.
+        shift: What is added then.
+        note: Why the scale is not the one of least logloss; None where it is.
+    """
+
+    scale: Annotated[float, Field(gt=0)]
+    shift: float
+    note: str | None
 
 
 class FieldSize(Entries):
@@ -220,6 +259,8 @@ class FinishedResult(_Head):
         fe_seconds: FE's training time for this data set, model and seed.
         headroom: How much the rare values can matter.
         frequency: Test AUC by how often a sample's rarest value occurs, rarest first.
+        reliability: Clicks by prediction, lowest first; empty in what did not know it.
+        calibration: What was done to the logits; None where it was nothing.
         fields: Choice and cost per field.
         truth: Of generated data; None for real data.
         predictions: Digest of ``predictions.parquet``; None for runs of earlier versions.
@@ -229,6 +270,8 @@ class FinishedResult(_Head):
     fe_seconds: Annotated[float, Field(ge=TICK, le=MOST)]
     headroom: Headroom
     frequency: tuple[FrequencyBucket, ...] = ()
+    reliability: tuple[ReliabilityBin, ...] = ()
+    calibration: FittedCalibration | None = None
     fields: tuple[FieldCost, ...]
     truth: Truth | None
     predictions: str | None = None

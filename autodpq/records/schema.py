@@ -44,6 +44,7 @@ def _none_for_nan(value: float) -> float | None:
 AUC = Annotated[float, Field(ge=0, le=1)]
 # Of samples that may be of one class: None where it is made and null in a file, nan once it is there.
 AUCOfSome = Annotated[AUC, WrapValidator(_nan_for_none), PlainSerializer(_none_for_nan)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Loss = Annotated[float, Field(ge=0, le=MOST)]
 Seconds = Annotated[float, Field(ge=0, le=MOST), AfterValidator(_ticks)]
 Count = Annotated[int, Field(ge=0, le=int(MOST))]
@@ -127,6 +128,7 @@ class ConfigFile(Entries):
         init: Where plans are trained from.
         candidates: The choices that plans were made of, as text.
         trials: Trials of the search; None where it was left to the strategy.
+        calibrate: Whether the logits of final networks are calibrated.
         executor: Where trials were trained.
         jobs: Processes that trained them side by side.
         cpus_per_trial: Cores that a trial took on a cluster.
@@ -152,6 +154,7 @@ class ConfigFile(Entries):
     init: str
     candidates: tuple[str, ...]
     trials: int | None
+    calibrate: bool = False
     executor: str | None = None
     jobs: int
     cpus_per_trial: int | float | None = None

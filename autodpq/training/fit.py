@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from autodpq.calibration import Calibration, fit_calibration
 from autodpq.data.dataset import Samples
 from autodpq.embedding.planned import PlanEmbedding
 from autodpq.errors import AutoDPQError
@@ -131,17 +132,39 @@ def training_step(network: Network, optimizer: Adam, ids: Tensor, labels: Tensor
 
 
 @torch.no_grad()
-def predict(network: Network, rows: DeviceRows) -> npt.NDArray[np.float64]:
-    """Click probabilities, float64 [rows]."""
+def _logits(network: Network, rows: DeviceRows) -> Tensor:
+    """Click logits, float32 [rows]."""
     network.eval()
     with network.embedding.settled():
         parts = [network(network.embedding.flatten(ids)) for ids in torch.split(rows.ids, EVALUATION_BATCH)]
-    return torch.cat(parts).double().sigmoid().cpu().numpy()
+    return torch.cat(parts)
 
 
-def evaluate(network: Network, rows: DeviceRows) -> Metrics:
-    """AUC and logloss."""
-    return evaluate_predictions(predict(network, rows), rows.labels.cpu().numpy())
+def predict(network: Network, rows: DeviceRows, calibration: Calibration | None = None) -> npt.NDArray[np.float64]:
+    """Click probabilities, float64 [rows]; of calibrated logits where a calibration is given."""
+    logits = _logits(network, rows)
+    if calibration is not None:
+        logits = calibration(logits.double()).float()  # as the packed file has it
+    return logits.double().sigmoid().cpu().numpy()
+
+
+def evaluate(network: Network, rows: DeviceRows, calibration: Calibration | None = None) -> Metrics:
+    """AUC and logloss; of calibrated logits where a calibration is given."""
+    return evaluate_predictions(predict(network, rows, calibration), rows.labels.cpu().numpy())
+
+
+def calibrate(network: Network, rows: DeviceRows) -> tuple[Calibration, str | None]:
+    """Fits the scale and the shift of a trained network's logits, as :func:`autodpq.calibration.fit_calibration`.
+
+    Args:
+        network: The network, which stays as it is.
+        rows: Rows that it was not trained on.
+
+    Raises:
+        AutoDPQError: All labels of the rows are the same.
+        TrainingError: A logit is not finite.
+    """
+    return fit_calibration(_logits(network, rows).cpu().numpy(), rows.labels.cpu().numpy().astype(np.uint8))
 
 
 def _is_better(metrics: Metrics, than: Metrics, recipe: Recipe) -> bool:

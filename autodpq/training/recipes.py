@@ -32,17 +32,18 @@ _From0 = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
 class Recipe:
     """Sizes and training settings.
 
-    What is minimised is the mean cross entropy of the training rows, plus for every value ``l2`` / 2 times the squared
-    norm of its embedding and ``first_order_l2`` / 2 times that of its first-order weight. A value of n of N rows is thus
-    shrunken towards zero by about N l2 / (n p (1 - p)), most where it is rare. A proximal penalty is exactly that; a
-    coupled one only where gradients arrive with every step, and under lazy Adam weighs a value as often as it occurs.
+    What is minimised is the mean cross entropy of the training rows, plus for every value ``l2`` / 2 times the
+    squared norm of its embedding and ``first_order_l2`` / 2 times that of its first-order weight. A value of n of N
+    rows is thus shrunken towards zero, most where N l2 / n is large: where it is rare. A proximal penalty is exactly
+    that; a coupled one only where gradients arrive with every step, and under lazy Adam it weighs a value as often as
+    that occurs, so that rare values are shrunken no more than others.
 
     Attributes:
         name: The recipe's name: one of :data:`RECIPES`, and in parentheses the settings that differ from it.
         embedding_dim: X, the length of an embedding.
         initial_deviation: Standard deviation of the normal distribution that embeddings start from.
         output_start: What logits start from: drawn, as the last layer's other weights; click-rate, the log-odds of the
-            training rows' click rate; additive, the logits of the additive model, in models with first-order weights.
+            training rows' click rate; additive, the additive model's logits, in models with first-order weights.
         linear_weights: What linear layers start from: xavier (uniform, biases of 0) or torch (its default).
         hidden: Widths of the MLP's blocks.
         dropout: Dropout rate of the MLP's blocks.
@@ -52,10 +53,10 @@ class Recipe:
         continued_learning_rate: Adam's where training starts from trained weights, for every strategy alike.
         batch_size: Samples per step.
         l2: L2 penalty of every value's embedding, whatever stores it.
-        first_order_l2: L2 penalty of every value's first-order weight; none for the additive model's own where logits
-            start from it, else for the embeddings'.
-        penalty: coupled, added to gradients, which Adam rescales: on rare values it acts as a far greater one; proximal,
-            a step of its own beside Adam's, so that what is minimised is what is stated.
+        first_order_l2: L2 penalty of every value's first-order weight; none for the additive model's where logits
+            start from it, else for that of embeddings.
+        penalty: coupled, added to gradients, which Adam rescales, so that on rare values it acts as a far greater one;
+            proximal, a step of its own beside Adam's, so that what is minimised is what is stated.
         stop_by: What makes an epoch better than those before: auc or logloss of the validation rows.
         patience: Training ends after so many epochs in a row without a better one.
         max_epochs: Training ends after so many epochs in any case.
@@ -152,11 +153,12 @@ def find_recipe(given: str | Mapping[str, Any]) -> Recipe:
     """The recipe that a person asks for.
 
     Args:
-        given: ``NAME`` or ``NAME(setting=value, ...)``; a recipe file, ``FILE.toml``; or what such a file holds: ``base``,
-            the name of a recipe, and settings that differ from it.
+        given: ``NAME`` or ``NAME(setting=value, ...)``; a recipe file, ``FILE.toml``; or what such a file holds:
+            ``base``, the name of a recipe, and settings that differ from it.
 
     Raises:
-        AutoDPQError: There is no such recipe or setting, names the nearest; a value does not fit; a file cannot be read.
+        AutoDPQError: There is no such recipe or setting, names the nearest; a value does not fit; a file cannot be
+            read.
     """
     if isinstance(given, str):
         if not given.strip().endswith(".toml"):

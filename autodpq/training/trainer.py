@@ -59,7 +59,7 @@ class Trainer:
         device: Where tensors live.
         train: Training rows.
         valid: Validation rows.
-        additive: The additive model, where the recipe lets logits start from it; without, it is fitted when it is needed.
+        additive: The additive model, where the recipe lets logits start from it; without, it is fitted when needed.
         compiled: Whether training steps are compiled, which is then done at once, or how another trainer has compiled
             them; where it fails, ``compilation`` says why, and steps are not compiled.
     """

@@ -118,6 +118,7 @@ class Chart:
         note: How to read it.
         columns: Columns behind all else.
         levels: Lines behind all else.
+        ideal: The line that all else is held against, from left to right, with a band around it.
     """
 
     kind: str
@@ -130,6 +131,7 @@ class Chart:
     note: str
     columns: tuple[Column, ...] = ()
     levels: tuple[Level, ...] = ()
+    ideal: tuple[Point, ...] = ()
 
     @property
     def legend(self) -> tuple[Series, ...]:

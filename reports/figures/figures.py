@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from reports.figures.figure3 import figure3_chart
 from reports.figures.plans import study_plans
 from reports.figures.plots import draw_chart, draw_plans
+from reports.figures.reliability import reliability_chart
 from reports.figures.sizes import auc_bytes_chart
 from reports.results import StudyResults
 
@@ -41,6 +42,21 @@ def auc_bytes_figure(study: StudyResults, dataset: str, model: str) -> Figure | 
         The figure; None where no run has both numbers.
     """
     chart = auc_bytes_chart(study, dataset, model)
+    return None if chart is None else draw_chart(chart)
+
+
+def reliability_figure(study: StudyResults, dataset: str, model: str) -> Figure | None:
+    """Click rate by mean prediction, one line per strategy, beside the diagonal of perfect probabilities.
+
+    Args:
+        study: The study.
+        dataset: A data set of the study.
+        model: A model that ran on it.
+
+    Returns:
+        The figure; None where no run has its predictions by bins.
+    """
+    chart = reliability_chart(study, dataset, model)
     return None if chart is None else draw_chart(chart)
 
 

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from reports.figures.chart import Axis, Chart, Range, Series
+from reports.figures.chart import Axis, Chart, Point, Range, Series
 from reports.figures.plans import Panel, Plans
 from reports.figures.style import figure_style, plot_label
 from reports.names import display_name
@@ -43,6 +43,7 @@ def draw_chart(chart: Chart) -> Figure:
         _draw_axis(axes, "x", chart.x)
         _draw_axis(axes, "y", chart.y)
         axes.set_title(plot_label(chart.where))
+        _draw_ideal(axes, chart.ideal)
         drawn = {
             series: _draw_series(axes, series, *chart.looks[series.strategy], height)
             for height, series in enumerate(chart.series, start=2)
@@ -72,6 +73,14 @@ def _draw_axis(axes: Axes, name: str, axis: Axis) -> None:
     own.set_label_text(axis.label)
 
 
+def _draw_ideal(axes: Axes, points: Sequence[Point]) -> None:
+    if points:
+        x, y = [point.x for point in points], [point.y for point in points]
+        low, high = zip(*(point.y_range or (point.y, point.y) for point in points), strict=True)
+        axes.fill_between(x, low, high, color="#7F7F7F", alpha=0.15, linewidth=0)
+        axes.plot(x, y, color="#7F7F7F", linewidth=1, linestyle=(0, (4, 3)))
+
+
 def _draw_series(axes: Axes, series: Series, color: str, marker: str, height: int) -> Artist:
     """Draws it above all that is lower; returns what stands for it in the legend."""
     label = plot_label(series.label) if series.label else None
@@ -93,6 +102,11 @@ def _draw_series(axes: Axes, series: Series, color: str, marker: str, height: in
     if series.form == "run":
         (line,) = axes.plot(x, y, linestyle="", marker=marker, color=color, alpha=0.25, markersize=5, zorder=height)
         return line
+    if series.form == "line":
+        halves = [_half(point.y_range) or 0.0 for point in points]
+        container = axes.errorbar(x, y, halves, color=color, linewidth=1.3, marker=marker, markersize=4.5, label=label,
+                                  zorder=height)  # fmt: skip
+        return container.lines[0]
     (point,) = points
     bars = axes.errorbar(
         x,

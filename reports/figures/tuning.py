@@ -36,6 +36,8 @@ def tuning_figure(trials: pl.DataFrame, importance: pl.DataFrame, title: str) ->
 
 
 def _draw_trials(axes: Axes, trials: pl.DataFrame) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     # Where losses are minimised, the best trial is the one with the least; columns say which it is.
     complete = trials.filter(trials["state"] == "complete")
     best_auc = complete["valid_auc"].max()
@@ -49,19 +51,20 @@ def _draw_trials(axes: Axes, trials: pl.DataFrame) -> None:
     for state, (color, marker, label) in _LOOKS.items():
         points = [(number, value) for number, own, value in reached if own == state]
         if points:
-            axes.scatter(*zip(*points, strict=True), s=18, color=color, marker=marker, label=label, zorder=3)
+            numbers, values = zip(*points, strict=True)
+            axes.scatter(numbers, values, s=18, color=color, marker=marker, label=label, zorder=3)
     done = [(number, value) for number, state, value in reached if state == "complete"]
     best = list(accumulate((value for _, value in done), pick))
     axes.step([number for number, _ in done], best, where="post", color="#D55E00", linewidth=1.2, label="best so far")
-    values = sorted((value for _, _, value in reached), reverse=not by_auc)
-    worst, top = values[int(_LOWEST * len(values))], values[-1]
+    ordered = sorted((value for _, _, value in reached), reverse=not by_auc)
+    worst, top = ordered[int(_LOWEST * len(ordered))], ordered[-1]
     span = abs(top - worst) or 1e-3
     axes.set_ylim(*sorted((worst - (span if by_auc else -span) * 0.15, top + (span if by_auc else -span) * 0.15)))
     if not by_auc:
         axes.invert_yaxis()
     axes.set_xlabel("trial")
     axes.set_ylabel("validation AUC" if by_auc else "validation logloss")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="lower right", fontsize=8)
 
 

@@ -120,6 +120,11 @@ def _facts(run: RunResult, record: Mapping[str, Any]) -> Pairs:
         ("Test logloss", _measured(record["test_logloss"], 4)),
         ("Validation AUC", _measured(record["valid_auc"], 4)),
         ("Validation logloss", _measured(record["valid_logloss"], 4)),
+        ("Mean prediction / click rate, test", f"{_measured(record['test_mean_prediction'], 4)} / "
+         f"{_measured(record['test_click_rate'], 4)}"),
+        ("Calibration error (ECE), test", _measured(record["test_ece"], 4)),
+        ("Normalised entropy, test", _measured(record["test_normalized_entropy"], 4)),
+        *_calibration(run),
         ("Test AUC, rare / other samples", f"{_measured(run.headroom.auc_rare, 4)} / "
          f"{_measured(run.headroom.auc_other, 4)}"),
         ("Parameters (the paper's Space)", _measured(record["parameters"], 0)),
@@ -128,6 +133,14 @@ def _facts(run: RunResult, record: Mapping[str, Any]) -> Pairs:
         ("Time in units of FE's", f"{_measured(record['time_in_fe'], 2)} x"),
         ("Run", run.run),
     )  # fmt: skip
+
+
+def _calibration(run: RunResult) -> Pairs:
+    fitted = run.calibration
+    if fitted is None:
+        return ()
+    note = f" ({fitted.note})" if fitted.note else ""
+    return (("Calibrated on validation rows", f"scale {fitted.scale:.4g}, shift {fitted.shift:.4g}{note}"),)
 
 
 def _count(value: object) -> int:

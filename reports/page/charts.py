@@ -48,12 +48,25 @@ def chart_svg(chart: Chart, name: str) -> str:
     for level in chart.levels:
         at = frame.y(level.y)
         drawn.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=at, y2=at, class_="level"))
+    if chart.ideal:
+        drawn.append(_ideal(frame, chart.ideal))
     places = list(chart.looks)
     for series in chart.series:
         color = f"s{places.index(series.strategy)}"
         drawn.append(_series(frame, series, chart.looks[series.strategy][1], color, f"url(#clip-{name})"))
     return markup(element("svg", *drawn, viewBox=f"0 0 {WIDTH} {HEIGHT}", class_="chart", role="group",
                           aria_label=chart.title))  # fmt: skip
+
+
+def _ideal(frame: Frame, points: Sequence[Point]) -> Element:
+    ends = [point.y_range or (point.y, point.y) for point in points]
+    low, high = (
+        [(frame.x(point.x), frame.y(end)) for point, end in zip(points, side, strict=True)]
+        for side in zip(*ends, strict=True)
+    )
+    middle = [(frame.x(point.x), frame.y(point.y)) for point in points]
+    band = element("path", d=_path([*low, *reversed(high)]), class_="band")
+    return element("g", band, element("path", d=_path(middle), class_="steps"), class_="ideal")
 
 
 def _series(frame: Frame, series: Series, marker: str, color: str, clip: str) -> Element:

@@ -107,7 +107,8 @@ class Frame:
     def y(self, value: float) -> float:
         """Where a value lies, from the top."""
         axis = self.vertical
-        return HEIGHT - BOTTOM - (value - axis.low) / (axis.high - axis.low) * (HEIGHT - TOP - BOTTOM)
+        low, high, at = (math.log(v) if axis.log else v for v in (axis.low, axis.high, value))
+        return HEIGHT - BOTTOM - (at - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
     def draw(self) -> list[Element]:
         """Grid, ticks and titles of both axes."""

@@ -14,6 +14,7 @@ from reports.figures.chart import Chart
 from reports.figures.figure3 import figure3_chart
 from reports.figures.frequency import frequency_chart
 from reports.figures.plans import Plans, study_plans
+from reports.figures.reliability import reliability_chart
 from reports.figures.sizes import auc_bytes_chart
 from reports.figures.style import study_looks
 from reports.names import display_name, in_order
@@ -32,12 +33,13 @@ from reports.tables.sentences import against_fe_sentence, comparison_sentence
 if TYPE_CHECKING:
     from jinja2 import Template
 
-_ORDER = ("table1", "statistics", "table2", "headroom")
+_ORDER = ("table1", "statistics", "table2", "calibration", "headroom")
 _IMPROVEMENT = "Improvement"  # what the tables call the row that is no strategy
 _CHARTS: tuple[Callable[[StudyResults, str, str], Chart | None], ...] = (
     auc_bytes_chart,
     figure3_chart,
     frequency_chart,
+    reliability_chart,
 )
 _FACTS = (("Recipe", "recipe"), ("Device", "device"), ("Machine", "machine"), ("autodpq", "version"))
 

@@ -75,6 +75,9 @@ def _tables_grid(packed: PackedFile, records: tuple[Mapping[str, Any], ...]) -> 
     rows = tuple((Cell(record["table"]), *(_cell(record[column]) for column in columns)) for record in records)
     header = ("Table", "Rows", "Frequent", "Rare by", "Bits/code", "Space", "Space in full")
     notes = ["Space: parameters as the paper counts them, a code being one.", *_metrics_note(packed.manifest.about)]
+    calibration = packed.manifest.calibration
+    if calibration is not None:
+        notes.append(f"Logits are calibrated: times {calibration.scale:.6g}, plus {calibration.shift:.6g}.")
     return Grid(_title(packed), header, rows, notes=tuple(notes))
 
 

@@ -28,6 +28,8 @@ def run_notes(records: pd.DataFrame, strategies: Sequence[str], failures: Sequen
         f"{display_name(strategy)} {finished.count(strategy)}" for strategy in strategies if strategy in finished
     )
     notes = [f"Recipe {records['recipe'].iloc[0]}; seeds per strategy: {seeds}."]
+    if "True" in set(records["calibrated"]):
+        notes.append("Probabilities are calibrated: a scale and a shift of the logits, fitted on validation rows.")
     for strategy in strategies:
         rows = records[records["strategy"] == strategy]
         failed = int(rows["failed_trials"].fillna(0).sum())

@@ -32,7 +32,7 @@ def tune(
 ) -> None:
     """Tune a recipe's settings for FE on validation rows; run --recipe takes the file that comes out."""
     from studies.config import check_config
-    from studies.tuning.results import RECIPE, summary, write_tuning
+    from studies.tuning.results import summary, write_tuning
     from studies.tuning.search import Tuning, tune
 
     console = Console(emoji=False)

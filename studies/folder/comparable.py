@@ -59,6 +59,7 @@ _COMMON = (
     _Common("--trials", lambda config: config["trials"], lambda trials: str(trials or "not given")),
     _Common("--init", lambda config: config["init"]),
     _Common("--recipe", _recipe),
+    _Common("--calibrate", lambda config: config.get("calibrate", False)),
     _Common("--optimizer", lambda config: config["recipe"].get("optimizer", "adam")),
 )
 

@@ -17,6 +17,7 @@ from autodpq.records.result import RECORD_COLUMNS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from autodpq.calibration import Calibration
     from autodpq.data import EncodedDataset, Samples
     from autodpq.metrics import Metrics
     from autodpq.packed.manifest import ModelSpec
@@ -107,7 +108,13 @@ def offer(study: Path, records: pd.DataFrame) -> str | None:
 
 
 def keep_model(
-    study: Path, run: str, network: Network, model: ModelSpec, source: EncodedDataset, about: Mapping[str, Any]
+    study: Path,
+    run: str,
+    network: Network,
+    calibration: Calibration | None,
+    model: ModelSpec,
+    source: EncodedDataset,
+    about: Mapping[str, Any],
 ) -> None:
     """Keeps the final network of a run as it is taken away; runs of the same rows share a vocabulary.
 
@@ -132,7 +139,7 @@ def keep_model(
     if source.folder is not None:
         vocabulary = path.with_name(f"{source.fingerprint[:16]}.vocabulary.parquet")
         side = write_vocabulary(vocabulary, source.vocabulary(), specs)
-    write_packed(path, Manifest("network", specs, model, side, __version__, about), tables, dense)
+    write_packed(path, Manifest("network", specs, model, side, __version__, about, calibration), tables, dense)
 
 
 def export_run(

@@ -1,4 +1,4 @@
-"""The search itself: trials drawn by Optuna, each a training of FE that ends early where it is no better than others."""
+"""The search itself: Optuna draws trials, trainings of FE that end early where they are no better than others."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ class _Worker:
         with writing(self.tuning.out), warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             storage = JournalStorage(JournalFileBackend(str(self.tuning.out / "trials.log")))
-            direction = "maximize" if self.base.stop_by == "auc" else "minimize"
+            direction = StudyDirection.MAXIMIZE if self.base.stop_by == "auc" else StudyDirection.MINIMIZE
             pruner = PercentilePruner(_BEST_PERCENT, n_startup_trials=_FIRST_TRIALS)
             study = optuna.create_study(
                 storage=storage, study_name=_NAME, direction=direction, pruner=pruner, load_if_exists=True
@@ -342,7 +342,8 @@ def _importance(trials: Sequence[FrozenTrial], direction: StudyDirection) -> dic
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of settings that all trials have alike
-        return get_param_importances(reached, evaluator=PedAnovaImportanceEvaluator(target_quantile=0.25))
+        found = get_param_importances(reached, evaluator=PedAnovaImportanceEvaluator(target_quantile=0.25))
+    return dict(found)
 
 
 def _sound(trials: list[FrozenTrial]) -> list[FrozenTrial]:

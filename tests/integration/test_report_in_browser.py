@@ -131,7 +131,7 @@ def test_the_papers_rows_stay_with_theirs_and_dashes_come_last(browser: Browser)
 
 
 def test_hover_focus_and_tap_show_values(browser: Browser) -> None:
-    for chart in ("#bytes-0", "#figure3-0", "#frequency-0"):
+    for chart in ("#bytes-0", "#figure3-0", "#frequency-0", "#reliability-0"):
         marks = f"{chart} .mark[aria-label]"
         assert browser.value(f"document.querySelectorAll('{marks}').length") >= len(STRATEGIES)
     browser.hover("#bytes-0 .mark.mean")

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pandas as pd
 
 from autodpq.choices import DPQ, Full, Others
 from autodpq.costs import ledger
-from autodpq.metrics import auc
+from autodpq.metrics import Bin, auc, calibration_error
 from autodpq.plan import CompressionPlan, Field, uniform_plan
 from autodpq.records.folder import entries
 from autodpq.records.result import FinishedResult, Record
@@ -110,9 +111,18 @@ def make_record(**values: Any) -> dict[str, Any]:
     """A run's record; what is not given is invented."""
     kinds = {name: field.annotation for name, field in Record.model_fields.items()}
     row = {name: f"some {name}" if kind in (str, str | None) else 2 / 3 for name, kind in kinds.items()}
-    whole = {"seed": 0, "parameters": 194816, "bytes": 700000, "epochs": 7, "compiled": False}
+    whole = {"seed": 0, "parameters": 194816, "bytes": 700000, "epochs": 7, "compiled": False, "calibrated": False}
     counts = dict.fromkeys(("trials", "failed_trials", "pruned_trials", "restarted_trials"), 0)
     return {**row, **whole, **counts, "error": None, **values}
+
+
+def make_bins(least: float, seed: int = 0, factor: float = 1.0) -> tuple[Bin, ...]:
+    """Twenty bins of 100,021 test samples, from a least prediction to 0.9, or ``factor`` times all of that."""
+    predicted = [factor * (least + (0.9 - least) * number / 19) for number in range(20)]
+    return tuple(
+        Bin(5002 if number == 0 else 5001, value, min(value * (1.02 + 0.01 * seed), 1.0))
+        for number, value in enumerate(predicted)
+    )
 
 
 def make_predictions(
@@ -191,6 +201,7 @@ def _result(
     curve = _curve(generator, strategy, auc, fe_seconds, seconds)
     epochs = {"fe": 13, "fe-continued": 30, "others": 26, "autodpq": 31}.get(strategy, int(13 * ratio))
     trials = _TRIALS.get(strategy, 1)
+    bins = make_bins(0.3 - 0.01 * min(len(strategy), 20), seed)
     record = {
         "run": run,
         "study": "fake",
@@ -201,6 +212,10 @@ def _result(
         "recipe": "strong",
         "test_auc": auc,
         "test_logloss": round(0.5132 - 1.1 * (auc - 0.8158) + 0.0001 * float(generator.standard_normal()), 6),
+        "test_click_rate": sum(own.samples * own.click_rate for own in bins) / 100021,
+        "test_mean_prediction": sum(own.samples * own.mean_prediction for own in bins) / 100021,
+        "test_ece": calibration_error(bins),
+        "test_normalized_entropy": round(0.75 + 0.001 * seed, 6),
         "valid_auc": round(auc + 0.0004, 6),
         "valid_logloss": 0.5129,
         "parameters": cost.parameters,
@@ -253,6 +268,7 @@ def _result(
                 (1000, 2999, 16124, 0.01),
             )
         ],
+        "reliability": [asdict(own) for own in bins],
         "fields": share,
         "truth": None,
     }

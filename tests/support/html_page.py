@@ -6,7 +6,17 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from reports import StudyResults, Table, headroom_table, load_study, statistics_table, study_page, table1, table2
+from reports import (
+    StudyResults,
+    Table,
+    calibration_table,
+    headroom_table,
+    load_study,
+    statistics_table,
+    study_page,
+    table1,
+    table2,
+)
 
 VOID = {"meta", "link", "br", "img", "wbr", "input", "hr"}
 
@@ -62,7 +72,7 @@ class Page(HTMLParser):
 
 def tables_of(study: StudyResults) -> dict[str, Table]:
     tables = {"table1": table1(study), "table2": table2(study), "statistics": statistics_table(study)}
-    return {**tables, "headroom": headroom_table(study)}
+    return {**tables, "calibration": calibration_table(study), "headroom": headroom_table(study)}
 
 
 def page_of(folder: Path) -> str:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
+from autodpq.calibration import Calibration
 from autodpq.choices import DPQ, Full, Others
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.planned import PlanEmbedding
@@ -53,12 +54,15 @@ def make_network(model: str, hidden: tuple[int, ...] = (12, 7)) -> Network:
     return network
 
 
-def write_model(path: Path, model: str = "deepfm", hidden: tuple[int, ...] = (12, 7)) -> Network:
-    """Writes a packed network and its vocabulary; gives the network."""
+def write_model(
+    path: Path, model: str = "deepfm", hidden: tuple[int, ...] = (12, 7), calibration: Calibration | None = None
+) -> Network:
+    """Writes a packed network and its vocabulary; gives the network, whose logits are not calibrated."""
     network = make_network(model, hidden)
     specs, tables, dense = pack_network(network, FALLBACKS)
     side = write_vocabulary(path.with_suffix(".vocabulary.parquet"), vocabulary(), specs)
-    write_packed(path, Manifest("network", specs, ModelSpec(model, hidden), side, "0.1.0"), tables, dense)
+    manifest = Manifest("network", specs, ModelSpec(model, hidden), side, "0.1.0", calibration=calibration)
+    write_packed(path, manifest, tables, dense)
     return network
 
 

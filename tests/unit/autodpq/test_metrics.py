@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
 
 from autodpq.errors import AutoDPQError
-from autodpq.metrics import evaluate_predictions
+from autodpq.metrics import N_BINS, Bin, calibration_error, chance_error, evaluate_predictions, reliability
 
 
 def by_loops(probabilities, labels):
@@ -81,3 +81,61 @@ def test_predictions_that_are_not_finite_are_refused(value):
 def test_labels_of_one_kind_have_no_auc(label):
     with pytest.raises(AutoDPQError, match="all 3 labels are the same, so that there is no AUC; both 0 and 1"):
         evaluate_predictions(np.array([0.1, 0.2, 0.3]), np.full(3, label))
+
+
+def by_hand(probabilities, labels):
+    """Equal-mass bins by a loop over samples: a bin ends where its share is full and the next prediction differs."""
+    pending = False
+    pairs, bins, begin = sorted(zip(probabilities, labels, strict=True)), [], 0
+    for end in range(1, len(pairs) + 1):
+        is_full = end * N_BINS // len(pairs) > (end - 1) * N_BINS // len(pairs) or end == len(pairs)
+        wanted = is_full or pending
+        pending = wanted and end < len(pairs) and pairs[end][0] == pairs[end - 1][0]
+        if wanted and not pending:
+            own, begin = pairs[begin:end], end
+            bins.append((len(own), sum(p for p, _ in own) / len(own), sum(y for _, y in own) / len(own)))
+    return bins
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.booleans()), min_size=1, max_size=130))
+def test_bins_of_equal_mass_against_a_loop(samples):
+    labels = np.array([label for _, label in samples], np.uint8)
+    probabilities = np.array([number / 60 for number, _ in samples])
+    bins = reliability(probabilities, labels)
+    expected = by_hand(probabilities.tolist(), labels.tolist())
+    assert [
+        (own.samples, pytest.approx(own.mean_prediction), pytest.approx(own.click_rate)) for own in bins
+    ] == expected
+    assert sum(own.samples for own in bins) == len(samples) and len(bins) <= N_BINS
+    error = sum(count * abs(p - rate) for count, p, rate in expected) / len(samples)
+    assert calibration_error(bins) == pytest.approx(error)
+
+
+def test_bins_hold_as_many_samples_each():
+    rng = np.random.default_rng(0)
+    bins = reliability(rng.random(1990), rng.integers(0, 2, 1990).astype(np.uint8))
+    assert len(bins) == N_BINS and {own.samples for own in bins} == {99, 100}
+    assert [own.mean_prediction for own in bins] == sorted(own.mean_prediction for own in bins)
+
+
+def test_ties_share_a_bin_and_their_order_changes_nothing():
+    probabilities, labels = np.repeat([0.1, 0.2, 0.9], [50, 900, 50]), np.tile([1, 0, 0, 0], 250)
+    bins = reliability(probabilities, labels)
+    assert [own.samples for own in bins] == [50, 900, 50]
+    order = np.random.default_rng(1).permutation(1000)
+    assert reliability(probabilities[order], labels[order]) == bins
+
+
+def test_a_constant_has_one_bin_and_the_distance_to_the_click_rate_as_error():
+    bins = reliability(np.full(8, 0.5), np.array([1, 0, 0, 0, 0, 0, 0, 1]))
+    assert bins == (Bin(8, 0.5, 0.25),) and calibration_error(bins) == 0.25
+
+
+def test_perfect_probabilities_have_the_error_that_chance_gives():
+    rng = np.random.default_rng(2)
+    found = []
+    for _ in range(40):
+        probabilities = rng.uniform(0, 0.1, 8000)
+        bins = reliability(probabilities, rng.random(8000) < probabilities)
+        found.append(calibration_error(bins) / chance_error(bins))
+    assert np.mean(found) == pytest.approx(1, abs=0.08)

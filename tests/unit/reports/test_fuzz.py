@@ -20,7 +20,16 @@ from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
 from autodpq.testing import FIELDS, make_task, make_trainer
 from autodpq.trial import Outcome
-from reports import headroom_table, load_study, statistics_table, table1, table2, verdicts, write_report
+from reports import (
+    calibration_table,
+    headroom_table,
+    load_study,
+    statistics_table,
+    table1,
+    table2,
+    verdicts,
+    write_report,
+)
 from reports.figures.plans import rare_bits_per_value
 from reports.numbers import bootstrap
 from reports.numbers.curves import mean_curve, run_curve
@@ -165,7 +174,8 @@ def check_report(study, data):
     with one_file_altered(study, data, *READ, *ALSO_THERE), refused_in_one_line(study):
         results = load_study(study)
         assert all(sentence.endswith(".") and len(sentence.splitlines()) == 1 for sentence in verdicts(results))
-        for table in (table1(results), table2(results), statistics_table(results), headroom_table(results)):
+        tables = (table1(results), table2(results), statistics_table(results), headroom_table(results))
+        for table in (*tables, calibration_table(results)):
             for text in (table.to_markdown(), table.to_latex(), table.to_csv(), table.to_text()):
                 assert text.encode()
         for dataset, model in results.pairs():

@@ -65,7 +65,7 @@ def test_tables_are_text_in_a_terminal_and_markdown_in_a_notebook(study: studies
     assert auc in str(study.table1())
     assert auc in study.table1()._repr_markdown_()
     assert "Others" in str(study.table2())
-    assert "FE" in str(study.headroom())
+    assert "FE" in str(study.headroom()) and "ECE" in str(study.calibration())
     assert "Random" in str(study.statistics())
     assert all("AUC" in verdict for verdict in study.verdicts()[:1])
     assert study._repr_markdown_() == study.table1().to_markdown()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -7,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autodpq.calibration import Calibration
 from autodpq.choices import DPQ, Full, Others
 from autodpq.errors import AutoDPQError
-from autodpq.packed.manifest import FORMAT, Manifest, ModelSpec, SideFile, strict_json
+from autodpq.packed.manifest import CALIBRATED_FORMAT, FORMAT, Manifest, ModelSpec, SideFile, strict_json
 from autodpq.packed.spec import HEAD_DTYPES, TableSpec
 
 MANIFEST = Manifest(
@@ -51,7 +53,10 @@ def manifests(draw: st.DrawFn) -> Manifest:
     names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\\\0"), min_size=1, max_size=8)
     side = draw(st.none() | st.builds(SideFile, names.filter(lambda name: name not in (".", "..")), texts))
     kind: Any = "modules" if model is None else "network"
-    return Manifest(kind, tuple(tables), model, side, draw(texts), draw(st.dictionaries(texts, values, max_size=4)))
+    fitted = st.builds(Calibration, st.floats(1e-30, 1e30), st.floats(-1e30, 1e30))
+    calibration = None if model is None else draw(st.none() | fitted)
+    about = draw(st.dictionaries(texts, values, max_size=4))
+    return Manifest(kind, tuple(tables), model, side, draw(texts), about, calibration)
 
 
 @settings(max_examples=200)
@@ -134,16 +139,48 @@ def test_every_entry_of_a_table_is_needed(entry: str) -> None:
     assert "choice, dim, fallback" in refused(json.dumps(values))
 
 
+CALIBRATED = dataclasses.replace(MANIFEST, calibration=Calibration(0.5, -1.0))
+
+
+def test_a_calibration_is_of_a_format_that_earlier_readers_refuse() -> None:
+    assert (MANIFEST.format, CALIBRATED.format) == (1, 2)
+    assert "calibration" not in MANIFEST.to_json(), "files without are the same bytes as before"
+    before, after = json.loads(MANIFEST.to_json()), json.loads(CALIBRATED.to_json())
+    assert after == {**before, "calibration": {"scale": 0.5, "shift": -1.0}, "format": 2}
+    assert list(before)[-1] == "format", "where it always stood"
+
+
+NO_CALIBRATION = [None, 1, [], "0.5", {}, {"scale": 0.5}, {"scale": 0.5, "shift": 0.0, "more": 1}]
+NO_CALIBRATION += [
+    {"scale": scale, "shift": shift}
+    for scale, shift in ((0.0, 0.0), (-1.0, 0.0), (1e-40, 0.0), (1e39, 0.0), (1, 0.0), (True, 0.0), ("1", 0.0),
+                         (1.0, 1e39), (1.0, 0), (1.0, None), (1.0, [0.0]))
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", NO_CALIBRATION)
+def test_a_wrong_calibration_is_refused(value: Any) -> None:
+    refused(json.dumps({**json.loads(CALIBRATED.to_json()), "calibration": value}))
+
+
+def test_a_calibration_where_none_can_be_is_refused() -> None:
+    values = json.loads(CALIBRATED.to_json())
+    assert "the manifest in its manifest has not the entries" in refused(json.dumps({**values, "format": 1}))
+    assert "the manifest in its manifest has not the entries" in refused(changed(format=2))
+    modules = {**values, "kind": "modules", "model": None}
+    assert "a calibration of logits, and no network" in refused(json.dumps(modules))
+
+
 def test_entries_that_nobody_knows_are_refused() -> None:
     refused(changed(more=1))
     refused(changed_table(more=1))
 
 
-@pytest.mark.parametrize("format", [0, FORMAT + 1, 99])
+@pytest.mark.parametrize("format", [0, CALIBRATED_FORMAT + 1, 99])
 def test_an_unknown_format_says_what_to_do(format: int) -> None:
     # A later format may have other entries: the format is told before they are missed.
     message = refused(json.dumps({"format": format, "tables": "elsewhere"}))
-    assert f"it is of format {format}, this version reads format {FORMAT}" in message
+    assert f"it is of format {format}, this version reads formats {FORMAT} and {CALIBRATED_FORMAT}" in message
     assert "install the autodpq that wrote it, or export it anew" in message
 
 

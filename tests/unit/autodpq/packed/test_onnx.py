@@ -18,6 +18,7 @@ from support.packed_models import FALLBACKS, FIELDS, random_ids, torch_logits, w
 from torch import Tensor
 
 import autodpq
+from autodpq.calibration import Calibration
 from autodpq.choices import DPQ, Choice, Full, Hashed, Int, Others
 from autodpq.errors import AutoDPQError
 from autodpq.models import DCN, MODELS, CTRModel
@@ -80,6 +81,19 @@ def test_onnx_gives_what_the_network_gives(
     ]
     assert not any(node.metadata_props or node.doc_string for node in proto.graph.node)
     assert str(Path(autodpq.__file__).parent).encode() not in path.read_bytes(), "nothing tells where it was made"
+
+
+def test_calibrated_logits_are_calibrated_in_the_graph(tmp_path: Path) -> None:
+    calibration = Calibration(0.3123456789, -2.2)
+    network = write_model(tmp_path / "a.safetensors", calibration=calibration)
+    export_onnx(open_packed(tmp_path / "a.safetensors"), tmp_path / "a.onnx")
+    ids = random_ids(64)
+    probabilities, logits = session(tmp_path / "a.onnx").run(["probabilities", "logits"], {"ids": ids.astype(np.int64)})
+    plain = torch_logits(network, ids)
+    expected = 0.3123456789 * plain - 2.2
+    assert np.abs(expected - plain).mean() > 0.5, "it matters"
+    assert logits.dtype == np.float32 and np.allclose(logits, expected, atol=1e-5)
+    assert np.allclose(probabilities, 1 / (1 + np.exp(-expected)), atol=1e-5)
 
 
 class Linear(CTRModel):

@@ -199,8 +199,9 @@ def test_write_report_writes_all_files(tmp_path: Path) -> None:
     folder = write_study(tmp_path, strategies=["fe", "my plug/in $1"], seeds=[0], models=["deepfm"], dataset="a/b c")
     paths = write_report(folder)
     names = {path.name for path in paths}
-    figures = {f"{kind}-a-b-c-deepfm.{e}" for kind in ("figure3", "auc-bytes", "plans") for e in ("png", "svg")}
-    names_of_tables = ("table1", "table2", "statistics", "headroom")
+    kinds = ("figure3", "auc-bytes", "reliability", "plans")
+    figures = {f"{kind}-a-b-c-deepfm.{e}" for kind in kinds for e in ("png", "svg")}
+    names_of_tables = ("table1", "table2", "statistics", "calibration", "headroom")
     tables = {f"{table}.{e}" for table in names_of_tables for e in ("md", "tex", "csv")}
     assert names == figures | tables | {"README.md", "index.html"}
     assert {path.name for path in (folder / "report").iterdir()} == names

@@ -61,11 +61,10 @@ def test_every_table_says_what_its_other_forms_say(study: StudyResults, page: Pa
 def test_parts_come_in_order(page: Page, study: StudyResults) -> None:
     assert [page.text(node) for node in page.all("h2")] == ["Verdict", "Tables", "Figures", "Runs"]
     order = [node["attributes"]["id"] for node in page.all("article", class_="table")]
-    assert order == ["table1", "statistics", "table2", "headroom"]
+    assert order == ["table1", "statistics", "table2", "calibration", "headroom"]
     for number_, _ in enumerate(study.pairs()):
-        assert [
-            len(page.all("figure", id=f"{kind}-{number_}")) for kind in ("bytes", "figure3", "frequency", "plans")
-        ] == [1] * 4
+        kinds = ("bytes", "figure3", "frequency", "reliability", "plans")
+        assert [len(page.all("figure", id=f"{kind}-{number_}")) for kind in kinds] == [1] * 5
     ids = [node["attributes"]["id"] for node in page.all() if "id" in node["attributes"]]
     assert len(ids) == len(set(ids))
 
