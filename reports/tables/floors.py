@@ -38,7 +38,7 @@ def floor_records(floors: Sequence[Floors]) -> list[Mapping[str, object]]:
             "mean": mean(values),
             "std": floor.deviation(metric),
             "seeds": len(values),
-        }  # fmt: skip
+        }
         for floor in floor_numbers(floors)
         for metric, values in floor.values.items()
     ]
