@@ -281,9 +281,9 @@ def test_status_tells_the_floors_and_who_is_below_them(tmp_path: Path) -> None:
     path = tmp_path / "runs" / "a" / "result.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "floors": floors}))  # of the split, whatever run has it
     assert list(status_lines(tmp_path))[2:] == [
-        "2 of 2 runs are done",
         "Floors on own: Constant AUC 0.5000, logloss 0.6000; Additive AUC 0.7200, logloss 0.5500",
         "Warning: on own, AUC below an additive model's 0.7200 (one weight per value): AutoDPQ 0.7000.",
+        "2 of 2 runs are done",
     ]
 
 
