@@ -116,13 +116,13 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
             if run.run_id in finished:
                 context.copy_finished(run)
                 continue
-            progress.start_run(run)
             if run.data != data:
                 data, prepared = run.data, prepare_for(load, run.data)
             if data["split_seed"] not in floors:
                 progress.start_floors()
                 floors[data["split_seed"]] = measure_floors(prepared)
                 progress.floors(floors[data["split_seed"]])
+            progress.start_run(run)
             if shared is None or shared.name != run.pretrained_id:
                 own = floors[data["split_seed"]]
                 shared = _share(context, run, model, prepared, own, recipe, device, compiling[model])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autodpq.records.result import Floors
-from reports.numbers.tests import mean
+from reports.numbers.tests import deviation, mean
 from reports.results import Scored
 
 
@@ -25,6 +26,11 @@ class FloorNumbers:
     title: str
     is_model: bool
     values: Mapping[str, tuple[float, ...]]
+
+    def deviation(self, metric: str) -> float:
+        """The sample standard deviation over splits; nan where these agree, as of chance they do."""
+        values = self.values[metric]
+        return deviation(values) if len(set(values)) > 1 else math.nan
 
 
 def floors_of(runs: Sequence[Scored]) -> list[Floors]:

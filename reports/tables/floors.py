@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from autodpq.records.result import Floors
 from reports.names import display_name, in_order
 from reports.numbers.floors import FloorNumbers, below_floors, floor_numbers, floors_of
 from reports.numbers.summary import AUC, LOGLOSS, Metric, format_measured
-from reports.numbers.tests import deviation, mean
+from reports.numbers.tests import mean
 from reports.results import Scored
 from reports.tables.notes import merged_notes
 from reports.tables.render import DASH, Cell
@@ -20,7 +19,7 @@ def floor_text(floor: FloorNumbers, metric: Metric) -> str:
     values = floor.values.get(metric.key, ())
     if not values:
         return DASH
-    return format_measured(mean(values), deviation(values) or math.nan, metric.decimals)  # chance is 0.5 on each
+    return format_measured(mean(values), floor.deviation(metric.key), metric.decimals)
 
 
 def floor_rows(floors: Sequence[Floors], metrics: Sequence[Metric]) -> list[tuple[Cell, ...]]:
@@ -33,7 +32,13 @@ def floor_rows(floors: Sequence[Floors], metrics: Sequence[Metric]) -> list[tupl
 def floor_records(floors: Sequence[Floors]) -> list[Mapping[str, object]]:
     """Per floor and metric: ``strategy``, ``metric``, ``mean``, ``std``, ``seeds`` (how many splits these are of)."""
     return [
-        {"strategy": floor.key, "metric": metric, "mean": mean(values), "std": deviation(values), "seeds": len(values)}
+        {
+            "strategy": floor.key,
+            "metric": metric,
+            "mean": mean(values),
+            "std": floor.deviation(metric),
+            "seeds": len(values),
+        }
         for floor in floor_numbers(floors)
         for metric, values in floor.values.items()
     ]

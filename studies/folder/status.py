@@ -21,7 +21,7 @@ def run_name(dataset: str, model: str, seed: int, strategy: str) -> str:
 
 
 def status_lines(study: Path, now: float | None = None) -> Iterator[str]:
-    """One line per run, those of the last command in its order, then a count, the floors and who is below them.
+    """One line per run, those of the last command in its order, the floors and who is below them, then a count.
 
     Args:
         study: The study's folder.
@@ -43,9 +43,9 @@ def status_lines(study: Path, now: float | None = None) -> Iterator[str]:
         counts[state] += 1
         scored += [] if own is None else [own]
         yield f"{state:8} {line}"
+    yield from floor_lines(with_floors(scored))
     done, failed = counts["done"] + counts["failed"], counts["failed"]
     yield f"{done} of {sum(counts.values())} runs are done{f', {failed} of them failed' if failed else ''}"
-    yield from floor_lines(with_floors(scored))
 
 
 def _line(run: Path, now: float) -> tuple[str, str, Scored | None]:

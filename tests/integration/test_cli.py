@@ -264,7 +264,7 @@ def test_strategy_of_one_s_own_runs_beside_others_and_has_a_row_in_the_tables(
     rows = [line for line in table.splitlines() if line.startswith("| mine(")]
     assert len(rows) == 2 and rows[0].startswith("| mine(shift=1) ")
     tidy = pd.read_csv(tmp_path / "study" / "report" / "table1.csv")
-    assert tidy["strategy"].unique().tolist() == names
+    assert tidy["strategy"].unique().tolist() == ["floor-constant", "floor-additive", *names]
     # What was measured is shown without the code that was measured.
     (tmp_path / "path" / "mine.py").unlink()
     assert "done     shop deepfm seed 0 mine(shift=1): test AUC" in call_here("status", "study").out

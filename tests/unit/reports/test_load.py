@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from support.fake_studies import write_study
+from support.fake_studies import FLOORS, write_study
 
 from autodpq.choices import DPQ, Full
 from autodpq.errors import AutoDPQError
@@ -186,3 +186,29 @@ def test_every_public_name_is_what_it_says() -> None:
 
     # A submodule of the same name would take its function's place once it is imported.
     assert all(callable(getattr(reports, name)) for name in reports.__all__ for _ in range(2))
+
+
+def test_floors_are_those_of_the_data_set_and_split(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study", strategies=["fe", "grid"], seeds=[0, 1], models=["deepfm", "pnn"],
+                        floors=FLOORS, resplit=True)  # fmt: skip
+    for path in study.glob("runs/*/result.json"):
+
+        def forget(data: Any) -> None:
+            seed, strategy, model = (data["record"][name] for name in ("seed", "strategy", "model"))
+            if (seed, strategy, model) != (0, "fe", "pnn"):
+                del data["floors"]
+                data["constant_logloss"] = 0.7
+
+        edit(path, forget)
+    results = load_study(study)
+    records = results.records
+    known = records[records["seed"].astype(int) == 0]
+    assert known["additive_auc"].tolist() == [0.7927] * 4 and known["constant_logloss"].tolist() == [0.6817] * 4
+    assert known["additive_logloss"].tolist() == [0.5395] * 4
+    other = records[records["seed"].astype(int) == 1]  # a split of its own, of which no run knows more
+    assert other["additive_auc"].isna().all() and other["constant_logloss"].tolist() == [0.7] * 4
+
+
+def test_a_result_of_an_earlier_version_has_no_floors(study: Path) -> None:
+    records = load_study(study).records
+    assert records[["constant_logloss", "additive_auc", "additive_logloss"]].isna().all().all()

@@ -34,7 +34,7 @@ def test_probabilities_are_of_the_level_of_the_clicks(tmp_path: Path, rows: int,
         trained = frame["click"].mean()
         assert kept["probability"].mean() == pytest.approx(trained, rel=0.5), run.strategy  # 0.4 before
         constant = logloss(np.full(len(kept), trained), kept["label"].to_numpy())
-        assert run.constant_logloss == pytest.approx(constant, rel=0.05)
+        assert run.floors is not None and run.floors.constant.logloss == pytest.approx(constant, rel=0.05)
         (loss,) = study.records.loc[study.records["run"] == run.run, "test_logloss"]
         assert loss <= constant * 1.02, run.strategy
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fake_studies import MOVIELENS, STRATEGIES, write_study
+from support.fake_studies import FLOORS, HIGH_FLOORS, MOVIELENS, STRATEGIES, write_study
 
 from autodpq.choices import DPQ, Full, Others
 from autodpq.costs import ledger
@@ -134,6 +134,31 @@ def test_auc_bytes_axes(study: StudyResults) -> None:
     figure.canvas.draw()
     labels = [label.get_text() for label in axes.get_xticklabels()]
     assert len(labels) >= 3 and all(label.endswith("kB") for label in labels)
+
+
+def test_the_additive_model_is_a_line_where_it_presses_nothing_into_one(tmp_path: Path) -> None:
+    for place, (auc, is_drawn) in enumerate(((0.8168, True), (0.8225, True), (0.79, False))):
+        (tmp_path / str(place)).mkdir()
+        floors = {**FLOORS, "additive": {"auc": auc, "logloss": 0.5}}
+        own = load_study(write_study(tmp_path / str(place), models=["deepfm"], dataset="yelp", floors=floors))
+        for chart in (auc_bytes_chart(own, "yelp", "deepfm"), figure3_chart(own, "yelp", "deepfm")):
+            assert chart is not None
+            assert [(level.y, level.label) for level in chart.levels] == [(auc, f"Additive {auc:.4f}")] * is_drawn
+            assert chart.note.endswith(f"Additive {auc:.4f}: below the frame.") is not is_drawn
+            assert not is_drawn or chart.y.low < auc < chart.y.high
+            assert chart.y.low > 0.81  # where strategies differ can still be seen
+            assert ('class="level"' in chart_svg(chart, "name")) is is_drawn
+        figure = auc_bytes_figure(own, "yelp", "deepfm")
+        assert figure is not None
+        dashed = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
+        named = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert [line.get_ydata()[0] for line in dashed] == [auc] * is_drawn
+        assert ("Additive 0.8" in " ".join(named)) is is_drawn
+
+
+def test_the_papers_figure_3_has_no_line_of_a_floor(tmp_path: Path) -> None:
+    chart = figure3_chart(load_study(write_study(tmp_path, floors=HIGH_FLOORS)), "movielens1m", "deepfm")
+    assert chart is not None and chart.levels == () and "Additive" not in chart.note
 
 
 def test_auc_bytes_of_a_single_run(single: StudyResults) -> None:

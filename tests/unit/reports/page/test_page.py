@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fake_studies import MOVIELENS, edit_records, write_study
+from support.fake_studies import HIGH_FLOORS, MOVIELENS, edit_records, write_study
 from support.html_page import Page, page_of, tables_of
 
 from autodpq.plan import Field
@@ -169,3 +169,20 @@ def test_one_run_of_one_strategy(tmp_path: Path) -> None:
     assert "one strategy ran" in page.text(page.all("section", id="verdict")[0])
     assert "One point per run." in page.text(page.all("figure", id="bytes-0")[0])
     assert not page.all("section", class_="warning")
+
+
+def test_floors_and_who_is_below_them_are_on_the_first_screen(tmp_path: Path) -> None:
+    study = load_study(write_study(tmp_path, floors=HIGH_FLOORS, models=["deepfm"], seeds=[0]))
+    own = Page(study_page(study, tables_of(study)))
+    (header,) = own.all("header")
+    assert "Constant AUC 0.5000, logloss 0.5133; Additive AUC 0.8168, logloss 0.5121" in own.text(header)
+    (warning,) = own.all("section", class_="warning")
+    assert "Warning: on movielens1m, AUC below an additive model's 0.8168 (one weight per value): FE" in own.text(
+        warning
+    )
+    assert "Additive 0.8168" in [own.text(node) for node in own.all("li")]
+
+
+def test_a_study_without_floors_tells_of_none(page: Page) -> None:
+    (header,) = page.all("header")
+    assert "Floors" not in page.text(header) and "Additive" not in page.text(header)

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 import pytest
-from support.fake_studies import MOVIELENS, write_study
+from support.fake_studies import MOVIELENS, copy_study, write_study
 
 from autodpq.choices import DPQ, Full
 from reports import (
@@ -17,6 +17,7 @@ from reports import (
     calibration_table,
     headroom_table,
     load_study,
+    statistics_table,
     table1,
     table2,
     write_report,
@@ -46,6 +47,14 @@ def test_golden_is_complete(written: Path) -> None:
     texts = {path.name for path in written.iterdir() if path.suffix in (".md", ".tex", ".csv")}
     assert texts == {path.name for path in (GOLDEN / "expected").iterdir()}
     assert len(texts) == 16
+
+
+def test_golden_tables_of_a_study_that_knows_its_floors(tmp_path: Path) -> None:
+    study = load_study(copy_study(GOLDEN / "study", tmp_path / "study", floors=True))
+    tables = {"table1": table1(study), "table2": table2(study), "statistics": statistics_table(study)}
+    for name, table in tables.items():
+        for ending, text in (("md", table.to_markdown()), ("tex", table.to_latex()), ("csv", table.to_csv())):
+            assert text == (GOLDEN / "expected-floors" / f"{name}.{ending}").read_text(encoding="utf-8"), name
 
 
 def tidy(table: Table) -> list[dict[str, str]]:

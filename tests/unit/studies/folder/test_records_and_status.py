@@ -275,6 +275,19 @@ def test_status_of_a_study_that_no_command_was_written_down_for(tmp_path: Path) 
     assert list(status_lines(tmp_path)) == ["done     own pnn seed 0 fe: test AUC 0.8123, 12 s", "1 of 1 runs are done"]
 
 
+def test_status_tells_the_floors_and_who_is_below_them(tmp_path: Path) -> None:
+    floors = {"constant": {"auc": 0.5, "logloss": 0.6}, "additive": {"auc": 0.72, "logloss": 0.55}}
+    for run, strategy, auc in (("a", "fe", 0.73), ("b", "autodpq", 0.7)):
+        finish(tmp_path, run, strategy=strategy, test_auc=auc, test_logloss=0.5, seconds=1.0)
+    path = tmp_path / "runs" / "a" / "result.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "floors": floors}))  # of the split, whatever run has it
+    assert list(status_lines(tmp_path))[2:] == [
+        "Floors on own: Constant AUC 0.5000, logloss 0.6000; Additive AUC 0.7200, logloss 0.5500",
+        "Warning: on own, AUC below an additive model's 0.7200 (one weight per value): AutoDPQ 0.7000.",
+        "2 of 2 runs are done",
+    ]
+
+
 def test_status_of_what_is_no_study(tmp_path: Path) -> None:
     with pytest.raises(AutoDPQError, match=r"no study \(it has no study\.json\)"):
         list(status_lines(tmp_path))
