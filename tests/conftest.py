@@ -25,10 +25,18 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("any-machine")
 
 
-def pytest_collection_finish() -> None:
-    """What was imported stays: searching it for garbage again and again takes a sixth of the tests' time."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is imported stays: searching it for garbage again and again takes a third of the time that collecting takes,
+    and a sixth of the tests'.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)
