@@ -52,6 +52,25 @@ def _plug_ins_are_forgotten() -> Iterator[None]:
             registry.forget(name)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _what_is_installed_is_read_once() -> Iterator[None]:
+    from support.installed import announced
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("autodpq.plugins.registry.entry_points", announced)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _workers_are_forked() -> Iterator[None]:
+    """Those that the runner starts in this process; how they are started otherwise is tested by a few."""
+    from support.forked import FORKING
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("studies.workers.processes.multiprocessing", FORKING)
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _garbage_is_collected_where_it_was_made() -> Iterator[None]:
     """Connections that Optuna leaves open warn when they are collected, which would fail another module's test."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from support.command_line import Call, Called
+
+from autodpq.training.recipes import RECIPES
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +57,19 @@ def call(cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
         return Called(int(ended.value.code or 0), *capsys.readouterr())
 
     return here
+
+
+@pytest.fixture
+def short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every training ends after an epoch or two: for tests of what is done with a model, not of how good it is."""
+    for name, recipe in RECIPES.items():
+        monkeypatch.setitem(RECIPES, name, replace(recipe, max_epochs=2))
+
+
+@pytest.fixture
+def nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports have no pictures, which take longer than all else of a small study; tests of reports draw them."""
+    monkeypatch.setattr("reports.write._FIGURES", ())
 
 
 @pytest.fixture(scope="session")

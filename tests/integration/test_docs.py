@@ -118,11 +118,15 @@ def page_folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("shell", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["here", "shell"])
 @pytest.mark.parametrize("page", RUN)
-def test_page_runs_from_its_beginning_to_its_end(page: str, shell: bool, page_folder: Path, call_here: Call) -> None:
-    """Commands that do nothing but call the program are called in this process; in a shell, as a person's, they start
-    Python every time.
+def test_page_runs_from_its_beginning_to_its_end(
+    page: str, shell: bool, page_folder: Path, call_here: Call, request: pytest.FixtureRequest
+) -> None:
+    """Commands that do nothing but call the program are called in this process, and all train for an epoch or two; in a
+    shell, as a person's, they start Python every time and train as long as they do.
     """
     call = None if shell else call_here
+    if not shell:
+        request.getfixturevalue("short_trainings")
     names: dict[str, Any] = {"__name__": "page"}
     for block in PAGES[page]:
         if block.language in LANGUAGES and not block.reason:

@@ -405,7 +405,19 @@ def pids(pool: WorkerPool) -> list[int | None]:
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[WorkerPool]:
-    with WorkerPool(3) as made:
+    """Processes that are started as a study starts them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("studies.workers.processes.multiprocessing", multiprocessing)
+        with WorkerPool(2) as made:
+            made.idle(2)
+            patch.undo()
+            yield made
+
+
+@pytest.fixture
+def forked() -> Iterator[WorkerPool]:
+    """Processes that a test may end."""
+    with WorkerPool(2) as made:
         yield made
 
 
@@ -457,7 +469,7 @@ def test_pool_goes_on_with_another_specification_in_the_same_processes(pool: Wor
     before = pids(pool)
     assert_same_digits(run_there(pool, other, PLANS[:3]), run_here(other, PLANS[:3]))
     again = run_there(pool, lab, PLANS[:3])
-    assert pids(pool) == before and len(before) == 3
+    assert pids(pool) == before and len(before) == 2
     assert_same_digits(again, [replace(outcome, attempts=1) for outcome in first])
     assert replace(lab.spec, pretrained=None) != lab.spec
     scratch = Lab(lab.trainer, None, replace(lab.spec, pretrained=None))  # type: ignore[arg-type]
@@ -470,8 +482,8 @@ def test_a_plan_that_comes_alone_is_trained_here(lab: Lab) -> None:
         assert_same_digits(run_there(alone, lab, PLANS[:1]), run_here(lab, PLANS[:1]))
 
 
-def test_search_that_is_left_midway_does_not_disturb_the_next(pool: WorkerPool, lab: Lab) -> None:
-    expected = run_here(lab, PLANS[:2])
+def test_search_that_is_left_midway_does_not_disturb_the_next(forked: WorkerPool, lab: Lab) -> None:
+    pool, expected = forked, run_here(lab, PLANS[:2])
     outcomes = pool.executor(lab.spec, lab.here())([BAD, PLANS[5]], 5, never)
     assert next(outcomes).kind == "failed"
     outcomes.close()  # type: ignore[attr-defined]
