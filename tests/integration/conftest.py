@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from support.command_line import Call, Called
-
-from autodpq.training.recipes import RECIPES
+from support.little import no_pictures
 
 
 @pytest.fixture(scope="session")
@@ -60,16 +59,10 @@ def call(cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
 
 
 @pytest.fixture
-def short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every training ends after an epoch or two: for tests of what is done with a model, not of how good it is."""
-    for name, recipe in RECIPES.items():
-        monkeypatch.setitem(RECIPES, name, replace(recipe, max_epochs=2))
-
-
-@pytest.fixture
-def nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports have no pictures, which take longer than all else of a small study; tests of reports draw them."""
-    monkeypatch.setattr("reports.write._FIGURES", ())
+def nothing_is_drawn() -> Iterator[None]:
+    """Reports that the test's own process writes have no pictures."""
+    with no_pictures():
+        yield
 
 
 @pytest.fixture(scope="session")
