@@ -19,9 +19,13 @@ pytest.register_assert_rewrite("autodpq.testing")
 # of a test into one folder.
 hypothesis.settings.register_profile(
     "any-machine",
+    max_examples=50,
     deadline=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
+hypothesis.settings.register_profile(
+    "thorough", hypothesis.settings.get_profile("any-machine"), max_examples=1000
+)  # by hand: --hypothesis-profile=thorough
 hypothesis.settings.load_profile("any-machine")
 
 
@@ -42,14 +46,12 @@ def pytest_collection() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _plug_ins_are_forgotten() -> Iterator[None]:
     """What a test loads is there for no other: neither its name nor the folder that it lies in."""
-    from support.installed import REGISTRIES
+    from support.installed import forgetting
 
-    path, names = list(sys.path), [set(registry) for registry in REGISTRIES]
-    yield
+    path = list(sys.path)
+    with forgetting():
+        yield
     sys.path[:] = path
-    for registry, known in zip(REGISTRIES, names, strict=True):
-        for name in set(registry) - known:
-            registry.forget(name)
 
 
 @pytest.fixture(scope="session", autouse=True)

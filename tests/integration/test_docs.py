@@ -18,6 +18,7 @@ import pytest
 import typer
 import yaml
 from support.command_line import Call
+from support.installed import forgetting
 from support.little import no_pictures, short_trainings
 from support.pages import ROOT, Block, blocks_of
 from support.patience import PATIENCE
@@ -98,7 +99,8 @@ def run_block(block: Block, folder: Path, names: dict[str, Any], call: Call | No
         for line in block.text.replace("\\\n", " ").splitlines():
             program, *arguments = shlex.split(line, comments=True) or [""]
             if program == "autodpq-study":
-                called = call(*arguments)
+                with forgetting():
+                    called = call(*arguments)
                 assert called.code == 0, f"{block}: {called}"
             else:
                 run_in_shell(block, line, folder)

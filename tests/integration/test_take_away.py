@@ -104,7 +104,7 @@ def test_smaller_rows_are_exported_with_their_loss(
     assert sum(open_packed(out).sizes.values()) < sum(kept.sizes.values())
 
 
-@pytest.mark.slow  # a page of the documentation exports such a file, and test_mixed_plans.py makes one of all kinds
+@pytest.mark.slow  # a page of the documentation exports such a file, and test_onnx.py makes one of all kinds
 def test_onnx_gives_the_same_probabilities(study: Path, exported: Path, tmp_path: Path, call_here: Call) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     onnx = tmp_path / "model.onnx"

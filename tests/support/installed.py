@@ -74,17 +74,25 @@ class Site:
 
 
 @contextmanager
+def forgetting() -> Iterator[None]:
+    """What is loaded within is known to nobody later, as if it had been loaded in another process."""
+    names = [set(registry) for registry in REGISTRIES]
+    yield
+    for registry, known in zip(REGISTRIES, names, strict=True):
+        for name in set(registry) - known:
+            registry.forget(name)
+
+
+@contextmanager
 def installing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A site on the path, in the folder that becomes the current one; all is forgotten in the end."""
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)  # puts the whole path back in the end
     monkeypatch.chdir(tmp_path)
-    modules, names = set(sys.modules), [set(registry) for registry in REGISTRIES]
-    yield Site(folder)
-    for registry, known in zip(REGISTRIES, names, strict=True):
-        for name in set(registry) - known:
-            registry.forget(name)
+    modules = set(sys.modules)
+    with forgetting():
+        yield Site(folder)
     for name in set(sys.modules) - modules:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]

@@ -10,6 +10,15 @@ import pytest
 
 from autodpq.training.recipes import RECIPES
 
+# The same for a process of its own.
+LITTLE = """
+import dataclasses, autodpq.data.sets.synthetic, reports.write
+from autodpq.training.recipes import RECIPES
+RECIPES.update({name: dataclasses.replace(recipe, max_epochs=2) for name, recipe in RECIPES.items()})
+autodpq.data.sets.synthetic.N_ROWS = 15_000
+reports.write._FIGURES = ()
+"""
+
 
 @contextmanager
 def no_pictures() -> Iterator[None]:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autodpq.choices import DPQ, Full, Others
@@ -54,7 +54,6 @@ def manifests(draw: st.DrawFn) -> Manifest:
     return Manifest(kind, tuple(tables), model, side, draw(texts), draw(st.dictionaries(texts, values, max_size=4)))
 
 
-@settings(max_examples=200)
 @given(manifests())
 def test_what_is_written_is_read(manifest: Manifest) -> None:
     text = manifest.to_json()

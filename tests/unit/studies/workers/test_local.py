@@ -305,7 +305,6 @@ def side_by_side(
 ORDERS = (st.lists(rows, min_size=1, max_size=7), st.integers(1, 4), st.integers(0, 3), st.integers(0, 5), st.data())
 
 
-@settings(max_examples=100)
 @given(*ORDERS)
 def test_side_by_side_comes_out_as_one_after_another(
     table: list[Row], slots: int, losses: int, first: int, data: st.DataObject
@@ -334,7 +333,6 @@ def check_order(table: list[Row], slots: int, losses: int, first: int, data: st.
     assert len(epochs) >= sum(len(outcome.valid_aucs) for outcome in outcomes)
 
 
-@settings(max_examples=80)
 @given(st.lists(rows, min_size=1, max_size=7), st.integers(1, 4), st.integers(0, 4), st.data())
 def test_nobody_waits_for_ever_for_what_is_lost_and_outcomes_come_in_order(
     table: list[Row], slots: int, losses: int, data: st.DataObject

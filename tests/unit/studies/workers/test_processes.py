@@ -253,7 +253,6 @@ def simulate(
 LOSSES = (st.lists(rows, min_size=2, max_size=6), st.integers(1, 3), st.integers(0, MAX_ATTEMPTS - 1), st.data())
 
 
-@settings(max_examples=100)
 @given(*LOSSES)
 def test_whatever_is_lost_and_whoever_is_heard_first_it_comes_out_as_one_after_another(
     table: list[Row], jobs: int, kills: int, data: st.DataObject
@@ -314,7 +313,6 @@ def test_trial_that_is_lost_while_it_waits_gets_no_answer_before_it_asks_again()
     assert [outcome.attempts for outcome in outcomes] == [1, 2] and len(simulated.processes) == 3
 
 
-@settings(max_examples=80)
 @given(st.lists(rows, min_size=2, max_size=4), st.integers(1, 3), st.integers(MAX_ATTEMPTS, 9), st.data())
 def test_what_is_lost_too_often_fails_with_the_epochs_that_were_asked_about(
     table: list[Row], jobs: int, kills: int, data: st.DataObject
@@ -335,7 +333,6 @@ def test_what_is_lost_too_often_fails_with_the_epochs_that_were_asked_about(
         assert replayed == len(counted) or row.is_last(replayed)
 
 
-@settings(max_examples=60)
 @given(st.lists(rows, min_size=1, max_size=5), st.integers(1, 3), st.sampled_from([(1, 0), (2, 0), (1, 1)]), st.data())
 def test_trial_whose_process_stands_still_fails_once_its_time_is_up_and_the_others_come_out_as_ever(
     table: list[Row], jobs: int, stops_and_kills: tuple[int, int], data: st.DataObject
