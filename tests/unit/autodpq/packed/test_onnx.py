@@ -122,21 +122,25 @@ def kinds(path: Path) -> dict[str, str]:
     return {tensor.name: onnx.TensorProto.DataType.Name(tensor.data_type) for tensor in held}
 
 
-def test_every_choice_in_every_type_and_a_model_of_ones_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pairs", ["some", pytest.param("all", marks=pytest.mark.slow)])
+def test_every_choice_in_every_type_and_a_model_of_ones_own(tmp_path: Path, pairs: str) -> None:
     cases: list[tuple[int, int, Choice, str]] = [
         (9, 4, Full(), "float16"),
         (9, 4, Full(), "int8"),
-        (1, 0, Full(), "float32"),
-        (1, 0, Others(), "float32"),
         (1, 0, DPQ(2, 1), "float32"),
-        (9, 4, Others(), "float16"),
-        (9, 4, Others(), "int8"),
         (9, 0, Others(), "float32"),
-        (9, 4, DPQ(3, 2), "float16"),
         (9, 4, DPQ(256, 4), "int8"),
-        (700, 4, DPQ(257, 1), "float32"),
         (700, 0, DPQ(70_000, 2), "float32"),
     ]
+    if pairs == "all":  # each table takes a second
+        cases += [
+            (1, 0, Full(), "float32"),
+            (1, 0, Others(), "float32"),
+            (9, 4, Others(), "float16"),
+            (9, 4, Others(), "int8"),
+            (9, 4, DPQ(3, 2), "float16"),
+            (700, 4, DPQ(257, 1), "float32"),
+        ]
     specs = [
         TableSpec(str(number), n_rows, 4, head, choice, n_rows - 1, first_order=True, head_dtype=dtype)
         for number, (n_rows, head, choice, dtype) in enumerate(cases)
@@ -154,7 +158,8 @@ def test_every_choice_in_every_type_and_a_model_of_ones_own(tmp_path: Path) -> N
         export_onnx(packed, path)
     export_onnx(packed, path, Linear)
     held = kinds(path)
-    assert [held[f"network.tables.{number}.choice_codes"] for number in (4, 8, 9, 10, 11)] == ["UINT8"] * 5
+    coded = [number for number, spec in enumerate(specs) if isinstance(spec.choice, DPQ)]
+    assert len(coded) >= 4 and {held[f"network.tables.{number}.choice_codes"] for number in coded} == {"UINT8"}
     stored = {"float32": "FLOAT", "float16": "FLOAT16", "int8": "INT8"}
     for number, spec in enumerate(specs):
         if spec.n_stored:
