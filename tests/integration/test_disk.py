@@ -113,7 +113,7 @@ mount("-t", "tmpfs", "-o", f"size={size}k", "none")
 while not call(*arguments, out):
     if list(Path(out).glob("runs/*/config.json")):
         call("status", out)
-    size += 20
+    size += 12
     mount("-o", f"remount,size={size}k")
 mount("-o", "remount,ro")
 call("status", out)

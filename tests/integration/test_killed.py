@@ -189,7 +189,7 @@ def ends_before(process: subprocess.Popen, study: Path, progress: float, wait: f
 @pytest.mark.parametrize(
     ("jobs", "kills"),
     [
-        (1, 2),
+        (1, 1),
         pytest.param(1, 30, marks=pytest.mark.slow),
         pytest.param(2, 30, marks=pytest.mark.slow),
     ],
