@@ -11,7 +11,7 @@ from autodpq.testing import ChoiceContract, examples_of
 
 
 class _BuiltIn(ChoiceContract):
-    @pytest.mark.slow  # a graph takes seconds to make; test_mixed_plans.py makes one of all kinds
+    @pytest.mark.slow  # a graph takes seconds to make; test_onnx.py makes one of all kinds
     def test_onnx_looks_up_the_same(self, tmp_path: Path) -> None:
         super().test_onnx_looks_up_the_same(tmp_path)
 

@@ -79,6 +79,7 @@ def check_onnx(fields: list[Field], choices: list[Choice], tmp_path: Path) -> No
         session.run(["logits"], {"ids": np.full((1, len(fields)), 10_000)})
 
 
+@pytest.mark.slow  # test_onnx.py has all kinds in one graph
 def test_a_graph_of_all_kinds(tmp_path: Path) -> None:
     choices = [examples_of(CHOICES[name], DIM)[-1] for name in KINDS]
     assert len(choices) >= 7

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from support.command_line import Call, Called
+from support.little import no_pictures
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +56,13 @@ def call(cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
         return Called(int(ended.value.code or 0), *capsys.readouterr())
 
     return here
+
+
+@pytest.fixture
+def nothing_is_drawn() -> Iterator[None]:
+    """Reports that the test's own process writes have no pictures."""
+    with no_pictures():
+        yield
 
 
 @pytest.fixture(scope="session")

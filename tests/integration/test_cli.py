@@ -24,6 +24,8 @@ from autodpq.errors import AutoDPQError
 from studies.cli.main import app
 from studies.options import StudyConfig
 
+pytestmark = pytest.mark.usefixtures("nothing_is_drawn")  # but for the study that a process of its own runs
+
 STRATEGIES = ("fe", "fe-continued", "others", "grid", "random", "autodpq")
 SEEDS = 2
 TIMES = ("seconds", "seconds_pretrain", "seconds_search", "seconds_retrain")
@@ -199,6 +201,7 @@ def test_version_and_help(call_here: Call) -> None:
     assert help_.code == 0 and "--strategies" in help_.out and "--frequency-scope" in help_.out
 
 
+@pytest.mark.slow  # test_killed.py interrupts a study, too
 def test_ctrl_c_says_that_what_is_finished_is_kept(cache: Path, arguments: list[str], tmp_path: Path) -> None:
     options = [str(tmp_path / "study"), "--strategies", "fe,random", "--seeds", "1", "--trials", "100000"]
     command = [sys.executable, "-m", "studies.cli.main", *arguments, *options]

@@ -12,6 +12,8 @@ import pytest
 from support.command_line import Call, Called, call_cli
 from support.installed import installing
 
+pytestmark = pytest.mark.usefixtures("nothing_is_drawn")
+
 HEADER = "click,user,item\n"
 ROWS = "".join(f"{number % 2},{number % 7},{number % 5}\n" for number in range(400))
 

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from support.command_line import Call, Called, call_cli
+from support.command_line import Call, Called, call_here
 from support.disk_space import no_file_above
 from support.installed import installing
 from support.mounts import can_mount
 from support.patience import PATIENCE
 
 from studies.watch.progress import Progress
+
+pytestmark = pytest.mark.usefixtures("nothing_is_drawn")
 
 TIMES = ["seconds", "seconds_pretrain", "seconds_search", "seconds_retrain", "machine"]
 
@@ -32,7 +34,7 @@ def arguments(own_csv: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, arguments: list[str], cache: Path) -> Path:
     out = tmp_path_factory.mktemp("whole") / "study"
-    done = call_cli(*arguments, out, cache=cache)
+    done = call_here(*arguments, out, cache=cache)
     assert done.code == 0, done.err
     return out
 
@@ -89,9 +91,10 @@ IN_A_NAMESPACE = """
 import contextlib, io, json, shutil, subprocess, sys
 from pathlib import Path
 from unittest.mock import patch
+import reports.write
 from studies.cli.main import main
-from studies.watch.progress import Progress
 
+reports.write._FIGURES = ()  # as no_pictures does
 out, kept, *arguments = sys.argv[1:]
 
 def mount(*options):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import pytest
 import typer
 import yaml
 from support.command_line import Call
+from support.installed import forgetting
+from support.little import no_pictures, short_trainings
 from support.pages import ROOT, Block, blocks_of
 from support.patience import PATIENCE
 
@@ -47,10 +50,9 @@ def commands_of(block: Block) -> Iterator[list[str]]:
             yield shlex.split(found[1], comments=True)
 
 
-def calls_alone(block: Block) -> bool:
-    """Whether a block of shell commands does nothing but call the program, and asks nothing else of the shell."""
-    lines = block.text.replace("\\\n", " ").splitlines()
-    return all(line.startswith("autodpq-study ") for line in lines) and not set(block.text) & set("|&;<>$*?`~")
+def asks_little(block: Block) -> bool:
+    """Whether a block of shell commands is one command a line, of plain words."""
+    return not set(block.text) & set("|&;<>$*?`~=")
 
 
 def test_blocks_are_in_languages_that_are_run_or_shown() -> None:
@@ -76,6 +78,14 @@ def test_every_command_is_one_that_there_is(page: str) -> None:
             pytest.fail(f"{block}: autodpq-study {shlex.join(call)}: {error}")
 
 
+def run_in_shell(block: Block, text: str, folder: Path) -> None:
+    """Runs commands of a block as a person's shell does."""
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", text], cwd=folder, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.returncode == 0, f"{block}: exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+
+
 def run_block(block: Block, folder: Path, names: dict[str, Any], call: Call | None) -> None:
     """Writes a block that is a file, and runs another; ``call`` calls the program where a block does nothing else."""
     if block.title:
@@ -85,17 +95,17 @@ def run_block(block: Block, folder: Path, names: dict[str, Any], call: Call | No
     elif block.language == "python":
         # As many empty lines as stand before it on the page, so that a traceback tells the page's line.
         exec(compile("\n" * (block.line - 1) + block.text, str(ROOT / block.page), "exec"), names)
-    elif block.language == "sh" and call is not None and calls_alone(block):
-        for arguments in commands_of(block):
-            called = call(*arguments)
-            assert called.code == 0, f"{block}: {called}"
+    elif block.language == "sh" and call is not None and asks_little(block):
+        for line in block.text.replace("\\\n", " ").splitlines():
+            program, *arguments = shlex.split(line, comments=True) or [""]
+            if program == "autodpq-study":
+                with forgetting():
+                    called = call(*arguments)
+                assert called.code == 0, f"{block}: {called}"
+            else:
+                run_in_shell(block, line, folder)
     elif block.language == "sh":
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", block.text], cwd=folder, capture_output=True, text=True, timeout=PATIENCE
-        )
-        assert done.returncode == 0, (
-            f"{block}: exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-        )
+        run_in_shell(block, block.text, folder)
     else:
         pytest.fail(f"{block}: {block.language} without a title cannot be run")
 
@@ -119,14 +129,18 @@ def page_folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("shell", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["here", "shell"])
 @pytest.mark.parametrize("page", RUN)
 def test_page_runs_from_its_beginning_to_its_end(page: str, shell: bool, page_folder: Path, call_here: Call) -> None:
-    """Commands that do nothing but call the program are called in this process; in a shell, as a person's, they start
-    Python every time.
+    """Lines that do nothing but call the program are called in this process, with little to train; in a shell, as a
+    person's, they start Python every time and train as long as they do.
     """
     call = None if shell else call_here
     names: dict[str, Any] = {"__name__": "page"}
-    for block in PAGES[page]:
-        if block.language in LANGUAGES and not block.reason:
-            run_block(block, page_folder, names, call)
+    with ExitStack() as less:
+        if not shell:
+            less.enter_context(short_trainings())
+            less.enter_context(no_pictures())
+        for block in PAGES[page]:
+            if block.language in LANGUAGES and not block.reason:
+                run_block(block, page_folder, names, call)
 
 
 @pytest.fixture(scope="module")

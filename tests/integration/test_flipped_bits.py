@@ -88,14 +88,6 @@ def made_of(study: Path) -> Any:
     return (study / "runs" / run / "predictions.parquet").read_bytes(), weights
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _no_packages_are_searched() -> Iterator[None]:
-    """For plug-ins, which takes a hundred times as long as to read a file."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("autodpq.plugins.registry.entry_points", lambda **_: ())
-        yield
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("flipped")

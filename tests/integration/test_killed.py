@@ -189,8 +189,7 @@ def ends_before(process: subprocess.Popen, study: Path, progress: float, wait: f
 @pytest.mark.parametrize(
     ("jobs", "kills"),
     [
-        (1, 3),
-        (2, 1),
+        (1, 1),
         pytest.param(1, 30, marks=pytest.mark.slow),
         pytest.param(2, 30, marks=pytest.mark.slow),
     ],
@@ -275,7 +274,7 @@ def wait_for_trials(process: subprocess.Popen, study: Path) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_ctrl_c_in_a_search_ends_all_processes_and_keeps_the_trials(start: Start, tmp_path: Path, jobs: int) -> None:
     process = start(tmp_path / "study", "--strategies", "random", "--trials", "1000", "--jobs", str(jobs))
     wait_for_trials(process, tmp_path / "study")
@@ -307,7 +306,10 @@ class Slow(DeepFM):
 """
 
 
-@pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [(signal.SIGKILL, -signal.SIGKILL), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+)
 def test_processes_in_the_middle_of_an_epoch_end_with_the_study(
     start: Start, tmp_path: Path, how: signal.Signals, code: int
 ) -> None:

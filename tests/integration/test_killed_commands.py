@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.command_line import Call, Called
 from support.disk_space import no_file_above
+from support.little import no_pictures
 from support.mounts import can_mount
 from support.patience import PATIENCE
 
@@ -106,7 +107,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, own_csv: Path, cache: Path) 
     home = tmp_path_factory.mktemp("commands") / "home"
     (home / "out").mkdir(parents=True)
     shutil.copy(own_csv, home / "shop.csv")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, no_pictures():
         patch.setenv("AUTODPQ_CACHE", str(cache))
         asked = {"seeds": 1, "K": (4,), "D": (2,), "threshold": 8, "strategies": ("fe", "others")}
         done = studies.run(dataset=home / "shop.csv", out=home / "study", show_progress=False, **asked)

@@ -17,6 +17,8 @@ from autodpq.choices import CHOICES
 from autodpq.plugins.loading import load as load_class
 from autodpq.serving import open_model
 
+pytestmark = pytest.mark.usefixtures("nothing_is_drawn")
+
 
 def test_from_a_file_to_a_served_model(
     call_here: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_csv: Path

@@ -18,6 +18,8 @@ from autodpq.data import load_dataset, split_dataset
 from autodpq.serving import open_model
 from studies.prepared import SPLIT_SEED
 
+pytestmark = pytest.mark.usefixtures("nothing_is_drawn")
+
 N_ROWS = 4000
 TOWNS = ("Köln", "São Paulo", "北京", "Zürich, Süd", 'the "old" town', "O'Brien", "")
 RUN = ("--label", "bought", "--seeds", "1", "--strategies", "fe,others,autodpq(search_epochs=2)", "--threshold", "10")
@@ -81,7 +83,12 @@ def expected() -> dict[str, object]:
 
 @pytest.mark.parametrize(
     ("write", "scope"),
-    [*((write, "all") for write in (as_csv, as_gzip, as_arrow, as_folder, as_pattern)), (as_csv, "train")],
+    [
+        (as_csv, "all"),
+        (as_pattern, "all"),
+        (as_csv, "train"),
+        *(pytest.param(write, "all", marks=pytest.mark.slow) for write in (as_gzip, as_arrow, as_folder)),
+    ],
 )
 def test_from_file_to_report_and_back(
     call_here: Call,

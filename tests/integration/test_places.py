@@ -13,6 +13,8 @@ import pytest
 from support.command_line import Call
 from support.patience import PATIENCE
 
+pytestmark = pytest.mark.usefixtures("nothing_is_drawn")
+
 TIMES = ["seconds", "seconds_pretrain", "seconds_search", "seconds_retrain", "machine"]
 
 

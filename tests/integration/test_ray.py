@@ -143,10 +143,13 @@ def test_node_without_the_package_is_named(nodes: Any, tmp_path: Path, monkeypat
         nodes.remove_node(node)
 
 
-def test_trial_that_fits_no_node_is_refused(nodes: Any) -> None:
-    for cpus, gpus, option in ((64, 0, "--cpus-per-trial 64"), (1, 1, "--gpus-per-trial 1")):
-        with pytest.raises(AutoDPQError, match=f"{option}: no node of the Ray cluster has so many"):
-            RayCluster(nodes.address, cpus, gpus, ignore).__enter__()
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "option"),
+    [(64, 0, "--cpus-per-trial 64"), pytest.param(1, 1, "--gpus-per-trial 1", marks=pytest.mark.slow)],
+)
+def test_trial_that_fits_no_node_is_refused(nodes: Any, cpus: int, gpus: int, option: str) -> None:
+    with pytest.raises(AutoDPQError, match=f"{option}: no node of the Ray cluster has so many"):
+        RayCluster(nodes.address, cpus, gpus, ignore).__enter__()
     assert not ray.is_initialized()
 
 
@@ -176,6 +179,7 @@ def test_rows_are_sent_once_for_all_seeds(cluster: RayCluster, task: SearchTask)
     assert (one.train, one.valid) == (two.train, two.valid) and one.spec != two.spec
 
 
+@pytest.mark.slow
 def test_interrupted_search_ends_its_trials(cluster: RayCluster, task: SearchTask) -> None:
     def interrupt(_: Epoch) -> None:
         raise KeyboardInterrupt
@@ -187,6 +191,7 @@ def test_interrupted_search_ends_its_trials(cluster: RayCluster, task: SearchTas
     assert_same(here(spec_of(task), PLANS[:1])[0], outcome)
 
 
+@pytest.mark.slow
 def test_plan_whose_process_always_ends_fails_and_the_others_go_on(
     cluster: RayCluster, task: SearchTask, warnings: list[str], tmp_path: Path
 ) -> None:

@@ -45,9 +45,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def chromium(tmp_path_factory: pytest.TempPathFactory, page: Path) -> Iterator[Browser]:
     assert PROGRAM is not None
     with browser_of(PROGRAM, tmp_path_factory.mktemp("profile")) as browser:
+        browser.open(page.as_uri())
         yield browser
 
 
@@ -55,8 +56,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def browser(chromium: Browser, page: Path) -> Browser:
     chromium.call("Emulation.setDeviceMetricsOverride", width=1400, height=900, deviceScaleFactor=1, mobile=False)
     emulate(chromium, "light")
-    chromium.open(page.as_uri())
-    chromium.value("localStorage.clear()")
+    chromium.value("localStorage.clear()")  # of the page that the test before left open
     chromium.open(page.as_uri())
     return chromium
 

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 from support.command_line import Call
 
+pytestmark = pytest.mark.usefixtures("nothing_is_drawn")
+
 
 def records(call: Call, data: Path, out: Path, *options: str) -> pd.DataFrame:
     arguments = ("--dataset", data, "--strategies", "fe,others", "--seeds", "1", "--K", "4", "--D", "4")

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from support.command_line import Call, call_cli
+from support.command_line import Call
+from support.command_line import call_here as call_in_process
 
 import autodpq
 from autodpq.data import load_dataset, split_dataset
@@ -24,7 +25,7 @@ from studies.config import SPLIT_SEED
 def study(tmp_path_factory: pytest.TempPathFactory, own_csv: Path, cache: Path) -> Path:
     out = tmp_path_factory.mktemp("taken") / "study"
     text = f"run --dataset {own_csv} --strategies fe,others,autodpq --seeds 1 --K 5 --D 4 --threshold 8 --out {out}"
-    done = call_cli(*text.split(), cache=cache)
+    done = call_in_process(*text.split(), cache=cache)
     assert done.code == 0, done.err
     assert f"autodpq-study export {out} --out model.safetensors" in done.out, "the way to a model is shown"
     return out
@@ -41,7 +42,7 @@ def run_of(study: Path, strategy: str) -> Path:
 @pytest.fixture(scope="module")
 def exported(study: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("exported") / "clicks.safetensors"
-    done = call_cli("export", run_of(study, "autodpq"), "--out", out, cache=cache)
+    done = call_in_process("export", run_of(study, "autodpq"), "--out", out, cache=cache)
     assert done.code == 0, done.err
     return out
 
@@ -103,6 +104,7 @@ def test_smaller_rows_are_exported_with_their_loss(
     assert sum(open_packed(out).sizes.values()) < sum(kept.sizes.values())
 
 
+@pytest.mark.slow  # a page of the documentation exports such a file, and test_onnx.py makes one of all kinds
 def test_onnx_gives_the_same_probabilities(study: Path, exported: Path, tmp_path: Path, call_here: Call) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     onnx = tmp_path / "model.onnx"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.command_line import Call, call_cli
+from support.command_line import Call
+from support.command_line import call_here as call_in_process
 
 from autodpq.data import DATASETS, load_dataset
 from autodpq.models import MODELS
@@ -25,7 +26,7 @@ def test_autodpq_comes_near_the_plan_that_generated_the_data(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "study"
-    done = call_cli(
+    done = call_in_process(
         "run", "--dataset", "synthetic", "--strategies", "autodpq", "--seeds", "1", "--out", out, cache=cache
     )
     assert done.code == 0, done.err

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+from support.little import no_pictures
 from support.patience import PATIENCE
 
 
@@ -22,6 +26,25 @@ class Called:
 
 
 Call = Callable[..., Called]
+
+
+def call_here(*arguments: str | Path, cache: Path) -> Called:
+    """Calls the command line in this process, for what a module's tests share; its reports have no pictures."""
+    from studies.cli.main import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        no_pictures(),
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(out),
+        redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
+        patch.setenv("AUTODPQ_CACHE", str(cache))
+        patch.delenv("AUTODPQ_DATA", raising=False)
+        patch.setattr(sys, "argv", ["autodpq-study", *map(str, arguments)])
+        main()
+    return Called(int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 
 def call_cli(*arguments: str | Path, cache: Path, env: Mapping[str, str] | None = None) -> Called:

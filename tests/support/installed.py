@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,16 @@ from autodpq.models import MODELS
 from autodpq.search.strategy import STRATEGIES
 
 REGISTRIES = (STRATEGIES, MODELS, DATASETS, CHOICES)
+
+
+@cache
+def _announced_on(path: tuple[str, ...], group: str) -> EntryPoints:
+    return entry_points(group=group)
+
+
+def announced(*, group: str) -> EntryPoints:
+    """Stands in for importlib's, which reads files of all that is installed each time: once for a path and a group."""
+    return _announced_on(tuple(sys.path), group)
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,7 @@ class Site:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
         importlib.invalidate_caches()
+        _announced_on.cache_clear()
         return file
 
     def install(self, name: str, text: str, points: Mapping[str, Mapping[str, str]], version: str = "1.0") -> str:
@@ -61,17 +74,25 @@ class Site:
 
 
 @contextmanager
+def forgetting() -> Iterator[None]:
+    """What is loaded within is known to nobody later, as if it had been loaded in another process."""
+    names = [set(registry) for registry in REGISTRIES]
+    yield
+    for registry, known in zip(REGISTRIES, names, strict=True):
+        for name in set(registry) - known:
+            registry.forget(name)
+
+
+@contextmanager
 def installing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A site on the path, in the folder that becomes the current one; all is forgotten in the end."""
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)  # puts the whole path back in the end
     monkeypatch.chdir(tmp_path)
-    modules, names = set(sys.modules), [set(registry) for registry in REGISTRIES]
-    yield Site(folder)
-    for registry, known in zip(REGISTRIES, names, strict=True):
-        for name in set(registry) - known:
-            registry.forget(name)
+    modules = set(sys.modules)
+    with forgetting():
+        yield Site(folder)
     for name in set(sys.modules) - modules:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]

@@ -147,7 +147,9 @@ def made_trial(number: int, valid_auc: float | None, size: int) -> Trial:
 
 
 def resumed_as_uninterrupted(strategy: Strategy, make_executor: Callable[[int | None], PlantedExecutor]) -> None:
-    """Asserts that a search that is stopped before each of its trials goes on as if it had not been.
+    """Asserts that a search that is stopped before every fourth of its trials goes on as if it had not been.
+
+    Where it stops, trials that are planted to fail are behind it, ahead of it, and the last one.
 
     Args:
         strategy: Searches.
@@ -155,7 +157,7 @@ def resumed_as_uninterrupted(strategy: Strategy, make_executor: Callable[[int | 
     """
     whole = searched(strategy, make_executor(None))
     states_and_plans = [(trial.state, trial.plan, trial.valid_aucs) for trial in whole]
-    for stop in range(len(whole)):
+    for stop in range(0, len(whole), 4):
         journal = MemoryJournal()
         with pytest.raises(KeyboardInterrupt):
             searched(strategy, make_executor(stop), journal=journal)

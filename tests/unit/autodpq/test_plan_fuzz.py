@@ -53,13 +53,11 @@ def check_choice(text):
     assert choice is None or parse_choice(str(choice)) == choice
 
 
-@settings(max_examples=200)
 @given(altered_plans())
 def test_altered_plans_are_errors_of_ours(text):
     check_plan(text)
 
 
-@settings(max_examples=200)
 @given(choices)
 def test_altered_choices_are_errors_of_ours(text):
     check_choice(text)

@@ -140,11 +140,12 @@ def test_optuna_is_told_how_trials_ended(engine: OptunaStrategy, studies: list[S
 
 
 @every_engine
-@pytest.mark.parametrize("fails", [(), (3, 11)])
+@pytest.mark.parametrize("fails", [pytest.param((), marks=pytest.mark.slow), (3, 11)])
 def test_interrupted_search_goes_on_as_if_it_had_not_been(engine: OptunaStrategy, fails: tuple[int, ...]) -> None:
     resumed_as_uninterrupted(engine, lambda stop: PlantedExecutor(fails=fails, stops_at=stop))
 
 
+@pytest.mark.slow  # the contract asks it of every strategy, for fewer trials
 def test_another_process_draws_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONHASHSEED", "54321")
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:

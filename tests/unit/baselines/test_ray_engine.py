@@ -135,7 +135,6 @@ def test_rungs_by_hand() -> None:
     assert lengths(table, ASHA(reduction_factor=2, grace_period=5)) == [6, 6, 6, 5, 5]
 
 
-@settings(max_examples=60)
 @given(tables, st.integers(2, 4), st.integers(1, 3), st.booleans())
 def test_decisions_are_those_of_successive_halving(table: Table, factor: int, grace: int, side_by_side: bool) -> None:
     grace = min(grace, len(table[0]) - 1)
@@ -143,7 +142,6 @@ def test_decisions_are_those_of_successive_halving(table: Table, factor: int, gr
     assert lengths(table, asha, side_by_side=side_by_side) == halving(table, factor, grace)
 
 
-@settings(max_examples=40)
 @given(tables, st.floats(1.05, 6), st.integers(1, 3), st.data())
 def test_decisions_do_not_depend_on_what_runs_side_by_side(
     table: Table, factor: float, grace: int, data: st.DataObject

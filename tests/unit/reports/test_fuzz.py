@@ -207,7 +207,6 @@ CHECKS = [check_report, check_status, check_resumed]
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@settings(max_examples=120)
 @given(data=st.data())
 def test_altered_studies_are_errors_of_ours(check, study, data):
     check(study, data)
@@ -227,7 +226,7 @@ def check_written(study, data):
 
 
 @pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
-@settings(max_examples=5)
+@settings(max_examples=2)
 @given(data=st.data())
 def test_what_is_read_of_altered_studies_can_be_drawn(study, data):
     check_written(study, data)

@@ -23,7 +23,7 @@ def clicks(rows: int, rate: float) -> pd.DataFrame:
     )
 
 
-@pytest.mark.parametrize(("rows", "rate"), [(20_000, 0.02), (5000, 0.046)])
+@pytest.mark.parametrize(("rows", "rate"), [(5000, 0.046), pytest.param(20_000, 0.02, marks=pytest.mark.slow)])
 def test_probabilities_are_of_the_level_of_the_clicks(tmp_path: Path, rows: int, rate: float) -> None:
     frame = clicks(rows, rate)
     out = tmp_path / "study"

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.installed import installing
 from support.small_study import Run, small_study
@@ -317,7 +317,6 @@ def test_a_first_trial_that_failed_and_an_auc_of_nothing_still_make_a_run(
 
 
 @pytest.mark.slow
-@settings(max_examples=100)
 @given(
     acts=st.lists(
         st.lists(st.sampled_from(sorted(ACTS)), max_size=4).map("+".join), min_size=1, max_size=4, unique=True

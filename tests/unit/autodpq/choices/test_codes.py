@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autodpq.choices import DPQ
@@ -23,7 +23,6 @@ def read_all(packed: np.ndarray, n_rows: int, n_words: int, bits: int) -> np.nda
     return read_words(packed, np.arange(n_rows), n_words, bits)
 
 
-@settings(max_examples=200)
 @given(st.integers(1, 24), st.integers(1, 20), st.integers(0, 60), st.randoms())
 def test_packing_is_a_stream_of_bits_and_reading_its_inverse(bits: int, n_words: int, n_rows: int, random) -> None:  # type: ignore[no-untyped-def]
     drawn = [[random.randrange(1 << bits) for _ in range(n_words)] for _ in range(n_rows)]
@@ -83,7 +82,6 @@ def test_the_paper_s_data_set_takes_the_bytes_that_the_ledger_says() -> None:
     assert cost.bits == 8 * (150 * 64 + 14_250 + 32 * 64)
 
 
-@settings(max_examples=100)
 @given(st.integers(2, 300), st.integers(0, 6), st.integers(0, 200), st.integers(0, 50))
 def test_the_size_is_the_ledger_s(K: int, power: int, tail: int, head: int) -> None:
     D = 1 << power

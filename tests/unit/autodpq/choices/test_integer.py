@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autodpq.choices import Int, parse_choice
@@ -24,7 +24,6 @@ def squared_error(row: np.ndarray, made: list[float]) -> float:
     return sum((float(value) - other) ** 2 for value, other in zip(row, made, strict=True))
 
 
-@settings(max_examples=100)
 @given(st.sampled_from(BITS), st.lists(each_row, max_size=5))
 def test_rows_are_integers_times_a_scale_of_their_own(bits: int, drawn: list[list[float]]) -> None:
     rows, choice = np.array(drawn, np.float32).reshape(-1, 6), Int(bits)
@@ -45,7 +44,6 @@ def test_rows_are_integers_times_a_scale_of_their_own(bits: int, drawn: list[lis
             assert abs(float(value) - other) <= float(step) * 0.5001 if inside else abs(other) == largest * float(step)
 
 
-@settings(max_examples=200)
 @given(st.sampled_from(BITS), each_row)
 def test_the_scale_is_never_worse_than_that_of_the_largest_number(bits: int, drawn: list[float]) -> None:
     row, choice = np.array(drawn, np.float32), Int(bits)

@@ -188,7 +188,6 @@ FUZZERS = [
 
 
 @pytest.mark.parametrize("check", FUZZERS)
-@settings(max_examples=80)
 @given(data=st.data())
 def test_files_made_by_chance_are_errors_of_ours(check: Fuzzer, tmp_path: Path, data: st.DataObject) -> None:
     check(tmp_path, data)

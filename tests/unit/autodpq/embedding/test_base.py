@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autodpq.choices import DPQ, Full, Others
@@ -114,7 +114,6 @@ each_choice = st.sampled_from([Full(), Others(), DPQ(2, 2), DPQ(5, 4)])
 each_field = st.tuples(st.integers(0, 5), st.integers(0, 5), each_choice).filter(lambda one: one[0] + one[1] > 0)
 
 
-@settings(max_examples=150)
 @given(st.lists(each_field, min_size=1, max_size=5), st.sampled_from([torch.int32, torch.int64]))
 def test_row_numbers_of_any_fields_and_choices(drawn, dtype):
     fields = tuple(Field(f"f{n}", head + tail, head) for n, (head, tail, _) in enumerate(drawn))

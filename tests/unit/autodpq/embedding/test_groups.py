@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -98,7 +98,6 @@ def test_what_rows_share_is_carried_over() -> None:
     assert torch.equal(target.parts["basis"][0], before[0])
 
 
-@settings(max_examples=100)
 @given(st.integers(1, 12), st.integers(1, 12), st.booleans(), st.integers(0, 1000))
 def test_mean_rows_by_loops(n: int, modulus: int, weighted: bool, seed: int) -> None:
     modulus = min(n, modulus)

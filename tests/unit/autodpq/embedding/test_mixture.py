@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autodpq.choices import DPQ, Choice, Full, Int, Others
@@ -88,7 +88,6 @@ def test_it_is_what_tensor_operations_compute(options: QuantizerOptions, scale: 
     check_same(exact, compiled, ids_of(200, 1), 1e-4)
 
 
-@settings(max_examples=40)
 @given(st.integers(0, 6), st.integers(0, 1000), st.sampled_from(OPTIONS[1:]))
 def test_fields_with_few_rows_keep_to_running_statistics(rows: int, seed: int, options: QuantizerOptions) -> None:
     exact, compiled = both(options)

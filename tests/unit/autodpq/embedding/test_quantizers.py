@@ -329,7 +329,6 @@ SPACES = {
 }
 
 
-@settings(max_examples=60)
 @given(
     st.sampled_from(list(SPACES.values())),
     st.lists(st.integers(0, 2), min_size=1, max_size=6),

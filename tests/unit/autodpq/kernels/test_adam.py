@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -111,7 +111,6 @@ def lazy_steps(optimizer, weight, batches, seed):
         yield rows, before
 
 
-@settings(max_examples=60)
 @given(each_batch, st.sampled_from([(7, 3), (7,)]), st.sampled_from([0.0, 0.1]), st.integers(0, 1000))
 def test_rows_that_a_batch_does_not_hold_rest(batches, shape, l2, seed):
     (weight,) = weights_of([shape], seed)
@@ -127,7 +126,6 @@ def test_rows_that_a_batch_does_not_hold_rest(batches, shape, l2, seed):
         moments = state.mean.clone(), state.square.clone()
 
 
-@settings(max_examples=60)
 @given(each_batch, st.sampled_from([(7, 3), (7,)]), st.integers(0, 1000))
 def test_lazy_steps_are_torchs_sparse_adam(batches, shape, seed):
     (own,), (other,) = weights_of([shape], seed), weights_of([shape], seed)

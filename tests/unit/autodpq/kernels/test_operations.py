@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -256,7 +256,6 @@ each_batch = st.lists(st.lists(st.integers(0, N_ROWS - 1), min_size=3, max_size=
 far_apart = st.lists(st.sampled_from([0, 1, 7, 2**31 - 2, 2**31 - 1]), max_size=20)
 
 
-@settings(max_examples=100)
 @given(st.one_of(each_batch, far_apart))
 def test_merge_is_numpys_unique(ids):
     ids = torch.tensor(ids, dtype=torch.int32)
@@ -280,7 +279,6 @@ def check_sparse(gradient, expected, ids):
     torch.testing.assert_close(gradient.to_dense(), expected)
 
 
-@settings(max_examples=60)
 @given(each_batch, st.integers(0, 1000))
 def test_merged_gradients_are_the_dense_ones(batch, seed):
     ids = torch.tensor(batch, dtype=torch.int32).view(-1, 3)
@@ -296,7 +294,6 @@ def test_merged_gradients_are_the_dense_ones(batch, seed):
     check_sparse(gradient, expected, ids.flatten().tolist())
 
 
-@settings(max_examples=60)
 @given(each_batch, st.integers(0, 1000))
 def test_merged_gradients_drop_the_placeholder(batch, seed):
     ids = torch.tensor(batch, dtype=torch.int32).view(-1, 3)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.packed_files import DENSE, MANIFEST, TABLES, arrays_of, refused
 
@@ -153,7 +153,6 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_the_old_file(path: Path, monk
 ARRAY_TYPES = ["<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "i1", "<u8", "<u4", "<u2", "u1", "?"]
 
 
-@settings(max_examples=50)
 @given(
     st.dictionaries(
         st.text(st.characters(exclude_categories=["Cs"]), max_size=6),

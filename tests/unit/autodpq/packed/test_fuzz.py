@@ -105,7 +105,6 @@ FUZZERS = [check_fuzzed, check_fuzzed_text, check_loaded]
 
 
 @pytest.mark.parametrize("check", FUZZERS)
-@settings(max_examples=200)
 @given(data=st.data())
 def test_altered_headers_are_errors_of_ours(check: Fuzzer, tmp_path: Path, data: st.DataObject) -> None:
     check(tmp_path, data)

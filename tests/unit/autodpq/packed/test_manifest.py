@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autodpq.calibration import Calibration
@@ -59,7 +59,6 @@ def manifests(draw: st.DrawFn) -> Manifest:
     return Manifest(kind, tuple(tables), model, side, draw(texts), about, calibration)
 
 
-@settings(max_examples=200)
 @given(manifests())
 def test_what_is_written_is_read(manifest: Manifest) -> None:
     text = manifest.to_json()

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.packed_files import arrays_of
 
@@ -40,7 +40,6 @@ def test_looks_up_what_numpy_does_to_the_bit(choice: Choice, head: int, head_dty
             assert np.array_equal(module.first_order_of(torch.from_numpy(shaped)).numpy(), table.first_order(shaped))
 
 
-@settings(max_examples=60)
 @given(st.integers(2, 600), st.sampled_from([1, 2, 4, 8, 16]), st.integers(1, 70), st.integers(0, 9))
 def test_any_codes_are_read(K: int, D: int, tail: int, seed: int) -> None:
     table = make_table(DPQ(K, D), 3, tail, seed=seed)

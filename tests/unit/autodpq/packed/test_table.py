@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autodpq.choices import DPQ, Choice, Full, Others
@@ -125,7 +125,6 @@ def looked_up(draw: st.DrawFn) -> tuple[Choice, int, int, bool, np.ndarray]:
     return choice, head, tail, draw(st.booleans()), np.array(ids, dtype).reshape(shape)
 
 
-@settings(max_examples=200)
 @given(looked_up())
 def test_any_ids_of_any_table(case: tuple[Choice, int, int, bool, np.ndarray]) -> None:
     choice, head, tail, ranked, ids = case
@@ -198,7 +197,6 @@ def test_memory_is_the_arrays_and_the_decoding_table() -> None:
     assert others.resident_bytes == 4 * (5 * 8 + 5 + 4)
 
 
-@settings(max_examples=200)
 @given(st.integers(2, 300) | st.integers(2, 5000), st.integers(0, 5), st.integers(1, 10**6))
 def test_together_are_as_many_subspaces_as_the_cache_and_the_codes_allow(K: int, power: int, tail: int) -> None:
     D = 1 << power
@@ -229,7 +227,6 @@ def test_impossible_tables_are_refused(change: dict[str, Any], message: str) -> 
         dataclasses.replace(spec, **change)
 
 
-@settings(max_examples=100)
 @given(st.lists(st.lists(st.floats(-1e4, 1e4, width=32), min_size=4, max_size=4), min_size=1, max_size=5))
 def test_eight_bits_are_within_half_a_step_of_each_row(rows: list[list[float]]) -> None:
     values = np.array(rows, np.float32)

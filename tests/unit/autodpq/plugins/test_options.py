@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import Field, PositiveInt
 
@@ -479,7 +479,6 @@ def typed(thing: object) -> list[tuple[str, str, object]]:
     return [(name, repr(value), type(value)) for name, value in options_of(thing).items()]
 
 
-@settings(max_examples=300)
 @given(OPTIONS)
 @example({"text": 'a"b'})
 @example({"text": "it's"})
@@ -499,7 +498,6 @@ def test_labels_construct_what_they_label(values: dict[str, Any]) -> None:
     assert typed(construct(Many, texts)) == typed(made)
 
 
-@settings(max_examples=100)
 @given(OPTIONS, OPTIONS)
 def test_labels_can_stand_side_by_side_and_tell_variants_apart(one: dict[str, Any], two: dict[str, Any]) -> None:
     first, second = Many(**one), Many(**two)
@@ -508,7 +506,6 @@ def test_labels_can_stand_side_by_side_and_tell_variants_apart(one: dict[str, An
     assert (labels[0] == labels[1]) == (typed(first) == typed(second))
 
 
-@settings(max_examples=100)
 @given(OPTIONS)
 def test_options_come_back_from_toml_and_from_json(values: dict[str, Any]) -> None:
     made = Many(**values)
@@ -518,7 +515,6 @@ def test_options_come_back_from_toml_and_from_json(values: dict[str, Any]) -> No
     assert typed(construct(Many, nulls, recorded)) == typed(made)
 
 
-@settings(max_examples=300)
 @given(st.text(alphabet="ab=,'\"()[]{} \\:1", max_size=14))
 def test_any_text_is_read_or_refused_in_one_line(text: str) -> None:
     try:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.in_memory import Asked, Row, SameEpoch, rows
 
@@ -185,7 +185,6 @@ def searched(task: SearchTask, batches: Sequence[int], pruner: Asked) -> None:
         task.evaluate_many([PLANS[(number + shift) % len(PLANS)] for number in range(done, done + size)], pruner)
 
 
-@settings(max_examples=150)
 @given(st.lists(rows, min_size=1, max_size=8), st.data())
 def test_resumed_pruner_knows_what_the_uninterrupted_one_would(table: list[Row], data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.sets(st.integers(1, len(table)))) | {len(table)})

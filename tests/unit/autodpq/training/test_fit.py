@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -78,7 +78,6 @@ def numbered(n):
     return network, DeviceRows(torch.arange(n, dtype=torch.int32)[:, None], torch.arange(n).float())
 
 
-@settings(max_examples=100)
 @given(st.integers(2, 60), st.integers(2, 20), st.integers(0, 1000), st.integers(1, 50), st.integers(1, 4))
 def test_batches_cover_every_row_once_in_the_order_of_the_epoch(n, size, seed, epoch, chunk):
     network, rows = numbered(n)

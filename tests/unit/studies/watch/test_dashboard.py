@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 import socket
@@ -24,6 +23,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
+from support.forked import forking
 from support.patience import PATIENCE
 
 from autodpq.errors import AutoDPQError
@@ -139,7 +139,7 @@ def database(server: Server) -> str:
     return server.empty_database()
 
 
-@pytest.fixture(params=["sqlite", "journal", "postgresql"])
+@pytest.fixture(params=["sqlite", "journal", pytest.param("postgresql", marks=pytest.mark.slow)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgresql":
         return str(request.getfixturevalue("database"))
@@ -378,8 +378,9 @@ def _mirror_run(url: str, number: int, barrier: Any, results: Any) -> None:
     results.put(warnings)
 
 
+@pytest.mark.parametrize("url", ["sqlite", "journal", "postgresql"], indirect=True)
 def test_processes_mirror_into_one_storage_at_the_same_time(url: str) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = forking()
     barrier, results = context.Barrier(3), context.Queue()
     processes = [context.Process(target=_mirror_run, args=(url, number, barrier, results)) for number in range(3)]
     for process in processes:

@@ -302,11 +302,26 @@ def side_by_side(
     return list(outcomes), told
 
 
-@settings(max_examples=300)
-@given(st.lists(rows, min_size=1, max_size=7), st.integers(1, 4), st.integers(0, 3), st.integers(0, 5), st.data())
+ORDERS = (st.lists(rows, min_size=1, max_size=7), st.integers(1, 4), st.integers(0, 3), st.integers(0, 5), st.data())
+
+
+@given(*ORDERS)
 def test_side_by_side_comes_out_as_one_after_another(
     table: list[Row], slots: int, losses: int, first: int, data: st.DataObject
 ) -> None:
+    check_order(table, slots, losses, first, data)
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000)
+@given(*ORDERS)
+def test_side_by_side_ten_thousand_times(
+    table: list[Row], slots: int, losses: int, first: int, data: st.DataObject
+) -> None:
+    check_order(table, slots, losses, first, data)
+
+
+def check_order(table: list[Row], slots: int, losses: int, first: int, data: st.DataObject) -> None:
     expected, pruner = one_after_another(table, first)
     scheduler, asked, epochs = Scheduler(table, slots, losses, False, data), SameEpoch(), []
     outcomes, told = side_by_side(table, first, scheduler, asked, epochs.append)
@@ -318,7 +333,6 @@ def test_side_by_side_comes_out_as_one_after_another(
     assert len(epochs) >= sum(len(outcome.valid_aucs) for outcome in outcomes)
 
 
-@settings(max_examples=200)
 @given(st.lists(rows, min_size=1, max_size=7), st.integers(1, 4), st.integers(0, 4), st.data())
 def test_nobody_waits_for_ever_for_what_is_lost_and_outcomes_come_in_order(
     table: list[Row], slots: int, losses: int, data: st.DataObject

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import MagicMock
 
 import pytest
+from support.forked import forking
 
 from autodpq.choices import Full
 from autodpq.errors import AutoDPQError
@@ -44,9 +46,14 @@ def connect(address: str) -> str:
     return str(caught.value)
 
 
+def _ray_is_loaded() -> bool:
+    importlib.import_module("studies.workers.ray_cluster")
+    return "ray" in sys.modules
+
+
 def test_module_does_not_load_ray() -> None:
-    code = "import sys, studies.workers.ray_cluster; sys.exit('ray' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    with ProcessPoolExecutor(1, forking()) as elsewhere:
+        assert not elsewhere.submit(_ray_is_loaded).result()
 
 
 def test_missing_ray_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
