@@ -139,8 +139,8 @@ RECIPES = {
         initial_deviation=0.01,
         linear_weights="torch",
         output_start="additive",
-        embedding_dropout=0.4,
-        l2=1e-5,
+        hidden=(64, 64),
+        l2=1e-6,
         penalty="proximal",
         continued_learning_rate=3e-4,
         quantizer_scores="euclidean",
@@ -183,8 +183,9 @@ def find_recipe(given: str | Mapping[str, Any]) -> Recipe:
 def changed_recipe(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     """A recipe with some settings changed; named by all in which it differs from its base."""
     base, _ = parse_call(recipe.name)
-    options = options_of(replace(recipe, **values))
-    return replace(recipe, **options | {"name": call_text(base, options, options_of(RECIPES[base]))})
+    changed = replace(recipe, **values)
+    settings = {setting: getattr(changed, setting) for setting in SETTINGS}
+    return replace(changed, name=call_text(base, settings, options_of(RECIPES[base])))
 
 
 def recipe_text(recipe: Recipe) -> str:

@@ -47,8 +47,9 @@ SEED = 0
 _NAME = "tuning"
 _STALE = "stale"  # what a trial is whose process ended before it did
 
-# A trial ends early unless it is, after each epoch, among the best quarter of those that were trained to their end.
-_BEST_PERCENT, _FIRST_TRIALS = 25.0, 2
+# From its second epoch on, a trial ends early unless it is among the best third of those that were trained to their
+# end; the first may mislead, for what learns slowly may end higher.
+_BEST_PERCENT, _FIRST_TRIALS, _SPARED_EPOCHS = 100 / 3, 2, 1
 _RANDOM_TRIALS = 8  # before the sampler learns from what it sees
 _ENOUGH_TRIALS = 8  # to say what mattered
 _STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
@@ -129,7 +130,7 @@ def tune(tuning: Tuning, say: Callable[[str], None]) -> Tuned:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     worker = _Worker(tuning, say)
-    with alone_in(tuning.out):
+    with alone_in(tuning.out), writing(tuning.out):
         _claim(tuning.out / "tuning.json", worker.identity)
         worker.study()  # makes it
         _give_up_lost_trials(worker.study())
@@ -200,17 +201,17 @@ class _Worker:
         self.ranges = ranges_of(tuning.settings)
         self.model = MODELS.find(config.models[0])
         run = run_config(config, dataset, self.model.name, STRATEGIES.find("fe")(), SEED)
-        self.identity = {"data": run.data, "model": run.model, "recipe": run.recipe, "settings": [*self.ranges]}
+        self.identity: dict[str, Any] = {"data": run.data, "model": run.model, "recipe": run.recipe, "settings": [*self.ranges]}
         self.prepared: Prepared = prepare_for(load, run.data)
         self.device = choose_device(config.device)
 
     def study(self) -> optuna.Study:
         """The trials in the folder, of this process's view."""
-        with writing(self.tuning.out), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             storage = JournalStorage(JournalFileBackend(str(self.tuning.out / "trials.log")))
             direction = StudyDirection.MAXIMIZE if self.base.stop_by == "auc" else StudyDirection.MINIMIZE
-            pruner = PercentilePruner(_BEST_PERCENT, n_startup_trials=_FIRST_TRIALS)
+            pruner = PercentilePruner(_BEST_PERCENT, n_startup_trials=_FIRST_TRIALS, n_warmup_steps=_SPARED_EPOCHS + 1)
             study = optuna.create_study(
                 storage=storage, study_name=_NAME, direction=direction, pruner=pruner, load_if_exists=True
             )
