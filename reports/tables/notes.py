@@ -27,7 +27,10 @@ def run_notes(records: pd.DataFrame, strategies: Sequence[str], failures: Sequen
     seeds = ", ".join(
         f"{display_name(strategy)} {finished.count(strategy)}" for strategy in strategies if strategy in finished
     )
-    notes = [f"Recipe {records['recipe'].iloc[0]}; seeds per strategy: {seeds}."]
+    recipe = str(records["recipe"].iloc[0])
+    notes = [f"Recipe {recipe}; seeds per strategy: {seeds}."]
+    if "(" in recipe:
+        notes.append("The recipe's settings are the same for all strategies; finding them is charged to none.")
     if "True" in set(records["calibrated"]):
         notes.append("Probabilities are calibrated: a scale and a shift of the logits, fitted on validation rows.")
     for strategy in strategies:

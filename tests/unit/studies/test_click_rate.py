@@ -32,11 +32,11 @@ def test_probabilities_are_of_the_level_of_the_clicks(tmp_path: Path, rows: int,
     for run in study.results.runs:
         kept = pd.read_parquet(out / "runs" / run.run / "predictions.parquet")
         trained = frame["click"].mean()
-        assert kept["probability"].mean() == pytest.approx(trained, rel=0.5), run.strategy  # 0.4 before
+        assert kept["probability"].mean() == pytest.approx(trained, rel=0.1), run.strategy
         constant = logloss(np.full(len(kept), trained), kept["label"].to_numpy())
         assert run.floors is not None and run.floors.constant.logloss == pytest.approx(constant, rel=0.05)
         (loss,) = study.records.loc[study.records["run"] == run.run, "test_logloss"]
-        assert loss <= constant * 1.02, run.strategy
+        assert loss <= constant, run.strategy
 
 
 def test_printed_numbers_come_out_again(tmp_path: Path) -> None:

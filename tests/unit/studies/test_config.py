@@ -76,7 +76,7 @@ def test_defaults_are_accepted() -> None:
     config = check_config({})
     assert config.strategies == ("all",)
     assert labels() == ["fe", "fe-continued", "others", "grid", "random", "autodpq"]
-    assert (config.dataset, config.models, config.seeds, config.recipe) == ("synthetic", ("deepfm",), 3, "paper")
+    assert (config.dataset, config.models, config.seeds, config.recipe) == ("synthetic", ("deepfm",), 3, None)
 
 
 @pytest.mark.parametrize(
