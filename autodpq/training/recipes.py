@@ -142,8 +142,6 @@ RECIPES = {
         hidden=(64, 64),
         l2=1e-6,
         penalty="proximal",
-        # After the epoch of the least loss, order may gain a little more while probabilities run off to 0 and 1.
-        stop_by="logloss",
         continued_learning_rate=3e-4,
         quantizer_scores="euclidean",
     ),

@@ -36,7 +36,7 @@ def asked(tmp_path: Path) -> Any:
 
     def make(trials: int = 3, *, out: str = "tuned", settings: tuple[str, ...] = SETTINGS, **values: Any) -> Tuning:
         options = {"dataset": str(tmp_path / "own.csv"), "cache_dir": str(tmp_path / "cache")}
-        options |= {"recipe": "robust(batch_size=64, max_epochs=3, stop_by=auc)", "strategies": ("fe",), "device": "cpu"}
+        options |= {"recipe": "robust(batch_size=64, max_epochs=3)", "strategies": ("fe",), "device": "cpu"}
         return Tuning(check_config(options | values), tmp_path / out, settings, trials)
 
     return make
@@ -167,7 +167,7 @@ def test_training_that_comes_to_nothing_is_a_failed_trial(asked: Any, monkeypatc
 
 
 def test_by_logloss_the_least_is_best(asked: Any) -> None:
-    found, _ = tuned(asked(3, recipe="robust(batch_size=64, max_epochs=3)"))
+    found, _ = tuned(asked(3, recipe="robust(batch_size=64, max_epochs=3, stop_by=logloss)"))
     losses = [trial.valid_logloss or 9.0 for trial in found.trials if trial.state == "complete"]
     assert found.best.valid_logloss == min(losses) == min(found.best.by_epoch)
 
