@@ -16,31 +16,37 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support.forked import ForkedCall
 from support.patience import PATIENCE
 
 PHASES = ("seconds_pretrain", "seconds_search", "seconds_retrain")
 TIMES = ["seconds", *PHASES, "machine"]
 TRIALS = 3
 
-Start = Callable[..., subprocess.Popen]
+Process = subprocess.Popen | ForkedCall
+Start = Callable[..., Process]
 
 
 @pytest.fixture(scope="module")
 def start(cache: Path, own_csv: Path) -> Iterator[Start]:
     """Starts a study in a process group of its own, as a terminal does; in the end none is left."""
-    started = []
+    started: list[Process] = []
 
-    def begin(out: Path, *options: str, how: Sequence[str] = ("-m", "studies.cli.main")) -> subprocess.Popen:
+    def begin(out: Path, *options: str, how: Sequence[str] = ()) -> Process:
         study = f"--strategies fe,random,autodpq --seeds 1 --trials {TRIALS} --K 4,8 --D 2 --threshold 8"
-        arguments = f"run --dataset {own_csv} {study} --out {out}"
-        process = subprocess.Popen(
-            [sys.executable, *how, *arguments.split(), *options],
-            env={**os.environ, "AUTODPQ_CACHE": str(cache)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        arguments = [*f"run --dataset {own_csv} {study} --out {out}".split(), *options]
+        process: Process
+        if how:
+            process = subprocess.Popen(
+                [sys.executable, *how, *arguments],
+                env={**os.environ, "AUTODPQ_CACHE": str(cache)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        else:
+            process = ForkedCall(arguments, {"AUTODPQ_CACHE": str(cache)})
         started.append(process)
         return process
 
@@ -165,7 +171,7 @@ class Lives:
         assert charged <= jobs * sum(self.seconds)
 
 
-def ends_before(process: subprocess.Popen, study: Path, progress: float, wait: float) -> bool:
+def ends_before(process: Process, study: Path, progress: float, wait: float) -> bool:
     """Whether a process ends by itself; else it is killed, and no process that it started may live on for long.
 
     Args:
@@ -223,8 +229,10 @@ import os
 import signal
 import sys
 
+import reports.write
 from studies.cli.main import main
 
+reports.write._FIGURES = ()  # as no_pictures does
 study, number = sys.argv[1], int(sys.argv[2])
 done = 0
 
@@ -268,7 +276,7 @@ def test_study_that_is_killed_as_it_changes_a_file_goes_on_from_there(
         assert_same(out, whole)
 
 
-def wait_for_trials(process: subprocess.Popen, study: Path) -> None:
+def wait_for_trials(process: Process, study: Path) -> None:
     while not [path for path in study.glob("runs/*/trials.jsonl") if lines_of(path)]:
         assert process.poll() is None
         time.sleep(0.01)
