@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from autodpq.errors import AutoDPQError, look_up
+from autodpq.errors import AutoDPQError, nearest
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -77,7 +77,8 @@ def ranges_of(settings: Sequence[str]) -> dict[str, Between | OneOf]:
         AutoDPQError: A setting cannot be tuned, or none is given.
     """
     for setting in settings:
-        look_up("setting to tune", setting, RANGES)
+        if setting not in RANGES:
+            raise AutoDPQError(f"--settings: {setting!r} cannot be tuned{nearest(setting, RANGES)}")
     if not settings:
-        raise AutoDPQError(f"no setting given, at least one is needed: {', '.join(RANGES)}")
+        raise AutoDPQError(f"--settings: none given, at least one is needed: {', '.join(RANGES)}")
     return {setting: span for setting, span in RANGES.items() if setting in settings}

@@ -144,9 +144,9 @@ def test_another_tuning_needs_another_folder(asked: Any, changed: dict[str, Any]
 
 
 def test_what_cannot_be_tuned_is_refused_before_anything_is_written(asked: Any, tmp_path: Path) -> None:
-    with pytest.raises(AutoDPQError, match="unknown setting to tune 'l3'; did you mean 'l2'"):
+    with pytest.raises(AutoDPQError, match="--settings: 'l3' cannot be tuned; did you mean 'l2'"):
         tuned(asked(settings=("l3",)))
-    with pytest.raises(AutoDPQError, match="no setting given"):
+    with pytest.raises(AutoDPQError, match="--settings: none given"):
         tuned(asked(settings=()))
     rows(click=1).to_csv(tmp_path / "own.csv", index=False)
     with pytest.raises(AutoDPQError) as error:
