@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LOOKS = {"complete": ("#00558F", "o", "trained to its end"), "pruned": ("#9A9A9A", "v", "ended early")}
-_LOWEST = 0.1  # quantile of trials: far worse ones would press the others together
+_LOWEST = 0.1  # quantile of trials that the frame shows; far worse ones would press the others together
 
 
 def tuning_figure(trials: pl.DataFrame, importance: pl.DataFrame, title: str) -> Figure:
@@ -48,24 +48,26 @@ def _draw_trials(axes: Axes, trials: pl.DataFrame) -> None:
         for number, state, values in trials.select("number", "state", "by_epoch").iter_rows()
         if values
     ]
+    ordered = sorted((value for _, _, value in reached), reverse=not by_auc)
+    worst, top = ordered[int(_LOWEST * len(ordered))], ordered[-1]
+    margin = 0.15 * (top - worst) or (1e-4 if by_auc else -1e-4)
+    bottom = worst - margin
     for state, (color, marker, label) in _LOOKS.items():
         points = [(number, value) for number, own, value in reached if own == state]
         if points:
             numbers, values = zip(*points, strict=True)
-            axes.scatter(numbers, values, s=18, color=color, marker=marker, label=label, zorder=3)
+            # What lies further down is drawn on the frame.
+            shown = [pick(value, bottom) for value in values]
+            axes.scatter(numbers, shown, s=18, color=color, marker=marker, label=label, zorder=3, clip_on=False)
     done = [(number, value) for number, state, value in reached if state == "complete"]
     best = list(accumulate((value for _, value in done), pick))
-    axes.step([number for number, _ in done], best, where="post", color="#D55E00", linewidth=1.2, label="best so far")
-    ordered = sorted((value for _, _, value in reached), reverse=not by_auc)
-    worst, top = ordered[int(_LOWEST * len(ordered))], ordered[-1]
-    span = abs(top - worst) or 1e-3
-    axes.set_ylim(*sorted((worst - (span if by_auc else -span) * 0.15, top + (span if by_auc else -span) * 0.15)))
-    if not by_auc:
-        axes.invert_yaxis()
+    steps = [*(number for number, _ in done), len(trials)]
+    axes.step(steps, [*best, best[-1]], where="post", color="#D55E00", linewidth=1.2, label="best so far")
+    axes.set_ylim(bottom, top + margin)
     axes.set_xlabel("trial")
-    axes.set_ylabel("validation AUC" if by_auc else "validation logloss")
+    axes.set_ylabel("validation AUC" if by_auc else "validation logloss (reversed)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="lower right", fontsize=8)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=8, borderaxespad=0.2, columnspacing=1.2)
 
 
 def _draw_importance(axes: Axes, importance: pl.DataFrame) -> None:

@@ -57,7 +57,7 @@ def trials_frame(tuned: Tuned) -> pl.DataFrame:
             "seconds": trial.seconds,
             **{name: str(value) if isinstance(value, tuple) else value for name, value in trial.settings.items()},
         }
-        for number, trial in enumerate(tuned.trials)
+        for number, trial in enumerate(tuned.trials, 1)
     ]
     return pl.DataFrame(rows, infer_schema_length=None)
 

@@ -201,7 +201,12 @@ class _Worker:
         self.ranges = ranges_of(tuning.settings)
         self.model = MODELS.find(config.models[0])
         run = run_config(config, dataset, self.model.name, STRATEGIES.find("fe")(), SEED)
-        self.identity: dict[str, Any] = {"data": run.data, "model": run.model, "recipe": run.recipe, "settings": [*self.ranges]}
+        self.identity: dict[str, Any] = {
+            "data": run.data,
+            "model": run.model,
+            "recipe": run.recipe,
+            "settings": [*self.ranges],
+        }
         self.prepared: Prepared = prepare_for(load, run.data)
         self.device = choose_device(config.device)
 

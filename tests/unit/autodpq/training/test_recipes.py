@@ -42,7 +42,11 @@ changes = st.fixed_dictionaries({}, optional=VALUES)
             {"embedding_dim": 32, "hidden": (400, 400, 400), "dropout": 0.1, "batch_size": 4096, "l2": 1e-4},
         ),
         ("paper(hidden=(8,))", "paper(hidden=[8])", {"hidden": (8,)}),
-        ("paper(quantizer_gradient=centroid)", "paper(quantizer_gradient=centroid)", {"quantizer_gradient": "centroid"}),
+        (
+            "paper(quantizer_gradient=centroid)",
+            "paper(quantizer_gradient=centroid)",
+            {"quantizer_gradient": "centroid"},
+        ),
         ("strong(first_order_l2=0)", "strong(first_order_l2=0.0)", {"first_order_l2": 0.0}),
     ],
 )
