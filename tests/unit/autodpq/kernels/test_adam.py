@@ -260,7 +260,7 @@ def test_penalties_by_row_leave_other_weights_and_weights_without_gradient_alone
     assert torch.equal(second, before[1]) and torch.equal(plain, before[2])
 
 
-def minimised(target, share, l2, *, lazy, proximal=True, steps=6000):
+def minimised(target, share, l2, *, lazy, proximal=True, steps=3000):
     """Weights that minimise the mean over steps of (w - target)^2 / 2 in a share of the steps, plus the penalty."""
     weights = nn.Parameter(torch.zeros(len(target), 2))
     optimizer = Adam([Group([weights], 3e-3, l2)], proximal=proximal)
