@@ -124,5 +124,24 @@ def _steps(frame: Frame, points: Sequence[Point], heights: Sequence[float]) -> l
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:
-    kept = [point for point, _ in itertools.groupby((number(x), number(y)) for x, y in points)]
-    return "M" + "L".join(f"{x} {y}" for x, y in kept)
+    """Corners alone: no point on the way along a horizontal or vertical line, and one number where one changes."""
+    corners: list[tuple[str, str]] = []
+    for x, y in points:
+        corner = number(x), number(y)
+        while len(corners) > 1 and _passes(*corners[-2:], corner):
+            corners.pop()
+        if corner not in corners[-1:]:
+            corners.append(corner)
+    lines = [
+        f"V{y}" if x == before[0] else f"H{x}" if y == before[1] else f"L{x} {y}"
+        for before, (x, y) in itertools.pairwise(corners)
+    ]
+    return f"M{' '.join(corners[0])}{''.join(lines)}"
+
+
+def _passes(start: tuple[str, str], middle: tuple[str, str], end: tuple[str, str]) -> bool:
+    x, y = ([float(at) for at in ats] for ats in zip(start, middle, end, strict=True))
+    return any(
+        one[0] == one[1] == one[2] and min(two[0], two[2]) <= two[1] <= max(two[0], two[2])
+        for one, two in ((x, y), (y, x))
+    )

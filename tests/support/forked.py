@@ -34,8 +34,9 @@ FORKING = SimpleNamespace(get_context=lambda method: forking(), parent_process=m
 
 
 def _call(arguments: Sequence[str], env: Mapping[str, str], out: Connection, err: Connection) -> None:
-    from studies.cli.main import main
     from support.little import no_pictures
+
+    from studies.cli.main import main
 
     gc.freeze()  # what was imported is not searched for garbage again and again
     os.setsid()
@@ -43,7 +44,7 @@ def _call(arguments: Sequence[str], env: Mapping[str, str], out: Connection, err
     for connection, stream in ((out, 1), (err, 2)):
         os.dup2(connection.fileno(), stream)
         connection.close()
-    sys.stdout, sys.stderr = (open(stream, "w", encoding="utf-8", closefd=False) for stream in (1, 2))  # noqa: PTH123
+    sys.stdout, sys.stderr = (open(stream, "w", encoding="utf-8", closefd=False) for stream in (1, 2))
     os.environ.update(env)
     sys.argv = ["autodpq-study", *arguments]
     with no_pictures():

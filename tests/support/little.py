@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from autodpq.training.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # The same for a process of its own.
 LITTLE = """
@@ -25,6 +30,21 @@ def no_pictures() -> Iterator[None]:
     """Reports have no pictures: they take longer than all else of a small study; tests of reports draw them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("reports.write._FIGURES", ())
+        yield
+
+
+@contextmanager
+def blank_pictures() -> Iterator[None]:
+    """Pictures of reports are made and named, but not drawn: their files say only what they are."""
+
+    def save(figure: Figure, stem: Path) -> list[Path]:
+        paths = [stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "svg")]
+        for path in paths:
+            path.write_text(path.suffix)
+        return paths
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reports.write.save_figure", save)
         yield
 
 

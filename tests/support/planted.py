@@ -146,18 +146,24 @@ def made_trial(number: int, valid_auc: float | None, size: int) -> Trial:
     return Trial(number, plan, state, valid_auc, 0.5, Ledger((FieldLedger("user", 0, 8 * size, 0),)), error=error)
 
 
-def resumed_as_uninterrupted(strategy: Strategy, make_executor: Callable[[int | None], PlantedExecutor]) -> None:
-    """Asserts that a search that is stopped before every fourth of its trials goes on as if it had not been.
+# Trials that are planted to fail come before, after and just ahead of where it stops in every fourth place; the slow
+# suite stops everywhere.
+STOPS = pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
 
-    Where it stops, trials that are planted to fail are behind it, ahead of it, and the last one.
+
+def resumed_as_uninterrupted(
+    strategy: Strategy, make_executor: Callable[[int | None], PlantedExecutor], every: int
+) -> None:
+    """Asserts that a search goes on as if it had not been stopped.
 
     Args:
         strategy: Searches.
         make_executor: Makes an executor that stops at the given trial.
+        every: It is stopped before the first trial and every so many later.
     """
     whole = searched(strategy, make_executor(None))
     states_and_plans = [(trial.state, trial.plan, trial.valid_aucs) for trial in whole]
-    for stop in range(0, len(whole), 4):
+    for stop in range(0, len(whole), every):
         journal = MemoryJournal()
         with pytest.raises(KeyboardInterrupt):
             searched(strategy, make_executor(stop), journal=journal)

@@ -14,6 +14,7 @@ from scipy.stats import chisquare
 from support.planted import (
     PAIRS,
     SPACE,
+    STOPS,
     PlantedExecutor,
     numbers_of,
     plans_tried,
@@ -140,9 +141,12 @@ def test_optuna_is_told_how_trials_ended(engine: OptunaStrategy, studies: list[S
 
 
 @every_engine
+@STOPS
 @pytest.mark.parametrize("fails", [pytest.param((), marks=pytest.mark.slow), (3, 11)])
-def test_interrupted_search_goes_on_as_if_it_had_not_been(engine: OptunaStrategy, fails: tuple[int, ...]) -> None:
-    resumed_as_uninterrupted(engine, lambda stop: PlantedExecutor(fails=fails, stops_at=stop))
+def test_interrupted_search_goes_on_as_if_it_had_not_been(
+    engine: OptunaStrategy, fails: tuple[int, ...], every: int
+) -> None:
+    resumed_as_uninterrupted(engine, lambda stop: PlantedExecutor(fails=fails, stops_at=stop), every)
 
 
 @pytest.mark.slow  # the contract asks it of every strategy, for fewer trials

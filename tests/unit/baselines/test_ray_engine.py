@@ -14,6 +14,7 @@ from scipy.stats import chisquare
 from support.planted import (
     PAIRS,
     SPACE,
+    STOPS,
     PlantedExecutor,
     SideBySideExecutor,
     numbers_of,
@@ -170,10 +171,11 @@ def test_interrupted_search_asks_and_answers_as_if_it_had_not_been(seed: int, fa
         assert resumed.batches == [12 - stop]
 
 
+@STOPS
 @pytest.mark.parametrize("strategy", [RandomRay(), ASHA()], ids=["random-ray", "asha"])
-def test_interruption_at_any_trial_changes_nothing(strategy: RandomRay) -> None:
+def test_interruption_at_any_trial_changes_nothing(strategy: RandomRay, every: int) -> None:
     table = random_table(20, 16)
-    resumed_as_uninterrupted(strategy, lambda stop: PlantedExecutor(by_number(table), stops_at=stop))
+    resumed_as_uninterrupted(strategy, lambda stop: PlantedExecutor(by_number(table), stops_at=stop), every)
 
 
 @pytest.mark.parametrize("executor", [PlantedExecutor, SideBySideExecutor])
@@ -185,10 +187,11 @@ def test_failed_trial_counts_at_the_rungs_that_it_came_to(executor: type[Planted
     assert [trial.epochs for trial in history] == [2, 2, 4]
 
 
-def test_search_interrupted_after_a_failed_trial_goes_on_as_if_it_had_not_been() -> None:
+@STOPS
+def test_search_interrupted_after_a_failed_trial_goes_on_as_if_it_had_not_been(every: int) -> None:
     table = [[0.8, 0.9], [0.8, 0.8, 0.8, 0.8], *random_table(18, 4)]
     resumed_as_uninterrupted(
-        ASHA(reduction_factor=2), lambda stop: PlantedExecutor(by_number(table), fails={0, 7}, stops_at=stop)
+        ASHA(reduction_factor=2), lambda stop: PlantedExecutor(by_number(table), fails={0, 7}, stops_at=stop), every
     )
 
 

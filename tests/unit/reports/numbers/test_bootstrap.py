@@ -131,7 +131,7 @@ def test_interval_covers_the_true_difference(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(bootstrap, "MOST_RESAMPLES", 200)
     rng = np.random.default_rng(11)
     true = float(norm.cdf(1.0 / math.sqrt(2 * 1.3)) - norm.cdf(0.9 / math.sqrt(2 * 1.3)))
-    covered, studies = 0, 250
+    covered, studies = 0, 150
     for number in range(studies):
         labels = np.arange(400, dtype=np.uint8) % 2
         shared = rng.standard_normal(400)

@@ -24,7 +24,7 @@ from reports.figures.style import looks
 from reports.figures.ticks import compact, linear_ticks, log_ticks
 from reports.numbers import bootstrap
 from reports.page.cards import phases, settings
-from reports.page.charts import chart_svg
+from reports.page.charts import _path, chart_svg
 from reports.page.drawing import Frame, number
 from reports.page.heat import plan_rows
 from reports.page.palette import DARK, LIGHT, PHASES, contrast, heat_colours, strategy_colours
@@ -141,16 +141,34 @@ def test_damaged_trials_are_one_line_that_names_them(tmp_path: Path, line: str) 
     assert str(caught.value).startswith(f"{run / 'trials.jsonl'}, line 2: ") and "\n" not in str(caught.value)
 
 
-def test_a_large_study_stays_a_page(tmp_path: Path, study: StudyResults, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     for limit in ("LEAST_RESAMPLES", "MOST_RESAMPLES"):
         monkeypatch.setattr(bootstrap, limit, 10)
-    assert len(page_of(study.folder).encode()) < 600_000, "54 runs"
+
+
+@pytest.mark.usefixtures("_few_resamples")
+def test_a_study_stays_a_page(study: StudyResults) -> None:
+    assert len(study.runs) == 54
+    assert len(page_of(study.folder).encode()) < 570_000
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_few_resamples")
+def test_a_large_study_stays_a_page(tmp_path: Path) -> None:
     everything = [*STRATEGIES, "tpe", "nsga2", "random-ray", "asha"]
     folder = write_study(tmp_path, strategies=everything, seeds=range(10))
     text = page_of(folder)
     assert len(Page(text).all("details", class_="card")) == 300
     assert len(text.encode()) < 3_000_000
     shutil.rmtree(folder)
+
+
+def test_paths_are_their_corners() -> None:
+    """As a browser draws them: with every point they are the same line."""
+    up_and_back = [(0.0, 0.0), (0.0, 5.0), (0.0, 9.0), (0.0, 7.0), (4.0, 7.0), (6.0, 7.0), (6.0, 7.04), (8.0, 8.0)]
+    assert _path(up_and_back) == "M0 0V9V7H6L8 8"
+    assert _path([(1.0, 2.0)]) == "M1 2"
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.fake_studies import MOVIELENS, copy_study, write_study
+from support.little import blank_pictures
 
 from autodpq.choices import DPQ, Full
 from reports import (
@@ -34,7 +35,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = tmp_path_factory.mktemp("golden")
     (study / "runs").symlink_to(GOLDEN / "study" / "runs")
     (study / "records.csv").symlink_to(GOLDEN / "study" / "records.csv")
-    write_report(study)
+    with blank_pictures():
+        write_report(study)
     return study / "report"
 
 

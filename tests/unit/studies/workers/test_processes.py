@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.forked import forking
 from support.in_memory import Asked, Row, SameEpoch, end_of, one_after_another, rows, states_equal
 from support.patience import PATIENCE
 from torch import Tensor
@@ -701,24 +701,25 @@ def test_ctrl_c_leaves_no_process_behind(lab: Lab) -> None:
     assert not set(processes) & set(multiprocessing.active_children())
 
 
-# A process of its own, in which nothing has been started before: what starts along with the first worker counts too.
-INTERRUPTED = """
-import os, signal, sys
-
-sys.path[:0] = sys.argv[1:]
-from tests.unit.studies.workers.test_processes import PATIENCE, PLANS, WorkerPool, make_lab, replace, run_there
-
-lab = make_lab()
-limited = replace(lab, spec=replace(lab.spec, timeout=PATIENCE))  # so that a plan alone is trained there, too
-with WorkerPool(1) as pool:
-    (worker,) = pool.idle(1)
-    os.kill(worker.process.pid, signal.SIGINT)
-    print([(outcome.kind, outcome.attempts) for outcome in run_there(pool, limited, PLANS[:1])])
-"""
+def interrupted(answer: Connection, said: Path) -> None:
+    """What comes of a plan whose worker got Ctrl-C as it started, and what was written to standard error."""
+    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT), 2)
+    lab = make_lab()
+    limited = replace(lab, spec=replace(lab.spec, timeout=PATIENCE))  # so that a plan alone is trained there, too
+    with WorkerPool(1) as pool:
+        (worker,) = pool.idle(1)
+        assert worker.process.pid is not None
+        os.kill(worker.process.pid, signal.SIGINT)
+        outcomes = run_there(pool, limited, PLANS[:1])
+    answer.send([(outcome.kind, outcome.attempts) for outcome in outcomes])
 
 
-def test_ctrl_c_of_a_terminal_goes_to_the_workers_as_well_and_does_not_reach_them() -> None:
-    tests = Path(__file__).parents[3]
-    command = [sys.executable, "-c", INTERRUPTED, str(tests), str(tests.parent)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-    assert (done.stdout, done.stderr) == (f"{[('complete', 1)]}\n", "")
+def test_ctrl_c_of_a_terminal_goes_to_the_workers_as_well_and_does_not_reach_them(tmp_path: Path) -> None:
+    # In a process in which nothing has been started before: what starts along with the first worker counts too.
+    ours, theirs = forking().Pipe(duplex=False)
+    process = forking().Process(target=interrupted, args=(theirs, tmp_path / "said"))
+    process.start()
+    theirs.close()
+    assert ours.recv() == [("complete", 1)]
+    process.join()
+    assert (process.exitcode, (tmp_path / "said").read_text()) == (0, "")

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import socket
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -15,6 +16,7 @@ from unittest.mock import MagicMock
 
 import pytest
 from support.forked import forking
+from support.patience import PATIENCE
 
 from autodpq.choices import Full
 from autodpq.errors import AutoDPQError
@@ -207,6 +209,44 @@ def test_plan_that_tune_fails_with_too_often_fails_alone() -> None:
     assert (fatal.kind, fatal.attempts) == ("failed", MAX_ATTEMPTS)
     assert fatal.error == f"its process or node was lost {MAX_ATTEMPTS} times: RuntimeError: short of memory"
     assert (other.kind, other.attempts) == ("complete", 1)
+
+
+def test_interrupted_search_ends_its_trials_and_those_after_it_are_as_ever() -> None:
+    def interrupt(_: Epoch) -> None:
+        raise KeyboardInterrupt
+
+    cluster = ScriptedCluster([TrialBegun(0, 0), EpochEnded(0, EPOCH, (0.5,)), TrialSent(0, SENT)])
+    executor = RayExecutor(cast(RayCluster, cluster), cast(TrainerSpec, None), interrupt, ignore)
+    with pytest.raises(KeyboardInterrupt):
+        list(executor([PLANS[0][0]], 4, never))
+    assert cluster.ended
+    cluster.rounds = [[TrialBegun(0, 1), TrialSent(0, SENT)]]
+    (outcome,) = cluster.outcomes(1)
+    assert (outcome.kind, outcome.attempts) == ("complete", 1) and cluster.asked == [{0: 0}, {0: 0}]
+
+
+def test_trials_that_do_not_end_by_themselves_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[str] = []
+    ended = threading.Event()
+
+    def kill(actor: str) -> None:
+        killed.append(actor)
+        ended.set()
+
+    def run(tuning: Tuning, *_: object) -> None:
+        tuning._trials = [SimpleNamespace(temporary_state=SimpleNamespace(ray_actor=name)) for name in ("a", None)]
+        started.set()
+        ended.wait(PATIENCE)
+
+    started = threading.Event()
+    monkeypatch.setattr("studies.workers.ray_tuning.import_module", lambda _: SimpleNamespace(kill=kill))
+    monkeypatch.setattr("studies.workers.ray_tuning.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("studies.workers.ray_tuning.END_SECONDS", PATIENCE)
+    monkeypatch.setattr(Tuning, "_run", run)
+    tuning = Tuning(None, "mailbox", 2, {})
+    assert started.wait(PATIENCE) and tuning.is_alive()
+    tuning.end()
+    assert killed == ["a"] and not tuning.is_alive() and tuning._ends
 
 
 def test_no_plans_no_trials() -> None:
