@@ -27,8 +27,8 @@ TIMES = ["seconds", "seconds_pretrain", "seconds_search", "seconds_retrain", "ma
 
 @pytest.fixture(scope="module")
 def arguments(own_csv: Path) -> list[str]:
-    text = f"run --dataset {own_csv} --seeds 1 --trials 2 --K 4,8 --D 2 --threshold 8 --strategies fe,random --out"
-    return text.split()
+    text = f"run --dataset {own_csv} --seeds 1 --trials 2 --K 4,8 --D 2 --threshold 8 --recipe paper"
+    return [*text.split(), "--strategies", "fe,random", "--out"]
 
 
 @pytest.fixture(scope="module")
