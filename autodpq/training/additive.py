@@ -72,10 +72,10 @@ def fit_additive(train: Samples, valid: Samples, cardinalities: Sequence[int]) -
     """
     fit = AdditiveFit(train, cardinalities)
     variance = fit.click_rate * (1 - fit.click_rate)
-    best, least, worse = fit.model(math.inf), math.inf, 0
+    best, least, worse = fit.model(), math.inf, 0
     for samples in SAMPLES:
         fit.run(samples * variance)
-        model = fit.model(samples * variance)
+        model = fit.model()
         loss = float(_losses(model.logits(valid.ids), valid.labels).mean())
         if loss < least:
             best, least, worse = model, loss, 0
@@ -115,11 +115,12 @@ class AdditiveFit:
         for column, seen in enumerate(self._seen):
             seen[train.ids[:, column]] = True
         self._logits = np.full(len(train), self._intercept)
+        self._precision = math.inf  # which weights of zero have
 
-    def model(self, precision: float) -> AdditiveModel:
-        """The model so far, fitted with a prior of this precision."""
+    def model(self) -> AdditiveModel:
+        """The model so far."""
         weights = tuple(weights.copy() for weights in self._weights)
-        return AdditiveModel(self._intercept, weights, precision / len(self._train))
+        return AdditiveModel(self._intercept, weights, self._precision / len(self._train))
 
     def run(self, precision: float, tolerance: float = _TOLERANCE) -> Self:
         """Sweeps over intercept and fields until a sweep gains no more than the tolerance.
@@ -128,6 +129,7 @@ class AdditiveFit:
             precision: k, above 0.
             tolerance: In nats per training row.
         """
+        self._precision = precision
         before = self.objective(precision)
         for _ in range(_MOST_SWEEPS):
             self.sweep(precision)

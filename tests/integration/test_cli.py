@@ -77,7 +77,7 @@ def test_every_run_has_one_row_and_one_result(study: tuple[Path, Called]) -> Non
         "random": 2,
     }
     assert (records[["failed_trials", "pruned_trials", "restarted_trials"]] == 0).all(axis=None)
-    assert set(records["recipe"]) == {"paper"}
+    assert set(records["recipe"]) == {"robust"}
     assert f"[{len(records)}/{len(records)}]" in done.out and done.err == ""
     assert not list(out.rglob("*.part")) and not list(out.glob("runs/*/incumbents"))
 

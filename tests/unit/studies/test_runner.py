@@ -203,7 +203,7 @@ def test_a_second_study_in_a_folder_is_refused_while_the_first_runs(run: Run, tm
     command = [sys.executable, "-c", holds, str(tmp_path / "study" / ".lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None and other.stdout.readline() == "1\n"
-        with pytest.raises(AutoDPQError, match=r"--out: another process runs a study in .*study; wait until it ends"):
+        with pytest.raises(AutoDPQError, match=r"--out: another process is at work in .*study; wait until it ends"):
             run("fe,others", jobs=jobs)
         assert {path: path.read_bytes() for path in (tmp_path / "study").rglob("*.json")} == before
         other.kill()

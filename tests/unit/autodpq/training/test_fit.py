@@ -21,7 +21,7 @@ from autodpq.models import DeepFM
 from autodpq.plan import CompressionPlan, Field
 from autodpq.training.fit import DeviceRows, evaluate, fit, make_optimizer, predict, training_step
 from autodpq.training.network import Network
-from autodpq.training.recipes import LAZY_RATIO, RECIPES, Recipe, find_recipe
+from autodpq.training.recipes import LAZY_RATIO, Recipe
 
 X = 4
 FIELDS = (Field("a", 8, 3), Field("b", 3, 3), Field("c", 6, 2))
@@ -410,11 +410,3 @@ def test_tables_of_more_values_than_some_batches_hold_are_trained_lazily(n_value
         assert replace(RECIPE, optimizer=chosen).optimizer_for(fields) == chosen
     assert RECIPE.continued().optimizer_for(fields) == expected
     assert replace(RECIPE, optimizer="lazy-adam").continued().optimizer == "lazy-adam"
-
-
-def test_recipes():
-    assert find_recipe("paper") is RECIPES["paper"] and find_recipe("strong").l2 > 0
-    assert RECIPES["paper"].embedding_dropout == 0 and RECIPES["paper"].quantizer == QuantizerOptions()
-    assert find_recipe("strong").continued() == replace(RECIPES["strong"], learning_rate=3e-4)
-    with pytest.raises(AutoDPQError, match="'papr'; did you mean 'paper'"):
-        find_recipe("papr")

@@ -16,6 +16,7 @@ from autodpq.kernels.kernels import Kernels
 from autodpq.models import GDCN, MODELS, DeepFM, FinalMLP
 from autodpq.plan import CompressionPlan, Field
 from autodpq.search.bilevel import SearchOptions, search
+from autodpq.training import recipes
 from autodpq.training.attempt import pruned_by, train_one
 from autodpq.training.fit import evaluate, predict
 from autodpq.training.recipes import Recipe
@@ -389,10 +390,11 @@ def test_networks_are_built_for_the_recipe_s_optimizer(optimizer, lazy):
         assert network.embedding.kernels == trainer.kernels == Kernels(0, lazy)
 
 
-def test_auto_takes_lazy_adam_where_a_batch_holds_few_of_the_values():
+def test_auto_takes_lazy_adam_where_a_batch_holds_few_of_the_values(monkeypatch):
+    monkeypatch.setattr(recipes, "LAZY_RATIO", 2)
     # 22 values of four fields.
-    assert trainer_of(recipe=replace(RECIPE, batch_size=2)).optimizer == "adam"
-    assert trainer_of(recipe=replace(RECIPE, batch_size=1)).optimizer == "lazy-adam"
+    assert trainer_of(recipe=replace(RECIPE, batch_size=3)).optimizer == "adam"
+    assert trainer_of(recipe=replace(RECIPE, batch_size=2)).optimizer == "lazy-adam"
 
 
 LAZY = replace(RECIPE, optimizer="lazy-adam", l2=1e-5, quantizer_scores="euclidean", quantizer_temperature=0.1)
