@@ -17,6 +17,7 @@ from autodpq.models import GDCN, MODELS, DeepFM, FinalMLP
 from autodpq.plan import CompressionPlan, Field
 from autodpq.search.bilevel import SearchOptions, search
 from autodpq.training import recipes
+from autodpq.training.additive import fit_additive
 from autodpq.training.attempt import pruned_by, train_one
 from autodpq.training.fit import evaluate, predict
 from autodpq.training.recipes import Recipe
@@ -470,3 +471,55 @@ def test_a_model_without_a_last_bias_starts_as_it_is():
     before = layer.weight.clone()
     start_output(layer, 0.1)
     assert torch.equal(layer.weight, before)
+
+
+ADDITIVE = replace(STILL, output_start="additive", initial_deviation=1e-9, max_epochs=1)
+
+
+@pytest.mark.parametrize("start", ["fe", "a plan from nothing"])
+def test_logits_start_as_the_additive_model_s(start):
+    trainer = trainer_of(DeepFM, recipe=ADDITIVE)
+    network, _ = trainer.pretrain() if start == "fe" else trainer.train_plan(trainer.full_plan(), None)
+    additive = fit_additive(*trainer._samples, [field.cardinality for field in FIELDS])
+    expected = additive.probabilities(trainer._samples[1].ids)
+    np.testing.assert_allclose(predict(network, trainer.valid), expected, rtol=1e-5)
+    assert len(set(expected)) > 2
+
+
+def test_the_additive_model_is_fitted_where_it_is_needed_alone():
+    trainer = trainer_of(DeepFM, recipe=ADDITIVE)
+    state = trainer.pretrain()[0].state_dict()
+    other = trainer_of(DeepFM, recipe=ADDITIVE)
+    other.train_plan(other.full_plan(), state)
+    assert trainer._additive is not None and other._additive is None
+
+
+def test_values_that_share_a_row_start_from_the_mean_of_their_weights():
+    trainer = trainer_of(DeepFM, recipe=ADDITIVE)
+    network = trainer.build(CompressionPlan(dict.fromkeys("abcd", Others())))
+    trainer.start(network, None)
+    rows = network.embedding.rows_of_ids()[0]
+    weights = network.embedding.first_order.detach()[rows.long()]
+    own = trainer._additive.weights[0]
+    np.testing.assert_allclose(weights[:3], own[:3], rtol=1e-5)
+    np.testing.assert_allclose(weights[3:], np.full(5, own[3:].mean()), rtol=1e-4)
+
+
+def test_a_model_without_first_order_weights_starts_at_the_click_rate():
+    trainer = trainer_of(GDCN, recipe=ADDITIVE)
+    network, _ = trainer.pretrain()
+    rate = float(trainer.train.labels.mean())
+    assert float(network.model.output.bias.detach()) == pytest.approx(np.log(rate / (1 - rate)), rel=1e-5)
+    assert trainer._additive is None
+
+
+def test_a_model_whose_output_has_no_bias_cannot_start_as_the_additive_model():
+    class Bare(DeepFM):
+        name = "bare"
+
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self.output = torch.nn.Linear(self.mlp.n_outputs, 1, bias=False)
+
+    with pytest.raises(AutoDPQError, match="model bare: output_start=additive needs a last linear layer"):
+        trainer_of(Bare, recipe=ADDITIVE).pretrain()
