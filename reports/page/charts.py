@@ -128,7 +128,7 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
     corners: list[tuple[str, str]] = []
     for x, y in points:
         corner = number(x), number(y)
-        while len(corners) > 1 and _passes(*corners[-2:], corner):
+        while len(corners) > 1 and _passes(corners[-2], corners[-1], corner):
             corners.pop()
         if corner not in corners[-1:]:
             corners.append(corner)
