@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from support.command_line import Call
+from support.command_line import call_here as call_in_process
 
 pytestmark = pytest.mark.usefixtures("nothing_is_drawn")
 
@@ -20,7 +22,12 @@ def records(call: Call, data: Path, out: Path, *options: str) -> pd.DataFrame:
 
 
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler")
-def test_compiled_steps_are_another_way_to_the_same_run(call_here: Call, own_csv: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("compiler", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_compiled_steps_are_another_way_to_the_same_run(
+    call_here: Call, own_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiler: bool
+) -> None:
+    if not compiler:  # what it makes of a function is a unit test's matter, too, and takes ten seconds
+        monkeypatch.setattr("autodpq.training.step._compiled", lambda function: function)
     off = records(call_here, own_csv, tmp_path / "off", "--compile", "off")
     on = records(call_here, own_csv, tmp_path / "on", "--compile", "on")
     assert not off["compiled"].any() and on["compiled"].all()
@@ -41,16 +48,22 @@ def test_where_nothing_can_be_compiled_the_study_goes_on_and_says_so(
     assert not pd.read_csv(out / "records.csv")["compiled"].any()
 
 
-def test_small_data_is_not_worth_compiling(call_here: Call, own_csv: Path, tmp_path: Path) -> None:
-    frame = records(call_here, own_csv, tmp_path / "study")
-    assert not frame["compiled"].any() and (frame["optimizer"] == "adam").all()
+@pytest.fixture(scope="module")
+def plain(own_csv: Path, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> pd.DataFrame:
+    """A study of neither option."""
+    return records(partial(call_in_process, cache=cache), own_csv, tmp_path_factory.mktemp("plain") / "study")
 
 
-def test_lazy_adam_is_another_run_and_in_the_record(call_here: Call, own_csv: Path, tmp_path: Path) -> None:
-    adam = records(call_here, own_csv, tmp_path / "adam")
+def test_small_data_is_not_worth_compiling(plain: pd.DataFrame) -> None:
+    assert not plain["compiled"].any() and (plain["optimizer"] == "adam").all()
+
+
+def test_lazy_adam_is_another_run_and_in_the_record(
+    plain: pd.DataFrame, call_here: Call, own_csv: Path, tmp_path: Path
+) -> None:
     lazy = records(call_here, own_csv, tmp_path / "lazy", "--optimizer", "lazy-adam")
-    assert (lazy["optimizer"] == "lazy-adam").all() and (lazy["run"] != adam["run"]).all()
-    assert lazy["valid_auc"].between(0.5, 1).all() and (lazy["valid_auc"] != adam["valid_auc"]).any()
+    assert (lazy["optimizer"] == "lazy-adam").all() and (lazy["run"] != plain["run"]).all()
+    assert lazy["valid_auc"].between(0.5, 1).all() and (lazy["valid_auc"] != plain["valid_auc"]).any()
 
 
 def test_an_unknown_optimizer_is_refused(call_here: Call, own_csv: Path, tmp_path: Path) -> None:

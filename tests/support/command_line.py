@@ -47,10 +47,16 @@ def call_here(*arguments: str | Path, cache: Path) -> Called:
     return Called(int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 
-def call_cli(*arguments: str | Path, cache: Path, env: Mapping[str, str] | None = None) -> Called:
+NO_PICTURES = "import reports.write, studies.cli.main; reports.write._FIGURES = (); studies.cli.main.main()"
+
+
+def call_cli(
+    *arguments: str | Path, cache: Path, env: Mapping[str, str] | None = None, pictures: bool = True
+) -> Called:
     """Calls the command line in another process; no folder of source files unless ``env`` says so."""
     inherited = {name: value for name, value in os.environ.items() if name != "AUTODPQ_DATA"}
-    command = [sys.executable, "-m", "studies.cli.main", *map(str, arguments)]
+    how = ("-m", "studies.cli.main") if pictures else ("-c", NO_PICTURES)
+    command = [sys.executable, *how, *map(str, arguments)]
     done = subprocess.run(
         command,
         env={**inherited, "AUTODPQ_CACHE": str(cache), **(env or {})},

@@ -40,6 +40,7 @@ def _call(arguments: Sequence[str], env: Mapping[str, str], out: Connection, err
 
     gc.freeze()  # what was imported is not searched for garbage again and again
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have what they start in the background ignore it
     process._parent_process = None  # type: ignore[attr-defined]  # nobody's worker, as whoever asks is told
     for connection, stream in ((out, 1), (err, 2)):
         os.dup2(connection.fileno(), stream)
