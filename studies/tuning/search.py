@@ -132,7 +132,6 @@ def tune(tuning: Tuning, say: Callable[[str], None]) -> Tuned:
     worker = _Worker(tuning, say)
     with alone_in(tuning.out), writing(tuning.out):
         _claim(tuning.out / "tuning.json", worker.identity)
-        worker.study()  # makes it
         _give_up_lost_trials(worker.study())
         ends = None if tuning.timeout is None else time.time() + tuning.timeout
         others = [
