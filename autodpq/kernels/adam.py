@@ -96,6 +96,9 @@ class Adam:
         update: What updates rows: :func:`update_rows`, or its compiled form.
         beta1: The first moments' decay, where gradients are not sparse.
         proximal: Whether penalties are proximal steps instead of parts of the gradient.
+
+    Attributes:
+        rate_factor: What all learning rates are multiplied by; 1 until it is set.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class Adam:
         self._beta1 = beta1
         self._update = update
         self._proximal = proximal
+        self.rate_factor = 1.0
         self._groups = [
             (
                 group,
@@ -151,7 +155,7 @@ class Adam:
             [state.square for state in states],
             [],
             steps,
-            lr=group.learning_rate,
+            lr=self.rate_factor * group.learning_rate,
             beta1=self._beta1,
             beta2=BETA2,
             weight_decay=self._added(group),
@@ -175,7 +179,7 @@ class Adam:
     def _step_rows(self, state: _State, gradient: Tensor, group: Group) -> None:
         state.step += 1
         rows, values = gradient._indices()[0], gradient._values()
-        rate, scale = group.learning_rate / (1 - BETA1**state.step), (1 - BETA2**state.step).rsqrt()
+        rate, scale = self.rate_factor * group.learning_rate / (1 - BETA1**state.step), (1 - BETA2**state.step).rsqrt()
         added = torch.tensor(self._added(group), device=values.device)
         shrink = self._shrink(state, rows, group) if self._is_shrunken(group) else None
         self._update(state.weights.detach(), state.mean, state.square, rows, values, rate, scale, added, shrink)
@@ -193,7 +197,7 @@ class Adam:
             state.last = torch.zeros(len(state.weights), device=rows.device)
         steps = state.step - state.last[rows]
         state.last[rows] = state.step
-        return steps * group.learning_rate * (group.l2[rows] if isinstance(group.l2, Tensor) else group.l2)
+        return steps * (self.rate_factor * group.learning_rate) * (group.l2[rows] if isinstance(group.l2, Tensor) else group.l2)
 
 
 def _penalise(gradient: Tensor, weights: Tensor, penalty: Tensor) -> None:

@@ -226,6 +226,9 @@ def fit(
             begin += time.perf_counter() - called
         if epoch.last:
             break
+        if not epoch.best and recipe.plateau_factor < 1:
+            network.load_state_dict(best_state)
+            optimizer.rate_factor *= recipe.plateau_factor
     if best is None:
         raise AutoDPQError(f"epochs: {epochs} given, at least 1 is needed")
     network.load_state_dict(best_state)

@@ -59,6 +59,8 @@ class Recipe:
             proximal, a step of its own beside Adam's, so that what is minimised is what is stated.
         stop_by: What makes an epoch better than those before: auc or logloss of the validation rows.
         patience: Training ends after so many epochs in a row without a better one.
+        plateau_factor: After an epoch that is no better, training goes on from the best one's weights, at learning
+            rates multiplied by this; at 1 it goes on as it is.
         max_epochs: Training ends after so many epochs in any case.
         quantizer_temperature: Of the softmax over centroids; the smaller, the harder.
         quantizer_scores: What makes a centroid near: inner (inner product) or euclidean (distance).
@@ -83,6 +85,7 @@ class Recipe:
     penalty: Literal["coupled", "proximal"] = "coupled"
     stop_by: Literal["auc", "logloss"] = "auc"
     patience: _Size = 2
+    plateau_factor: Annotated[float, pydantic.Field(gt=0, le=1)] = 1.0
     max_epochs: _Size = 100
     quantizer_temperature: _Above0 = 1e-4
     quantizer_scores: Scores = "inner"
@@ -143,6 +146,7 @@ RECIPES = {
         l2=1e-6,
         penalty="proximal",
         continued_learning_rate=3e-4,
+        plateau_factor=0.1,
         quantizer_scores="euclidean",
     ),
 }
@@ -214,6 +218,7 @@ _ONCE = {
     "first_order_l2": None,
     "penalty": "coupled",
     "stop_by": "auc",
+    "plateau_factor": 1.0,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import threading
 import time
@@ -16,7 +17,7 @@ from typing import Any
 import optuna
 from filelock import FileLock
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-from optuna.pruners import PercentilePruner
+from optuna.pruners import BasePruner
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -31,7 +32,7 @@ from autodpq.plugins.options import options_of
 from autodpq.search.strategy import STRATEGIES
 from autodpq.training.fit import Epoch
 from autodpq.training.network import Network
-from autodpq.training.recipes import Recipe, changed_recipe
+from autodpq.training.recipes import RECIPES, Recipe, changed_recipe
 from autodpq.training.trainer import Trainer
 from studies.config import asked_recipe, run_config
 from studies.folder.lock import alone_in
@@ -47,9 +48,11 @@ SEED = 0
 _NAME = "tuning"
 _STALE = "stale"  # what a trial is whose process ended before it did
 
-# From its second epoch on, a trial ends early unless it is among the best third of those that were trained to their
-# end; the first may mislead, for what learns slowly may end higher.
-_BEST_PERCENT, _FIRST_TRIALS, _SPARED_EPOCHS = 100 / 3, 2, 1
+# After these epochs a trial ends early unless it is among the best of all that came so far, by this share of them.
+# Optuna's median pruner asks those alone that were trained to their end: few, all fast starters, beside which what
+# starts slowly and ends higher has no chance; its successive halving lets the best one alone pass at first.
+_RUNGS = {2: 1 / 3, 4: 1 / 2, 8: 1 / 2}
+_FIRST_TRIALS = 4
 _RANDOM_TRIALS = 8  # before the sampler learns from what it sees
 _ENOUGH_TRIALS = 8  # to say what mattered
 _STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
@@ -188,6 +191,21 @@ def _give_up_lost_trials(study: optuna.Study) -> None:
             study.enqueue_trial(trial.params)
 
 
+class _Rungs(BasePruner):
+    """Successive halving, asynchronous, as in ASHA (Li et al., MLSys 2020), by epochs."""
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        epoch = trial.last_step
+        if epoch not in _RUNGS:
+            return False
+        value = trial.intermediate_values[epoch]
+        reached = [other.intermediate_values.get(epoch) for other in _sound(study.get_trials(deepcopy=False))]
+        values = [other for other in reached if other is not None]
+        sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
+        better = sum(sign * other > sign * value for other in values)
+        return len(values) >= _FIRST_TRIALS and better >= math.ceil(len(values) * _RUNGS[epoch])
+
+
 class _Worker:
     """One process: begins trials until there are enough."""
 
@@ -215,12 +233,15 @@ class _Worker:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             storage = JournalStorage(JournalFileBackend(str(self.tuning.out / "trials.log")))
             direction = StudyDirection.MAXIMIZE if self.base.stop_by == "auc" else StudyDirection.MINIMIZE
-            pruner = PercentilePruner(_BEST_PERCENT, n_startup_trials=_FIRST_TRIALS, n_warmup_steps=_SPARED_EPOCHS + 1)
             study = optuna.create_study(
-                storage=storage, study_name=_NAME, direction=direction, pruner=pruner, load_if_exists=True
+                storage=storage, study_name=_NAME, direction=direction, pruner=_Rungs(), load_if_exists=True
             )
             if not study.get_trials(deepcopy=False):
                 study.enqueue_trial(self._as_drawn(self.base))
+                for recipe in RECIPES.values():
+                    settings = self._as_drawn(recipe)
+                    if len(settings) == len(self.ranges):
+                        study.enqueue_trial(settings, skip_if_exists=True)
         return study
 
     def run(self, ends: float | None) -> None:

@@ -19,6 +19,7 @@ from autodpq.kernels.kernels import TENSORS, Kernels
 from autodpq.metrics import evaluate_predictions
 from autodpq.models import DeepFM
 from autodpq.plan import CompressionPlan, Field
+from autodpq.training import fit as fit_module
 from autodpq.training.fit import DeviceRows, evaluate, fit, make_optimizer, predict, training_step
 from autodpq.training.network import Network
 from autodpq.training.recipes import LAZY_RATIO, Recipe
@@ -159,6 +160,47 @@ def test_training_ends_after_patience_epochs_without_a_better_one(patience, seed
     aucs = [epoch.metrics.auc for epoch in seen]
     for number in range(1, len(aucs)):
         assert number - (aucs[:number].index(max(aucs[:number])) + 1) < patience
+
+
+def test_after_an_epoch_that_is_no_better_training_goes_on_from_the_best_at_lower_rates(monkeypatch):
+    made = []
+    monkeypatch.setattr(fit_module, "make_optimizer", lambda *given: made.append(make_optimizer(*given)) or made[-1])
+    network, ends, starts = network_of(), [], []
+
+    def on_step():
+        if len(starts) == len(ends):
+            starts.append((made[0].rate_factor, state_of(network)))
+
+    def on_epoch(epoch):
+        ends.append((epoch.best, state_of(network)))
+
+    recipe = replace(RECIPE, patience=3, max_epochs=20, plateau_factor=0.5)
+    fit(network, TRAIN, VALID, recipe, 0, on_epoch=on_epoch, on_step=on_step)
+    worse, best = 0, None
+    for (is_best, end), (factor, start) in zip(ends, starts[1:], strict=False):
+        best, worse = (end, worse) if is_best else (best, worse + 1)
+        assert factor == 0.5**worse
+        assert all(torch.equal(start[name], best[name]) for name in best)
+    assert worse >= 2 and len(starts) == len(ends)
+
+
+def state_of(network):
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_the_rate_factor_multiplies_all_rates(lazy):
+    def stepped(factor, rate):
+        network = network_of(plan=CompressionPlan(dict.fromkeys("abc", Full())), kernels=Kernels(0, lazy))
+        recipe = replace(RECIPE, learning_rate=rate, table_learning_rate=rate, l2=0.1, penalty="proximal")
+        optimizer = make_optimizer(network, recipe)
+        optimizer.rate_factor = factor
+        for _ in range(3):
+            training_step(network, optimizer, network.embedding.flatten(TRAIN.ids), TRAIN.labels, recipe.l2)
+        return state_of(network)
+
+    halved, half = stepped(0.5, 2e-2), stepped(1.0, 1e-2)
+    assert all(torch.equal(halved[name], half[name]) for name in half)
 
 
 @pytest.mark.parametrize("epochs", [1, 4, 9])

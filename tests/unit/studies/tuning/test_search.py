@@ -62,6 +62,30 @@ def test_the_first_trial_is_the_recipe_itself_and_the_best_one_is_taken(asked: A
     assert said[0].startswith("[1/4] validation AUC 0.") and "learning_rate 0.001" in said[0]
 
 
+def test_then_come_the_other_recipes_that_lie_in_the_ranges(asked: Any) -> None:
+    found, _ = tuned(asked(2))
+    strong = RECIPES["strong"]
+    assert found.trials[1].settings == {setting: getattr(strong, setting) for setting in SETTINGS}
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_a_trial_ends_early_where_it_is_not_among_the_best_of_all_that_came_so_far(direction: str) -> None:
+    study = optuna.create_study(direction=direction, pruner=search._Rungs())
+    sign = 1 if direction == "maximize" else -1
+
+    def reached(value: float, epoch: int) -> bool:
+        trial = study.ask()
+        for before in range(1, epoch + 1):
+            trial.report(sign * value, before)
+        return trial.should_prune()
+
+    # The first ones are spared; then the best third, rounded up, goes on, whatever those are that were left.
+    assert [reached(value, 2) for value in (0.5, 0.4, 0.3)] == [False] * 3
+    assert reached(0.45, 2) is False and reached(0.41, 2) is True and reached(0.6, 2) is False
+    assert reached(0.1, 1) is False and reached(0.1, 3) is False
+    assert [reached(value, 4) for value in (0.5, 0.6, 0.7, 0.65, 0.4)] == [False, False, False, False, True]
+
+
 def test_the_folder_holds_the_recipe_and_what_was_seen(asked: Any, tmp_path: Path) -> None:
     found, _ = tuned(asked(9))
     path = write_tuning(found, tmp_path / "tuned")
