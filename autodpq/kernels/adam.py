@@ -197,7 +197,8 @@ class Adam:
             state.last = torch.zeros(len(state.weights), device=rows.device)
         steps = state.step - state.last[rows]
         state.last[rows] = state.step
-        return steps * (self.rate_factor * group.learning_rate) * (group.l2[rows] if isinstance(group.l2, Tensor) else group.l2)
+        rate = self.rate_factor * group.learning_rate
+        return steps * rate * (group.l2[rows] if isinstance(group.l2, Tensor) else group.l2)
 
 
 def _penalise(gradient: Tensor, weights: Tensor, penalty: Tensor) -> None:
