@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autodpq.choices import Full
-from autodpq.choices.base import FLOAT_BITS
+from autodpq.choices import Choice, Full
+from autodpq.choices.base import FLOAT_BITS, Cost, Kept, layout_bytes, narrowed
 from autodpq.errors import AutoDPQError
-from autodpq.plan import CompressionPlan, Field
+from autodpq.plan import Band, CompressionPlan, Field
+
+HALF_BITS = 16
+SCALE_BYTES = 4
+"""Of a band's first-order weights, where these are integers."""
 
 
 @dataclass(frozen=True, slots=True)
-class FieldLedger:
-    """One field's share of a ledger.
+class BandLedger:
+    """A band's share of a ledger; the frequent rows of a field are counted with its first band.
 
     Attributes:
-        name: The field's name.
+        name: The band's name, which is the field's where it has no other.
         parameters: Parameters as the paper counts them: a code is a whole parameter.
-        bits: Bits as stored: frequent rows in float32, rare ones as their choice has it.
+        bits: Bits as stored: rows of their own as floats, others as their choice has it.
         rows: Rows of an id-indexed vector beside the embedding (the first-order weights).
     """
 
@@ -33,34 +37,38 @@ class Ledger:
     """What a plan costs.
 
     Attributes:
-        fields: The shares of the fields, in the data set's order.
+        bands: Their shares, in the data set's order.
         first_order_rows: First-order weights, one per row; 0 where the model has none. The paper leaves them out.
         dense_floats: Other floats that inference needs (MLP, BatchNorm statistics). The paper leaves them out.
+        compact: Whether floats have 16 bits, and first-order weights 8 with a scale for each band; else all have 32.
     """
 
-    fields: tuple[FieldLedger, ...]
+    bands: tuple[BandLedger, ...]
     first_order_rows: int = 0
     dense_floats: int = 0
+    compact: bool = False
 
     @property
     def parameters(self) -> int:
         """The paper's Space."""
-        return sum(field.parameters for field in self.fields)
+        return sum(band.parameters for band in self.bands)
 
     @property
     def embedding_bytes(self) -> int:
-        """Bytes of the packed embedding tables; each field's codes start at a byte of their own."""
-        return sum(-(-field.bits // 8) for field in self.fields)
+        """Bytes of the packed embedding tables; each band's codes start at a byte of their own."""
+        return sum(-(-band.bits // 8) for band in self.bands)
 
     @property
     def first_order_bytes(self) -> int:
-        """Bytes of the first-order weights in float32."""
-        return self.first_order_rows * FLOAT_BITS // 8
+        """Bytes of the first-order weights."""
+        if not self.compact or not self.first_order_rows:
+            return self.first_order_rows * FLOAT_BITS // 8
+        return self.first_order_rows + SCALE_BYTES * len(self.bands)
 
     @property
     def dense_bytes(self) -> int:
-        """Bytes of the remaining weights in float32."""
-        return self.dense_floats * FLOAT_BITS // 8
+        """Bytes of the remaining weights."""
+        return self.dense_floats * (HALF_BITS if self.compact else FLOAT_BITS) // 8
 
     @property
     def bytes(self) -> int:
@@ -68,24 +76,60 @@ class Ledger:
         return self.embedding_bytes + self.first_order_bytes + self.dense_bytes
 
 
-def field_ledger(field: Field, plan: CompressionPlan, embedding_dim: int) -> FieldLedger:
-    """The cost of one field under its choice.
+def band_cost(choice: Choice, n_rows: int, embedding_dim: int, compact: bool) -> Cost:
+    """What the rows of a band cost under a choice.
+
+    Args:
+        choice: What becomes of them.
+        n_rows: How many there are.
+        embedding_dim: X.
+        compact: Whether floats have 16 bits instead of 32, each array whole bytes.
+    """
+    cost = choice.cost(n_rows, embedding_dim)
+    if not compact:
+        return cost
+    kept = choice.modulus(n_rows) * embedding_dim if isinstance(choice, Kept) else 0
+    arrays = layout_bytes(narrowed(choice.layout(n_rows, embedding_dim)))
+    return Cost(cost.parameters, HALF_BITS * kept + 8 * arrays)
+
+
+def band_ledgers(
+    field: Field, plan: CompressionPlan, embedding_dim: int, compact: bool = False
+) -> tuple[BandLedger, ...]:
+    """The cost of a field's bands under their choices.
 
     Args:
         field: The field.
-        plan: A plan that holds the field.
+        plan: A plan that holds its bands.
         embedding_dim: X.
+        compact: Whether floats have 16 bits instead of 32.
 
     Raises:
-        AutoDPQError: The plan lacks the field, or its choice does not fit X.
+        AutoDPQError: The plan lacks a band, or a choice does not fit X.
     """
-    if field.name not in plan:
-        raise AutoDPQError(f"field {field.name!r}: the plan has no choice for it")
-    choice = plan[field.name] if field.tail else Full()
-    choice.check(embedding_dim, f"field {field.name!r}")
-    cost, head = choice.cost(field.tail, embedding_dim), field.head * embedding_dim
-    rows = field.head + choice.modulus(field.tail)
-    return FieldLedger(field.name, head + cost.parameters, FLOAT_BITS * head + cost.bits, rows)
+    return tuple(
+        _share(band, field.head if band.start == field.head else 0, plan, embedding_dim, compact)
+        for band in field.bands
+    )
+
+
+def _share(band: Band, head: int, plan: CompressionPlan, embedding_dim: int, compact: bool) -> BandLedger:
+    choice = chosen(band, plan)
+    choice.check(embedding_dim, f"field {band.name!r}")
+    cost, own = band_cost(choice, band.n_rows, embedding_dim, compact), head * embedding_dim
+    bits = (HALF_BITS if compact else FLOAT_BITS) * own + cost.bits
+    return BandLedger(band.name, own + cost.parameters, bits, head + choice.modulus(band.n_rows))
+
+
+def chosen(band: Band, plan: CompressionPlan) -> Choice:
+    """What a plan says of a band; ``Full()`` where it has no rows.
+
+    Raises:
+        AutoDPQError: The plan says nothing of it.
+    """
+    if band.name not in plan:
+        raise AutoDPQError(f"field {band.name!r}: the plan has no choice for it")
+    return plan[band.name] if band.n_rows else Full()
 
 
 def ledger(
@@ -95,19 +139,21 @@ def ledger(
     *,
     first_order: bool = False,
     dense_floats: int = 0,
+    compact: bool = False,
 ) -> Ledger:
     """The cost of a plan.
 
     Args:
         fields: All fields of the data set.
-        plan: One choice per field.
+        plan: One choice per band.
         embedding_dim: X.
         first_order: Whether the model has one first-order weight per row.
         dense_floats: Other floats that inference needs.
+        compact: Whether floats have 16 bits instead of 32, and first-order weights 8.
 
     Raises:
-        AutoDPQError: A field is missing from the plan, or a choice does not fit X.
+        AutoDPQError: A band is missing from the plan, or a choice does not fit X.
     """
-    shares = tuple(field_ledger(field, plan, embedding_dim) for field in fields)
+    shares = tuple(share for field in fields for share in band_ledgers(field, plan, embedding_dim, compact))
     rows = sum(share.rows for share in shares) if first_order else 0
-    return Ledger(shares, rows, dense_floats)
+    return Ledger(shares, rows, dense_floats, compact)

@@ -1,4 +1,4 @@
-"""Compression plans: one choice per field for the field's rare rows (no torch here, so that reports load fast)."""
+"""Compression plans: one choice per band of every field (no torch here, so that reports load fast)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,30 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from autodpq.choices import Choice, Full, parse_choice, read_choice
 from autodpq.errors import AutoDPQError
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Neighbouring ids of a field, which one choice is made for: values that occur about equally often.
+
+    Attributes:
+        name: What plans call it.
+        start: Its first id.
+        stop: The id behind its last.
+    """
+
+    name: str
+    start: int
+    stop: int
+
+    @property
+    def n_rows(self) -> int:
+        """How many ids it has."""
+        return self.stop - self.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,24 +39,48 @@ class Field:
     Attributes:
         name: The column's name.
         cardinality: Number of distinct values, hence of embedding rows.
-        head: Number of frequent values.
+        head: Number of frequent values, whose rows are kept as they are.
+        cuts: Ids, rising, with which further bands of the rare values begin; none for one band of them all.
     """
 
     name: str
     cardinality: int
     head: int
+    cuts: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        bounds = (self.head, *self.cuts, self.cardinality)
+        if self.cuts and any(start >= stop for start, stop in pairwise(bounds)):
+            raise AutoDPQError(
+                f"field {self.name!r}: bands from the ids {', '.join(map(str, bounds[:-1]))}: one is empty"
+            )
 
     @property
     def tail(self) -> int:
         """Number of rare values."""
         return self.cardinality - self.head
 
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        """The bands of its rare values, most frequent first; one without rows where none is rare.
+
+        The only band of a field has its name; of several, each has its number behind: ``user/1``, ``user/2``.
+        """
+        bounds = [*pairwise((self.head, *self.cuts, self.cardinality))]
+        names = [self.name] if not self.cuts else [f"{self.name}/{number}" for number in range(1, len(bounds) + 1)]
+        return tuple(Band(name, *bound) for name, bound in zip(names, bounds, strict=True))
+
+
+def bands_of(fields: Sequence[Field]) -> tuple[Band, ...]:
+    """The bands of all fields, field by field."""
+    return tuple(band for field in fields for band in field.bands)
+
 
 class CompressionPlan(Mapping[str, Choice]):
-    """One choice per field; immutable, hashable and comparable.
+    """One choice per band; immutable, hashable and comparable.
 
     Args:
-        choices: Field name to choice, every field of the data set once.
+        choices: A band's name, which is the field's where it has no other, to its choice; every band once.
     """
 
     __slots__ = ("_choices",)
@@ -92,5 +137,5 @@ class CompressionPlan(Mapping[str, Choice]):
 
 
 def uniform_plan(fields: Sequence[Field], choice: Choice) -> CompressionPlan:
-    """The plan that gives ``choice`` to every field with rare values and ``Full()`` to the others."""
-    return CompressionPlan({field.name: choice if field.tail else Full() for field in fields})
+    """The plan that gives ``choice`` to every band and ``Full()`` to fields without rare values."""
+    return CompressionPlan({band.name: choice if band.n_rows else Full() for band in bands_of(fields)})

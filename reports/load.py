@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autodpq.choices import Unknown, read_choice
-from autodpq.costs import field_ledger
+from autodpq.costs import band_ledgers
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan, Field
 from autodpq.records.files import ANEW, damage_told
@@ -149,7 +149,7 @@ def _field(entry: FieldCost, embedding_dim: int) -> FieldResult:
         raise AutoDPQError(f"field {field.name!r} has {field.head} frequent values of {field.cardinality}")
     choice = read_choice(_short(entry.choice))
     if not isinstance(choice, Unknown):
-        cost = field_ledger(field, CompressionPlan({field.name: choice}), embedding_dim)
+        (cost,) = band_ledgers(field, CompressionPlan({field.name: choice}), embedding_dim)
         if (entry.parameters, entry.bits) != (cost.parameters, cost.bits):
             raise AutoDPQError(f"field {field.name!r} does not cost what {choice} does")
     return FieldResult(field, choice, entry.parameters, entry.bits, embedding_dim)

@@ -275,7 +275,7 @@ class Run:
                     parameters=share.parameters,
                     bits=share.bits,
                 )
-                for field, share in zip(self.prepared.fields, ledger.fields, strict=True)
+                for field, share in zip(self.prepared.fields, ledger.bands, strict=True)
             ),
             truth=None if self.prepared.truth is None else Truth.model_validate(self.prepared.truth),
             predictions=kept,

@@ -46,6 +46,25 @@ class Cost:
     bits: int
 
 
+def narrowed(layout: Layout) -> Layout:
+    """The same arrays, 32-bit floats stored in 16 bits."""
+    float32, float16 = np.dtype("<f4"), np.dtype("<f2")
+    return {name: (float16 if dtype == float32 else dtype, shape) for name, (dtype, shape) in layout.items()}
+
+
+def narrow_floats(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """An array as :func:`narrowed` stores it; numbers beyond float16's largest become that."""
+    if array.dtype != np.float32:
+        return array
+    largest = np.float32(np.finfo(np.float16).max)
+    return array.clip(-largest, largest).astype(np.float16)
+
+
+def as_stored(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """An array as it is after it was stored in 16 bits, in its own type."""
+    return narrow_floats(array).astype(array.dtype)
+
+
 def layout_bytes(layout: Layout) -> int:
     """Bytes of all arrays."""
     return sum(dtype.itemsize * math.prod(shape) for dtype, shape in layout.values())
@@ -209,9 +228,18 @@ class Made(Choice):
         """
         raise TypeError(f"{type(self).__name__} starts what rows share, but does not say how they are trained by it")
 
-    def rounded(self, rows: Floats, shared: Mapping[str, npt.NDArray[Any]]) -> Floats:
-        """Rows as they will be looked up, float32 [n, X]; for arguments, see :meth:`pack`."""
-        arrays = self.prepared(self.pack(rows, shared), rows.shape[1])
+    def rounded(self, rows: Floats, shared: Mapping[str, npt.NDArray[Any]], compact: bool = False) -> Floats:
+        """Rows as they will be looked up, float32 [n, X].
+
+        Args:
+            rows: As :meth:`pack` takes them.
+            shared: As :meth:`pack` takes it.
+            compact: Whether floats are stored in 16 bits.
+        """
+        packed = self.pack(rows, shared)
+        if compact:
+            packed = {name: as_stored(array) for name, array in packed.items()}
+        arrays = self.prepared(packed, rows.shape[1])
         made: Floats = self.made(arrays, np.arange(len(rows)), rows.shape[1], NUMPY)
         return made
 

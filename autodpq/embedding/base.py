@@ -1,4 +1,4 @@
-"""The rows of all fields in one table: frequent rows as they are, rare rows as a subclass makes them."""
+"""The rows of all fields in one table: frequent rows as they are, those of bands as a subclass makes them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from autodpq.embedding.quantizers import Quantizers
 from autodpq.kernels.kernels import Kernels
 from autodpq.kernels.native import is_known
 from autodpq.kernels.operations import Merge, gather, sum_of_weights, sum_rows, zeros
-from autodpq.plan import Field
+from autodpq.plan import Field, bands_of
 
 TILE = 32
 """Rare values of one field that are quantized together. Fields differ in how many a batch holds: in tiles, little of
@@ -24,26 +24,28 @@ what is computed only fills up."""
 class Embedding(nn.Module, ABC):
     """The embedding rows of all fields in one table.
 
-    Row numbers: first the direct rows of every field (frequent rows, and those of rare values that are kept as they
-    are), then the raw rows of rare values that something is made of, those of the quantized fields. ``table`` holds the
-    direct rows and, where a field is quantized, a last row of zeros that stands for every quantized row.
+    Row numbers: first the direct rows of every field (frequent rows, and those of bands that are kept as they are),
+    then the raw rows of values that something is made of, those of the quantized bands. ``table`` holds the direct rows
+    and, where a band is quantized, a last row of zeros that stands for every quantized row.
 
     Attributes:
+        bands: The bands of all fields, field by field.
+        quantized: Which of them are quantized, by their numbers.
         quantizers: What makes rows of the quantized fields; None where there are none.
         kernels: What a training step is computed by.
         raw_numbers: What raw rows' numbers stand for, where only some of the rows are there; see ``restricted``.
 
     Args:
         fields: All fields, in the order of the ids' columns.
-        moduli: Rows of each field's rare values; value t has the row t modulo that number.
-        quantized: The columns of the fields whose rare rows are made.
+        moduli: Rows of each band; its value t has the row t modulo that number.
+        quantized: The bands whose rows are made.
         embedding_dim: X.
         first_order: Whether every row also has a first-order weight.
         kernels: What a training step is computed by.
+        distinct: Whether a value that a batch holds several times is quantized once.
     """
 
     numbering: Tensor
-    quantized_index: Tensor
     raw_starts: Tensor
 
     def __init__(
@@ -54,9 +56,12 @@ class Embedding(nn.Module, ABC):
         embedding_dim: int,
         first_order: bool,
         kernels: Kernels,
+        distinct: bool = False,
     ) -> None:
         super().__init__()
         self.fields = tuple(fields)
+        self.bands = bands_of(self.fields)
+        self.distinct = distinct
         self.moduli = tuple(moduli)
         self.embedding_dim = embedding_dim
         self.quantized = tuple(quantized)
@@ -65,11 +70,9 @@ class Embedding(nn.Module, ABC):
         self.raw_numbers: Tensor | None = None
         self._mixture: Mixture | None = None
         numbering, self.n_direct, self.n_raw = _number_rows(self.fields, self.moduli, self.quantized)
-        quantized_index = torch.full((len(fields),), -1)
-        quantized_index[list(self.quantized)] = torch.arange(len(self.quantized))
-        starts = torch.tensor([self.raw_rows(column).start for column in self.quantized], dtype=torch.int64)
-        self._shares = any(modulus < field.tail for modulus, field in zip(moduli, fields, strict=True))
-        self.register_buffer("quantized_index", quantized_index, persistent=False)
+        starts = torch.tensor([self.raw_rows(number).start for number in self.quantized], dtype=torch.int64)
+        self._shares = any(modulus < band.n_rows for modulus, band in zip(moduli, self.bands, strict=True))
+        self._banded = any(field.cuts for field in fields)
         self.register_buffer("raw_starts", starts, persistent=False)
         self.register_buffer("numbering", numbering, persistent=False)
         self.table = nn.Parameter(zeros(self.n_direct + bool(self.n_raw), embedding_dim))
@@ -87,25 +90,33 @@ class Embedding(nn.Module, ABC):
             for field, numbering in zip(self.fields, self.numbering, strict=True)
         )
 
+    def rows_of_bands(self) -> tuple[Tensor, ...]:
+        """Per band, the row number of every value, int32 [rows of the band]."""
+        by_field = zip(self.fields, self.rows_of_ids(), strict=True)
+        return tuple(numbers[band.start : band.stop] for field, numbers in by_field for band in field.bands)
+
     def _row_numbers(self, ids: Tensor, numbering: Tensor) -> Tensor:
         """Row numbers of ids, int32 both; ``numbering`` is that of :func:`_number_rows`, of all fields or of one."""
-        heads, starts, moduli, tail_starts = numbering.unbind(-1)
+        first, *bands = numbering.unbind(-1)
+        rows = ids + first
         if self.raw is None and not self._shares:
-            return ids + starts
-        tail = ids - heads
-        if self._shares:
-            tail = torch.where(tail < 0, tail, tail.remainder(moduli))
-        return torch.where(ids < heads, ids + starts, tail + tail_starts)
+            return rows
+        for begin, modulus, start in zip(bands[::3], bands[1::3], bands[2::3], strict=True):
+            place = ids - begin
+            if self._shares:
+                place = torch.where(place < 0, place, place.remainder(modulus))
+            rows = torch.where(ids < begin, rows, place + start)
+        return rows
 
     @abstractmethod
     def quantize(self, rows: Tensor, places: Tensor, fields: Tensor, counts: Tensor) -> Tensor:
-        """Embeddings of rare values from their raw rows.
+        """Embeddings of values from their raw rows.
 
         Args:
-            rows: float [tiles, TILE, X], each tile of one field; a field's last is filled up.
-            places: int64 [tiles, TILE], numbers of the rows among their field's.
-            fields: int64 [tiles], the quantized field of each, rising.
-            counts: int64 [quantized fields], how many of a field's rows are real.
+            rows: float [tiles, TILE, X], each tile of one band; a band's last is filled up.
+            places: int64 [tiles, TILE], numbers of the rows among their band's.
+            fields: int64 [tiles], the quantized band of each, rising.
+            counts: int64 [quantized bands], how many of a band's rows are real.
 
         Returns:
             float [tiles, TILE, X].
@@ -149,12 +160,19 @@ class Embedding(nn.Module, ABC):
         # By columns, so that each field's rare values come together.
         columns, samples = (flat.t() >= self.n_direct).nonzero(as_tuple=True)
         positions = samples * flat.shape[1] + columns
+        if self._banded and not self.distinct:  # by bands
+            positions = positions[flat.flatten()[positions].argsort(stable=True)]
         direct = flat.clamp(max=self.n_direct)
         if not len(positions):
             none = self.raw if merge is None else self.raw.detach()
             return gather(self.table, direct, positions, none[:0], merge)
         rare = flat.flatten()[positions] - self.n_direct
-        rows = self.embed_rare(rare, self.quantized_index[columns], merge, kernels)
+        if self.distinct:
+            once = Merge.of(rare)
+            made = self.embed_rare(once.rows, merge, kernels)
+            rows = gather(made, once.places[:, None])[:, 0]
+        else:
+            rows = self.embed_rare(rare, merge, kernels)
         return gather(self.table, direct, positions, rows, merge)
 
     def mixture(self, kernels: Kernels) -> Mixture | None:
@@ -169,17 +187,18 @@ class Embedding(nn.Module, ABC):
             self._mixture = Mixture(self.quantizers)
         return self._mixture
 
-    def embed_rare(self, rare: Tensor, columns: Tensor, merge: Merge | None, kernels: Kernels) -> Tensor:
-        """Embeddings of a batch's rare values, float [n, X].
+    def embed_rare(self, rare: Tensor, merge: Merge | None, kernels: Kernels) -> Tensor:
+        """Embeddings of a batch's quantized values, float [n, X].
 
         Args:
-            rare: integer [n], their numbers among the raw rows.
-            columns: int64 [n], the quantized field of each, rising.
+            rare: integer [n], their numbers among the raw rows, band by band.
             merge: What :meth:`merge` makes of the batch.
             kernels: What it is computed by.
         """
         assert self.raw is not None
-        counts = torch.bincount(columns, minlength=len(self.quantized))
+        numbers = rare if self.raw_numbers is None else self.raw_numbers[rare]
+        bands = torch.searchsorted(self.raw_starts, numbers.long(), right=True) - 1
+        counts = torch.bincount(bands, minlength=len(self.quantized))
         mixture = self.mixture(kernels)
         if mixture is not None and is_known(self.raw):
             rows = gather(self.raw, rare, merge=None if merge is None else merge.of(rare))
@@ -187,7 +206,7 @@ class Embedding(nn.Module, ABC):
         tiles = (counts + (TILE - 1)) // TILE
         fields = torch.repeat_interleave(tiles)
         shift = (tiles.cumsum(0) - tiles) * TILE - (counts.cumsum(0) - counts)
-        slots = torch.arange(len(columns), device=columns.device) + shift[columns]
+        slots = torch.arange(len(bands), device=bands.device) + shift[bands]
         # What fills a tile up is a row of the batch; its output is dropped, so that nothing is added to its gradient.
         filled = rare[:1].repeat(len(fields) * TILE)
         filled[slots] = rare
@@ -214,10 +233,10 @@ class Embedding(nn.Module, ABC):
         if self.raw is not None:
             self.raw.normal_(std=deviation)
 
-    def raw_rows(self, column: int) -> slice:
-        """Which raw rows belong to a quantized column."""
-        start = sum(self.moduli[other] for other in self.quantized if other < column)
-        return slice(start, start + self.moduli[column])
+    def raw_rows(self, number: int) -> slice:
+        """Which raw rows belong to a quantized band."""
+        start = sum(self.moduli[other] for other in self.quantized if other < number)
+        return slice(start, start + self.moduli[number])
 
     def raw_penalty(self, l2: float) -> Tensor | None:
         """The L2 penalty of each raw row, float [raw rows], where any has one: rows that are trained as rows.
@@ -264,16 +283,27 @@ def _number_rows(fields: Sequence[Field], moduli: Sequence[int], quantized: Sequ
     """How ids become row numbers, and how many rows are direct and raw.
 
     Returns:
-        int32 [fields, 4]: an id below the first number, the field's head, has the row number id + second; the t-th id
-        from there on t modulo the third + the fourth.
+        int32 [fields, 1 + 3 bands]: an id below the first band of its field has the row number id + the first number;
+        three numbers of each band then say with which id it begins, by what the number of its t-th value is taken
+        modulo, and what is added to that. A band that a field does not have begins behind all ids.
     """
-    starts, n_direct = [], 0
-    for column, (field, modulus) in enumerate(zip(fields, moduli, strict=True)):
-        starts.append(n_direct)
-        n_direct += field.head + (0 if column in quantized else modulus)
-    numbering, n_raw = [], 0
-    for column, (field, modulus) in enumerate(zip(fields, moduli, strict=True)):
-        tail_start = n_direct + n_raw if column in quantized else starts[column] + field.head
-        numbering.append((field.head, starts[column], max(modulus, 1), tail_start))
-        n_raw += modulus if column in quantized else 0
-    return torch.tensor(numbering, dtype=torch.int32).view(-1, 4), n_direct, n_raw
+    n_direct, first, starts = 0, [], []
+    numbers = iter(range(len(moduli)))
+    own = [[next(numbers) for _ in field.bands] for field in fields]
+    for field, of_field in zip(fields, own, strict=True):
+        first.append(n_direct)
+        n_direct += field.head
+        for number in of_field:
+            starts.append(n_direct)
+            n_direct += 0 if number in quantized else moduli[number]
+    n_raw = 0
+    for number in quantized:
+        starts[number] = n_direct + n_raw
+        n_raw += moduli[number]
+    most, rows = max((len(of_field) for of_field in own), default=1), []
+    for field, of_field, start in zip(fields, own, first, strict=True):
+        row = [start]
+        for band, number in zip(field.bands, of_field, strict=True):
+            row += [band.start, max(moduli[number], 1), starts[number]]
+        rows.append(row + [torch.iinfo(torch.int32).max, 1, 0] * (most - len(of_field)))
+    return torch.tensor(rows, dtype=torch.int32).view(-1, 1 + 3 * most), n_direct, n_raw

@@ -89,13 +89,15 @@ class StraightThrough(Group):
     Args:
         members: The choice, once for every field.
         dim: X.
+        options: How rows are stored.
     """
 
     trains_rows: ClassVar[bool] = True
 
-    def __init__(self, members: Sequence[Sequence[Made]], dim: int) -> None:
+    def __init__(self, members: Sequence[Sequence[Made]], dim: int, options: QuantizerOptions) -> None:
         super().__init__()
         self.choice = members[0][0]
+        self._compact = options.compact
         shapes = self.choice.start(np.eye(dim, dtype=np.float32), 0)
         self.parts = nn.ParameterDict(
             {name: nn.Parameter(torch.zeros(len(members), *array.shape)) for name, array in shapes.items()}
@@ -143,7 +145,7 @@ class StraightThrough(Group):
 
     def _rounded(self, rows: Tensor, shared: Mapping[str, Tensor]) -> Tensor:
         arrays = {name: _array(part) for name, part in shared.items()}
-        return torch.from_numpy(self.choice.rounded(_array(rows), arrays)).to(rows)
+        return torch.from_numpy(self.choice.rounded(_array(rows), arrays, self._compact)).to(rows)
 
 
 class SharedRows(Group):
@@ -216,7 +218,7 @@ def group_of(members: Sequence[Sequence[Made]], dim: int, options: QuantizerOpti
         options: How codes are chosen.
     """
     own: Group | None = type(members[0][0]).group(members, dim, options)
-    return StraightThrough(members, dim) if own is None else own
+    return StraightThrough(members, dim, options) if own is None else own
 
 
 def mean_rows(rows: Tensor, modulus: int, weights: Tensor | None = None) -> Tensor:

@@ -21,11 +21,14 @@ class QuantizerOptions:
         gradient: What training sees of a code: ``softmax``, the centroids weighted by a softmax of their scores
             (DPQ-SX of Chen et al., ICML 2020); or ``centroid``, forward the best centroid, backward to that centroid
             and, straight through, to the row (DPQ-VQ), so that rows move to other codes.
+        compact: Whether floats of what is stored have 16 bits; rows are then on one scale as they are, so that none is
+            normalised, and each is quantized once a batch.
     """
 
     temperature: float = 1e-4
     scores: Scores = "inner"
     gradient: Gradient = "softmax"
+    compact: bool = False
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:

@@ -1,4 +1,4 @@
-"""A plan made into an embedding: frequent rows as they are, rare rows by their field's choice."""
+"""A plan made into an embedding: frequent rows as they are, those of bands by their choices."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from autodpq.choices import Arrays, Full, Made
+from autodpq.choices import Arrays, Made
+from autodpq.costs import chosen
 from autodpq.embedding.base import Embedding
 from autodpq.embedding.mixture import Mixture, keys_of
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.quantizers import Quantizers
-from autodpq.errors import AutoDPQError
 from autodpq.kernels.kernels import TENSORS, Kernels
 from autodpq.kernels.operations import Merge, gather
-from autodpq.plan import CompressionPlan, Field
+from autodpq.plan import CompressionPlan, Field, bands_of
 
 
 class PlanEmbedding(Embedding):
     """The embedding of a plan.
 
     Attributes:
-        choices: Of each field, what became of it.
+        choices: Of each band, what became of it.
 
     Args:
         fields: All fields, in the order of the ids' columns.
-        plan: One choice per field.
+        plan: One choice per band.
         embedding_dim: X.
         first_order: Whether every row also has a first-order weight.
         options: How codes are chosen.
         kernels: What a training step is computed by.
 
     Raises:
-        AutoDPQError: The plan lacks a field, or a choice does not fit X.
+        AutoDPQError: The plan lacks a band, or a choice does not fit X.
     """
 
     tails: Tensor
@@ -48,30 +48,28 @@ class PlanEmbedding(Embedding):
         options: QuantizerOptions,
         kernels: Kernels = TENSORS,
     ) -> None:
-        for field in fields:
-            if field.name not in plan:
-                raise AutoDPQError(f"field {field.name!r}: the plan has no choice for it")
-        chosen = [plan[field.name] if field.tail else Full() for field in fields]
-        for field, choice in zip(fields, chosen, strict=True):
-            choice.check(embedding_dim, f"field {field.name!r}")
-        moduli = [choice.modulus(field.tail) for field, choice in zip(fields, chosen, strict=True)]
-        quantized = [column for column, choice in enumerate(chosen) if not choice.keeps]
-        super().__init__(fields, moduli, quantized, embedding_dim, first_order, kernels)
-        self.choices = tuple(chosen)
-        sizes = [self.moduli[column] for column in quantized]
+        bands = bands_of(fields)
+        choices = [chosen(band, plan) for band in bands]
+        for band, choice in zip(bands, choices, strict=True):
+            choice.check(embedding_dim, f"field {band.name!r}")
+        moduli = [choice.modulus(band.n_rows) for band, choice in zip(bands, choices, strict=True)]
+        quantized = [number for number, choice in enumerate(choices) if not choice.keeps]
+        super().__init__(fields, moduli, quantized, embedding_dim, first_order, kernels, distinct=options.compact)
+        self.choices = tuple(choices)
+        sizes = [self.moduli[number] for number in quantized]
         if quantized:
             self.quantizers = Quantizers(
-                [[self.choices[column]] for column in quantized], sizes, embedding_dim, options
+                [[self.choices[number]] for number in quantized], sizes, embedding_dim, options
             )
         self.register_buffer("tails", torch.tensor([float(size) for size in sizes]), persistent=False)
         self._rows: Tensor | None = None
 
-    def packed(self, column: int) -> Arrays:
-        """What a packed file holds of a quantized column's rare values."""
-        choice = self.choices[column]
+    def packed(self, number: int) -> Arrays:
+        """What a packed file holds of a quantized band."""
+        choice = self.choices[number]
         assert isinstance(choice, Made) and self.quantizers is not None and self.raw is not None
-        rows = self.raw[self.raw_rows(column)].detach()
-        shared = self.quantizers.shared(rows, self.quantized.index(column))
+        rows = self.raw[self.raw_rows(number)].detach()
+        shared = self.quantizers.shared(rows, self.quantized.index(number))
         return choice.pack(rows.cpu().numpy(), shared)
 
     def decoded(self) -> Tensor:
@@ -126,7 +124,7 @@ class PlanEmbedding(Embedding):
         return penalty
 
     def start_quantizers(self, seed: int) -> None:
-        """Starts what is trained beside rows from every field's raw rows."""
+        """Starts what is trained beside rows from every band's raw rows."""
         if self.quantizers is None or self.raw is None:
             return
         for number, column in enumerate(self.quantized):

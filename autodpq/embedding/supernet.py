@@ -1,4 +1,4 @@
-"""The union of candidates: every rare row as all of its field's candidates have it, weighted (Eq. 2 and 3)."""
+"""The union of candidates: every rare row as all of its band's candidates have it, weighted (Eq. 2 and 3)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.quantizers import Quantizers
 from autodpq.errors import AutoDPQError
 from autodpq.kernels.kernels import TENSORS, Kernels
-from autodpq.plan import CompressionPlan, Field
+from autodpq.plan import CompressionPlan, Field, bands_of
 
 BATCH_NORM_MOMENTUM = 0.1
 BATCH_NORM_EPSILON = 1e-5
@@ -39,7 +39,7 @@ class SupernetEmbedding(Embedding):
 
     Args:
         fields: All fields, in the order of the ids' columns.
-        space: Candidates of each field, of any kind; those of fields without rare values are not read.
+        space: Candidates of each band, of any kind; those of fields without rare values are not read.
         embedding_dim: X.
         first_order: Whether every row also has a first-order weight.
         options: How codes are chosen.
@@ -66,21 +66,22 @@ class SupernetEmbedding(Embedding):
         kernels: Kernels = TENSORS,
         scale: bool = True,
     ) -> None:
-        searched = [column for column, field in enumerate(fields) if field.tail]
+        bands = bands_of(fields)
+        searched = [number for number, band in enumerate(bands) if band.n_rows]
         if not searched:
             raise AutoDPQError("no field has rare values at this threshold: there is nothing to search")
-        for column in searched:
-            for candidate in space[fields[column].name]:
-                candidate.check(embedding_dim, f"field {fields[column].name!r}")
-        tails = [field.tail for field in fields]
-        super().__init__(fields, tails, searched, embedding_dim, first_order, kernels)
+        for number in searched:
+            for candidate in space[bands[number].name]:
+                candidate.check(embedding_dim, f"field {bands[number].name!r}")
+        tails = [band.n_rows for band in bands]
+        super().__init__(fields, tails, searched, embedding_dim, first_order, kernels, distinct=options.compact)
         self.scale = scale
         self.temperature = 1.0
         self.tracking = True
-        self.candidates = tuple(tuple(space[fields[column].name]) for column in searched)
-        sizes = [tails[column] for column in searched]
+        self.candidates = tuple(tuple(space[bands[number].name]) for number in searched)
+        sizes = [tails[number] for number in searched]
         self.quantizers: Quantizers = Quantizers(self.candidates, sizes, embedding_dim, options)
-        self.normalises = all(choice.normalises for row in self.candidates for choice in row)
+        self.normalises = not options.compact and all(choice.normalises for row in self.candidates for choice in row)
         n_fields, most = len(self.candidates), max(map(len, self.candidates))
         no_candidate = torch.zeros(n_fields, most)
         for number, row in enumerate(self.candidates):
@@ -215,7 +216,7 @@ class SupernetEmbedding(Embedding):
     def decide(self) -> CompressionPlan:
         """The plan of the largest weights."""
         best = (self.alpha + self.no_candidate).argmax(1).tolist()
-        plan: dict[str, Choice] = {field.name: Full() for field in self.fields}
-        for number, column in enumerate(self.quantized):
-            plan[self.fields[column].name] = self.candidates[number][best[number]]
+        plan: dict[str, Choice] = {band.name: Full() for band in self.bands}
+        for number, band in enumerate(self.quantized):
+            plan[self.bands[band].name] = self.candidates[number][best[number]]
         return CompressionPlan(plan)

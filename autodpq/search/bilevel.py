@@ -235,17 +235,17 @@ def carry_over(searched: Network, decided: Network) -> None:
     """
     source, target = supernet_of(searched), decided.embedding
     assert isinstance(target, PlanEmbedding) and source.raw is not None
-    for number, column in enumerate(source.quantized):
-        chosen = target.choices[column]
+    of_bands = dict(zip(target.bands, target.rows_of_bands(), strict=True))
+    for number, band in enumerate(source.quantized):
+        chosen = target.choices[band]
         candidate = source.candidates[number].index(chosen)
-        rows = source.raw[source.raw_rows(column)]
+        rows = source.raw[source.raw_rows(band)]
         if chosen.keeps:
-            of_tail = target.rows_of_ids()[column][source.fields[column].head :].long()
-            target.table[of_tail] = source.quantizers.looked_up(rows, number, candidate)
+            target.table[of_bands[source.bands[band]].long()] = source.quantizers.looked_up(rows, number, candidate)
             continue
         assert target.quantizers is not None and target.raw is not None
         factor, shift = source.affine(number, candidate)
         from_group, place, which = source.quantizers.group(number, candidate)
-        to_group, own, _ = target.quantizers.group(target.quantized.index(column))
+        to_group, own, _ = target.quantizers.group(target.quantized.index(band))
         to_group.carry(own, from_group, place, which, factor, shift)
-        target.raw[target.raw_rows(column)] = factor * rows + shift
+        target.raw[target.raw_rows(band)] = factor * rows + shift

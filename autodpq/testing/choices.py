@@ -25,7 +25,7 @@ from torch import nn
 from autodpq._version import __version__
 from autodpq.choices import CHOICES, Choice, Full, Made, Others, parse_choice
 from autodpq.choices.base import RESERVED, layout_bytes
-from autodpq.costs import field_ledger
+from autodpq.costs import band_ledgers
 from autodpq.embedding.groups import group_of
 from autodpq.errors import AutoDPQError
 from autodpq.models.deepfm import DeepFM
@@ -133,7 +133,7 @@ class ChoiceContract:
             layout = choice.layout(n_rows, self.dim)
             assert not RESERVED & layout.keys(), "every table has arrays of these names"
             assert kept + layout_bytes(layout) == -(-cost.bits // 8), f"{choice}: {n_rows} rows"
-            share = field_ledger(Field("a", n_rows + 5, 5), CompressionPlan({"a": choice}), self.dim)
+            (share,) = band_ledgers(Field("a", n_rows + 5, 5), CompressionPlan({"a": choice}), self.dim)
             assert (share.parameters, share.rows) == (5 * self.dim + cost.parameters, 5 + choice.modulus(n_rows))
 
     def test_what_is_packed_has_the_layout(self) -> None:

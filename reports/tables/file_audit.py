@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autodpq.choices.dpq import code_bits
-from autodpq.costs import field_ledger
+from autodpq.costs import band_ledgers
 from autodpq.errors import AutoDPQError
 from autodpq.packed.file import PackedFile, open_packed
 from autodpq.packed.table import PackedTable
@@ -53,7 +53,7 @@ def file_audit_text(path: Path) -> str:
 def _record(table: PackedTable, parts: _Parts) -> Mapping[str, Any]:
     spec = table.spec
     field = Field(spec.name, spec.n_rows, spec.n_rows - spec.tail)
-    cost = field_ledger(field, CompressionPlan({spec.name: spec.choice}), spec.dim)
+    (cost,) = band_ledgers(field, CompressionPlan({spec.name: spec.choice}), spec.dim)
     arrays = table.arrays
     sizes = {column: arrays[part].nbytes if part in arrays else 0 for part, (column, _, _) in parts.items()}
     pair = quantized(spec.choice)

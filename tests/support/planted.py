@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from autodpq.choices import DPQ, Choice, Full
-from autodpq.costs import FieldLedger, Ledger, ledger
+from autodpq.costs import BandLedger, Ledger, ledger
 from autodpq.plan import CompressionPlan, Field
 from autodpq.search.strategy import Strategy
 from autodpq.search.task import SearchTask
@@ -143,7 +143,7 @@ def made_trial(number: int, valid_auc: float | None, size: int) -> Trial:
     state = "complete" if valid_auc is not None else "failed"
     error = None if valid_auc is not None else "RuntimeError: made to fail"
     plan = CompressionPlan({"user": PAIRS[number % len(PAIRS)]})
-    return Trial(number, plan, state, valid_auc, 0.5, Ledger((FieldLedger("user", 0, 8 * size, 0),)), error=error)
+    return Trial(number, plan, state, valid_auc, 0.5, Ledger((BandLedger("user", 0, 8 * size, 0),)), error=error)
 
 
 # Trials that are planted to fail come before, after and just ahead of where it stops in every fourth place; the slow

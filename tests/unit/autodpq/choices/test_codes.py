@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from autodpq.choices import DPQ
 from autodpq.choices.codes import WORD_BITS, n_at_once, pack_words, read_words, words_size
 from autodpq.choices.dpq import code_bits
-from autodpq.costs import field_ledger
+from autodpq.costs import band_ledgers
 from autodpq.packed.torch_operations import PADDING, TorchOperations, TracedOperations
 from autodpq.plan import CompressionPlan, Field
 
@@ -78,14 +78,14 @@ def test_chunks_meet_without_a_gap() -> None:
 
 def test_the_paper_s_data_set_takes_the_bytes_that_the_ledger_says() -> None:
     assert words_size(2850, 8, 5) == 14_250
-    cost = field_ledger(Field("a", 3000, 150), CompressionPlan({"a": DPQ(32, 8)}), 16)
+    (cost,) = band_ledgers(Field("a", 3000, 150), CompressionPlan({"a": DPQ(32, 8)}), 16)
     assert cost.bits == 8 * (150 * 64 + 14_250 + 32 * 64)
 
 
 @given(st.integers(2, 300), st.integers(0, 6), st.integers(0, 200), st.integers(0, 50))
 def test_the_size_is_the_ledger_s(K: int, power: int, tail: int, head: int) -> None:
     D = 1 << power
-    cost = field_ledger(Field("a", head + tail, head), CompressionPlan({"a": DPQ(K, D)}), 64)
+    (cost,) = band_ledgers(Field("a", head + tail, head), CompressionPlan({"a": DPQ(K, D)}), 64)
     floats = 64 * (head + K * (tail > 0))
     assert words_size(tail, D, code_bits(K)) == -(-(cost.bits - 32 * floats) // 8)
 

@@ -28,7 +28,7 @@ def places_of(rows: Tensor) -> Tensor:
 
 def group_of(choice: Made, n_fields: int = 1) -> StraightThrough:
     """Of fields whose shared parts are all started from other rows."""
-    group = StraightThrough([[choice]] * n_fields, X)
+    group = StraightThrough([[choice]] * n_fields, X, QuantizerOptions())
     for place in range(n_fields):
         group.start(rows_of(40, seed=100 + place), place, 0, 0)
     return group

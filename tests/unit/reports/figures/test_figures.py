@@ -209,7 +209,7 @@ def test_no_plan_chart_without_rare_values(tmp_path: Path) -> None:
     [(Full(), 32 * 16), (Others(), 32 * 16 / 1303), (DPQ(8, 4), 4 * 3 + 32 * 8 * 16 / 1303)],
 )
 def test_rare_bits(choice: Full | Others | DPQ, bits: float) -> None:
-    (cost,) = ledger(MOVIELENS[:1], uniform_plan(MOVIELENS[:1], choice), 16).fields
+    (cost,) = ledger(MOVIELENS[:1], uniform_plan(MOVIELENS[:1], choice), 16).bands
     assert rare_bits_per_value(FieldResult(MOVIELENS[0], choice, cost.parameters, cost.bits, 16)) == pytest.approx(bits)
 
 
