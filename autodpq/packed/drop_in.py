@@ -205,6 +205,7 @@ def pack_modules(model: nn.Module) -> tuple[Manifest, dict[str, Arrays], Arrays]
     for name, module in model.named_modules():
         if isinstance(module, DropIn) and isinstance(module.table, PackedEmbedding):
             table = module.table.table()
+            assert isinstance(table.spec, TableSpec), "modules have no bands"
             tables[name] = PackedTable(dataclasses.replace(table.spec, name=name), table.arrays)
     if not tables:
         raise AutoDPQError(f"{type(model).__name__}: nothing in it is compressed; see autodpq.compress")
@@ -215,7 +216,7 @@ def pack_modules(model: nn.Module) -> tuple[Manifest, dict[str, Arrays], Arrays]
         dense[name] = to_array(value)
     specs = tuple(table.spec for table in tables.values())
     about = {
-        "plan": {spec.name: str(spec.choice) for spec in specs},
+        "plan": {name: str(table.spec.choice) for name, table in tables.items() if isinstance(table.spec, TableSpec)},
         "class": type(model).__name__,
     }
     arrays = {name: table.arrays for name, table in tables.items()}

@@ -12,7 +12,7 @@ from autodpq.errors import AutoDPQError
 from autodpq.files import whole_file
 from autodpq.packed.file import PackedFile, open_packed, write_packed
 from autodpq.packed.manifest import Manifest, SideFile
-from autodpq.packed.spec import HEAD_DTYPES, TableSpec, store_rows
+from autodpq.packed.spec import HEAD_DTYPES, AnySpec, BandedSpec, store_rows
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,10 +40,16 @@ def export(source: str | Path | nn.Module, out: str | Path, *, head_dtype: str =
         raise AutoDPQError(f"head_dtype: {head_dtype!r} given, one of {', '.join(HEAD_DTYPES)} is needed")
     manifest, tables, dense, vocabulary = _read(source)
     for spec in manifest.tables:
-        if spec.head_dtype not in ("float32", head_dtype):
+        if isinstance(spec, BandedSpec):
+            if head_dtype == "int8":
+                raise AutoDPQError(f"{source}: head_dtype: its tables have bands, whose rows are float16; leave it out")
+        elif spec.head_dtype not in ("float32", head_dtype):
             raise AutoDPQError(f"{source}: its rows are stored as {spec.head_dtype} already; export the float32 file")
     stored = {spec.name: _stored(spec, tables[spec.name], head_dtype) for spec in manifest.tables}
-    specs = tuple(dataclasses.replace(spec, head_dtype=head_dtype) for spec in manifest.tables)
+    specs = tuple(
+        spec if isinstance(spec, BandedSpec) else dataclasses.replace(spec, head_dtype=head_dtype)
+        for spec in manifest.tables
+    )
     side = manifest.vocabulary
     if side is not None and vocabulary is not None:
         side = SideFile(f"{path.stem}.vocabulary.parquet", side.sha256)
@@ -64,8 +70,12 @@ def _read(source: str | Path | nn.Module) -> tuple[Manifest, dict[str, Arrays], 
     return packed.manifest, {table.spec.name: table.arrays for table in packed.tables}, dict(packed.dense), vocabulary
 
 
-def _stored(spec: TableSpec, arrays: Arrays, head_dtype: str) -> Arrays:
-    return arrays if spec.head_dtype == head_dtype else arrays | store_rows(arrays["rows"], head_dtype)
+def _stored(spec: AnySpec, arrays: Arrays, head_dtype: str) -> Arrays:
+    return (
+        arrays
+        if isinstance(spec, BandedSpec) or spec.head_dtype == head_dtype
+        else arrays | store_rows(arrays["rows"], head_dtype)
+    )
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -2,19 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from autodpq.choices import Made
+import numpy as np
+
+from autodpq.choices import Arrays, Made
 from autodpq.choices.operations import Operations
-from autodpq.packed.spec import TableSpec
+from autodpq.packed.spec import AnySpec, BandedSpec, TableSpec, band_part
 
 Read = Mapping[str, Any]
-"""A table's arrays, those of its choice as :meth:`autodpq.choices.Made.prepared` gives them; numpy's or torch's."""
+"""A table's arrays, those of its choices as :func:`prepared` gives them; numpy's or torch's."""
 
 
-def look_up(spec: TableSpec, arrays: Read, ids: Any, operations: Operations) -> Any:
+def prepared(spec: AnySpec, arrays: Read) -> Arrays:
+    """What look-ups read instead of the stored arrays that choices have of their own.
+
+    Args:
+        spec: What the table is.
+        arrays: Its arrays as they are stored.
+    """
+    if isinstance(spec, BandedSpec):
+        return {
+            band_part(number, part): array
+            for number, table in enumerate(spec.tables)
+            for part, array in prepared(table, _Band(arrays, number, table)).items()
+        }
+    if not isinstance(spec.choice, Made):
+        return {}
+    own = {part: arrays[part] for part in spec.own_layout}
+    if spec.compact:
+        expected = spec.choice.layout(spec.tail, spec.dim)
+        own = {part: array.astype(expected[part][0], copy=False) for part, array in own.items()}
+    return spec.choice.prepared(own, spec.dim)
+
+
+class _Band(Mapping[str, Any]):
+    """The arrays of one band by their names without its number."""
+
+    def __init__(self, arrays: Read, number: int, spec: TableSpec) -> None:
+        self._arrays, self._number, self._parts = arrays, number, spec.layout()
+
+    def __getitem__(self, part: str) -> Any:
+        return self._arrays[band_part(self._number, part)]
+
+    def __iter__(self) -> Any:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+
+def look_up(spec: AnySpec, arrays: Read, ids: Any, operations: Operations) -> Any:
     """Embeddings of ids, int64 [n]; gives float32 [n, X]."""
+    if isinstance(spec, BandedSpec):
+        return _by_bands(spec, arrays, ids, operations, look_up)
     choice = spec.choice
     if not isinstance(choice, Made):
         return _stored(spec, arrays, _row_numbers(spec, arrays, ids, operations), operations)
@@ -29,9 +71,34 @@ def look_up(spec: TableSpec, arrays: Read, ids: Any, operations: Operations) -> 
     )
 
 
-def first_order(spec: TableSpec, arrays: Read, ids: Any, operations: Operations) -> Any:
-    """First-order weights of ids, int64 [n]; gives float32 [n]."""
-    return operations.take(arrays["first_order"], _row_numbers(spec, arrays, ids, operations))
+def first_order(spec: AnySpec, arrays: Read, ids: Any, operations: Operations) -> Any:
+    """First-order weights of ids, int64 [n]; gives float32 [n, 1]."""
+    if isinstance(spec, BandedSpec):
+        return _by_bands(spec, arrays, ids, operations, first_order)
+    weights = operations.take(arrays["first_order"], _row_numbers(spec, arrays, ids, operations))
+    return (operations.cast(weights) * arrays["weight_scale"] if spec.compact else weights)[:, None]
+
+
+def _by_bands(spec: BandedSpec, arrays: Read, ids: Any, operations: Operations, find: Callable[..., Any]) -> Any:
+    """What a function finds for ids in the table of the band that each is of."""
+    tables = spec.tables
+
+    def from_band(number: int, places: Any) -> Any:
+        """Of the ids of a band and those behind it, numbered from its first."""
+        table = tables[number]
+        of_band = _Band(arrays, number, table)
+        if number == len(tables) - 1:
+            return find(table, of_band, places, operations)
+        is_here = places < table.n_rows
+        return operations.parted(
+            is_here,
+            places,
+            lambda here: find(table, of_band, here, operations),
+            # Where an operation gives all of them, those of other bands stand at 0.
+            lambda behind: from_band(number + 1, operations.where(behind < table.n_rows, 0, behind - table.n_rows)),
+        )
+
+    return from_band(0, ids)
 
 
 def _row_numbers(spec: TableSpec, arrays: Read, ids: Any, operations: Operations) -> Any:
@@ -60,3 +127,10 @@ def _stored(spec: TableSpec, arrays: Read, places: Any, operations: Operations) 
     """Rows of their own."""
     rows = operations.cast(operations.take(arrays["rows"], places))
     return rows * operations.take(arrays["scales"], places)[:, None] if spec.head_dtype == "int8" else rows
+
+
+def stored_weights(weights: np.ndarray[Any, np.dtype[np.float32]]) -> Arrays:
+    """First-order weights, float32 [n], as a compact table holds them."""
+    largest = np.abs(weights).max(initial=0.0)
+    scale = np.float32(largest / 127) if largest else np.float32(1)
+    return {"first_order": np.rint(weights / scale).astype(np.int8), "weight_scale": np.array([scale], np.float32)}

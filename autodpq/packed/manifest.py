@@ -11,10 +11,12 @@ from typing import Any, Literal
 from autodpq.calibration import Calibration
 from autodpq.choices import CHOICES, Choice, Unknown, read_choice
 from autodpq.errors import AutoDPQError, nearest
-from autodpq.packed.spec import TableSpec
+from autodpq.packed.spec import AnySpec, BandedSpec, TableSpec
 
-FORMAT, CALIBRATED_FORMAT = 1, 2
-"""Of files, and of those whose logits are calibrated, which who does not know of it must refuse; as all else is."""
+FORMAT, CALIBRATED_FORMAT, BANDED_FORMAT = 1, 2, 3
+"""Of files; of those whose logits are calibrated, which who does not know of it must refuse; and of those whose tables
+have bands, calibrated or not."""
+_FORMATS = (FORMAT, CALIBRATED_FORMAT, BANDED_FORMAT)
 
 Kind = Literal["network", "modules"]
 
@@ -74,7 +76,7 @@ class Manifest:
     """
 
     kind: Kind
-    tables: tuple[TableSpec, ...]
+    tables: tuple[AnySpec, ...]
     model: ModelSpec | None
     vocabulary: SideFile | None
     version: str
@@ -84,15 +86,17 @@ class Manifest:
     @property
     def format(self) -> int:
         """The version of the format."""
+        if any(isinstance(table, BandedSpec) for table in self.tables):
+            return BANDED_FORMAT
         return FORMAT if self.calibration is None else CALIBRATED_FORMAT
 
     def to_json(self) -> str:
         """The manifest as one line of JSON."""
         values = {part.name: getattr(self, part.name) for part in fields(self)}
-        values["tables"] = [{**asdict(table), "choice": str(table.choice)} for table in self.tables]
+        values["tables"] = [_entry(table) for table in self.tables]
         for name in ("model", "vocabulary", "calibration"):
             values[name] = None if values[name] is None else asdict(values[name])
-        if values["calibration"] is None:
+        if self.format == FORMAT:
             del values["calibration"]  # format 1 has no such entry
         values["format"] = self.format
         return json.dumps(values, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -111,9 +115,9 @@ class Manifest:
         if not isinstance(values, dict) or type(values.get("format")) is not int:
             raise AutoDPQError("its manifest names no format")
         written = values.pop("format")
-        if written not in (FORMAT, CALIBRATED_FORMAT):
+        if written not in _FORMATS:
             raise AutoDPQError(
-                f"it is of format {written}, this version reads formats {FORMAT} and {CALIBRATED_FORMAT}; install the "
+                f"it is of format {written}, this version reads formats {FORMAT} to {BANDED_FORMAT}; install the "
                 "autodpq that wrote it, or export it anew"
             )
         values = _keys(values, cls, "the manifest", "calibration" if written == FORMAT else None)
@@ -122,7 +126,8 @@ class Manifest:
         for name, kind in (("tables", list), ("about", dict), ("version", str)):
             if not isinstance(values[name], kind):
                 raise AutoDPQError(f"its manifest has {name} that are {type(values[name]).__name__}")
-        values["tables"] = tuple(_table(entry) for entry in values["tables"])
+        read = _banded if written == BANDED_FORMAT else _table
+        values["tables"] = tuple(read(entry) for entry in values["tables"])
         names = [table.name for table in values["tables"]]
         if len(set(names)) < len(names) or not names:
             raise AutoDPQError("its manifest has no tables, or two of one name")
@@ -130,7 +135,9 @@ class Manifest:
             values["vocabulary"] = SideFile(**_keys(values["vocabulary"], SideFile, "the vocabulary"))
         if (values["model"] is None) != (values["kind"] == "modules"):
             raise AutoDPQError("its manifest has a network without a model, or a model that is no network")
-        if "calibration" in values and values["kind"] == "modules":
+        if written == BANDED_FORMAT and values["calibration"] is None:
+            del values["calibration"]
+        elif "calibration" in values and values["kind"] == "modules":
             raise AutoDPQError("its manifest has a calibration of logits, and no network that gives them")
         if values["model"] is not None:
             model = _keys(values["model"], ModelSpec, "the model")
@@ -161,9 +168,31 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _entry(table: AnySpec) -> dict[str, Any]:
+    """A table as the manifest has it."""
+    if isinstance(table, BandedSpec):
+        return {**asdict(table), "bands": [[n_rows, str(choice)] for n_rows, choice in table.bands]}
+    values = {**asdict(table), "choice": str(table.choice)}
+    del values["compact"]  # as no table without bands is
+    return values
+
+
+def _banded(entry: Any) -> BandedSpec:
+    values = _keys(entry, BandedSpec, "a table")
+    for part, expected in (("name", str), ("dim", int), ("fallback", int), ("first_order", bool), ("bands", list)):
+        if type(values[part]) is not expected:
+            raise AutoDPQError(f"its manifest has a table with {part} {values[part]!r}")
+    for band in values["bands"]:
+        if not isinstance(band, list) or [type(part) for part in band] != [int, str]:
+            raise AutoDPQError(f"its manifest has a table with a band {band!r}")
+    return BandedSpec(**{**values, "bands": tuple((n_rows, _choice(text)) for n_rows, text in values["bands"])})
+
+
 def _table(entry: Any) -> TableSpec:
-    values = _keys(entry, TableSpec, "a table")
+    values = _keys(entry, TableSpec, "a table", "compact")
     for part in fields(TableSpec):
+        if part.name == "compact":
+            continue
         # Annotations are text here: the types are few.
         expected = {"str": str, "int": int, "bool": bool, "Choice": str}[str(part.type)]
         if type(values[part.name]) is not expected:

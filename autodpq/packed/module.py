@@ -11,10 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from autodpq.choices import Made
 from autodpq.errors import AutoDPQError
-from autodpq.packed.lookup import first_order, look_up
-from autodpq.packed.spec import TableSpec
+from autodpq.packed.lookup import first_order, look_up, prepared
+from autodpq.packed.spec import AnySpec
 from autodpq.packed.table import PackedTable
 from autodpq.packed.torch_operations import PADDING, operations
 
@@ -61,7 +60,7 @@ class PackedEmbedding(nn.Module):
 
     def __init__(self, table: PackedTable) -> None:
         super().__init__()
-        self.spec: TableSpec = table.spec
+        self.spec: AnySpec = table.spec
         own = self.spec.own_layout
         for name, array in table.arrays.items():
             self.register_buffer(_OWN + name if name in own else name, torch.from_numpy(_padded(array)))
@@ -110,13 +109,11 @@ class PackedEmbedding(nn.Module):
 
     def _prepare(self) -> None:
         """Makes what is faster to read."""
-        own, choice = self.spec.own_layout, self.spec.choice
+        own = self.spec.own_layout
         self._read: dict[str, str] = {name: _OWN + name if name in own else name for name in self.spec.layout()}
-        if not isinstance(choice, Made):
-            return
         stored = {name: self._stored(name) for name in own}
-        device = self.get_buffer("rows").device
-        for name, array in choice.prepared(stored, self.spec.dim).items():
+        device = next(self.buffers()).device
+        for name, array in prepared(self.spec, stored).items():
             if array is not stored.get(name):
                 self._read[name] = f"read_{name}"
                 self.register_buffer(self._read[name], torch.from_numpy(_padded(array)).to(device), persistent=False)

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from autodpq.choices import Arrays
+from autodpq.choices.base import as_stored, narrow_floats
 from autodpq.embedding.planned import PlanEmbedding
+from autodpq.packed.lookup import stored_weights
 from autodpq.packed.module import to_array
-from autodpq.packed.spec import TableSpec
+from autodpq.packed.spec import AnySpec, BandedSpec, TableSpec, band_part
 from autodpq.training.network import Network
 
 
-def pack_network(network: Network, fallbacks: Sequence[int]) -> tuple[tuple[TableSpec, ...], dict[str, Arrays], Arrays]:
+Packed = tuple[tuple[AnySpec, ...], dict[str, Arrays], Arrays]
+
+
+def pack_network(network: Network, fallbacks: Sequence[int]) -> Packed:
     """The tables of a trained network, as they are stored, and the rest of its weights.
 
     Args:
@@ -23,7 +32,10 @@ def pack_network(network: Network, fallbacks: Sequence[int]) -> tuple[tuple[Tabl
     """
     embedding = network.embedding
     assert isinstance(embedding, PlanEmbedding), "candidates are no plan yet"
-    specs, tables = [], {}
+    if embedding.distinct:
+        return _pack_compactly(network, embedding, fallbacks)
+    specs: list[AnySpec] = []
+    tables = {}
     for column, (field, numbers) in enumerate(zip(embedding.fields, embedding.rows_of_ids(), strict=True)):
         choice = embedding.choices[column]
         spec = TableSpec(
@@ -42,10 +54,61 @@ def pack_network(network: Network, fallbacks: Sequence[int]) -> tuple[tuple[Tabl
             arrays["first_order"] = to_array(embedding.first_order[numbers[: spec.n_weights].long()])
         specs.append(spec)
         tables[field.name] = arrays
-    # Counters of batches are no weights: inference does not read them.
+    return tuple(specs), tables, _dense(network)
+
+
+def _dense(network: Network) -> Arrays:
+    """The click-through model's weights; counters of batches are none: inference does not read them."""
     state = network.model.state_dict()
-    dense = {name: to_array(value) for name, value in state.items() if value.is_floating_point()}
-    return tuple(specs), tables, dense
+    return {name: to_array(value) for name, value in state.items() if value.is_floating_point()}
+
+
+def _pack_compactly(network: Network, embedding: PlanEmbedding, fallbacks: Sequence[int]) -> Packed:
+    specs: list[AnySpec] = []
+    tables: dict[str, Arrays] = {}
+    numbers, by_band = iter(range(len(embedding.bands))), embedding.rows_of_bands()
+    for field, fallback in zip(embedding.fields, fallbacks, strict=True):
+        own = [next(numbers) for _ in field.bands]
+        bands = tuple((embedding.bands[number].n_rows, embedding.choices[number]) for number in own)
+        has_weights = embedding.first_order is not None
+        spec = BandedSpec(field.name, embedding.embedding_dim, bands, fallback, has_weights)
+        tables[field.name] = {}
+        for place, (number, table) in enumerate(zip(own, spec.tables, strict=True)):
+            rows = by_band[number].long()
+            arrays = {"rows": narrow_floats(to_array(embedding.table[rows[: table.n_stored]]))}
+            if number in embedding.quantized:
+                arrays |= {part: narrow_floats(array) for part, array in embedding.packed(number).items()}
+            if embedding.first_order is not None:
+                arrays |= stored_weights(to_array(embedding.first_order[rows[: table.n_weights]]))
+            tables[field.name] |= {band_part(place, part): array for part, array in arrays.items()}
+        specs.append(spec)
+    return tuple(specs), tables, {name: narrow_floats(array) for name, array in _dense(network).items()}
+
+
+@torch.no_grad()
+def round_compactly(network: Network) -> None:
+    """Makes a trained network what a compact file holds of it: floats of 16 bits, first-order weights of 8.
+
+    Codes follow from what is rounded, so that a network that is rounded stays as it is when it is rounded again.
+
+    Args:
+        network: The network of a plan whose embedding is compact.
+    """
+    embedding = network.embedding
+    assert isinstance(embedding, PlanEmbedding) and embedding.distinct, "it is stored in 32 bits"
+    rounded: list[Tensor] = [embedding.table]
+    if embedding.quantizers is not None:
+        rounded += list(embedding.quantizers.parameters())
+    rounded += [value for value in network.model.state_dict().values() if value.is_floating_point()]
+    for value in rounded:
+        value.copy_(torch.from_numpy(as_stored(to_array(value))))
+    if embedding.first_order is None:
+        return
+    for rows in embedding.rows_of_bands():
+        own = torch.unique(rows.long())
+        stored = stored_weights(to_array(embedding.first_order[own]))
+        weights = stored["first_order"].astype(np.float32) * stored["weight_scale"]
+        embedding.first_order[own] = torch.from_numpy(weights).to(own.device)
 
 
 def fallback_ids(network: Network, uncounted: Mapping[str, int]) -> tuple[int, ...]:

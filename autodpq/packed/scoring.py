@@ -43,6 +43,8 @@ class Weights:
         array = self._packed.dense.get(name)
         if array is None:
             raise AutoDPQError(f"{self._packed.path}: the weight {name!r} of its model is missing; export it again")
+        if array.dtype == np.float16:
+            array = array.astype(np.float32)
         if array.dtype != np.float32 or array.shape != shape:
             raise AutoDPQError(
                 f"{self._packed.path}: the weight {name!r} of its model is {array.dtype} {list(array.shape)}, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autodpq.choices import Choice, Full
-from autodpq.choices.base import Floats, Layout
+from autodpq.choices.base import Floats, Layout, narrowed
 from autodpq.errors import AutoDPQError
 
 HEAD_DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2"), "int8": np.dtype("i1")}
@@ -33,6 +34,7 @@ class TableSpec:
         ranked: Whether ids are frequency ranks, so that the first ``head`` ids have rows; else they are listed.
         first_order: Whether there are first-order weights.
         head_dtype: How rows of their own are stored: float32, float16 or int8.
+        compact: Whether what choices store as 32-bit floats has 16 bits, and first-order weights 8 and one scale.
     """
 
     name: str
@@ -44,6 +46,7 @@ class TableSpec:
     ranked: bool = True
     first_order: bool = False
     head_dtype: str = "float32"
+    compact: bool = False
 
     def __post_init__(self) -> None:
         where = f"table {self.name!r}"
@@ -75,13 +78,19 @@ class TableSpec:
         return self.n_rows - self.tail + self.choice.modulus(self.tail)
 
     @property
+    def tables(self) -> tuple[TableSpec, ...]:
+        """The tables that it is made of: itself."""
+        return (self,)
+
+    @property
     def own_layout(self) -> Layout:
         """Type and shape of the arrays that the choice has of its own."""
-        return self.choice.layout(self.tail, self.dim)
+        own = self.choice.layout(self.tail, self.dim)
+        return narrowed(own) if self.compact else own
 
     def layout(self) -> Layout:
         """Type and shape of every array of the table: ``rows`` [stored, X]; ``scales`` [stored] of int8 rows; those of
-        the choice; ``head_ids`` [head], rising; ``first_order`` [weights]."""
+        the choice; ``head_ids`` [head], rising; ``first_order`` [weights], ``weight_scale`` [1] of int8 ones."""
         float32 = np.dtype("<f4")
         arrays: Layout = {"rows": (HEAD_DTYPES[self.head_dtype], (self.n_stored, self.dim))}
         if self.head_dtype == "int8":
@@ -90,8 +99,80 @@ class TableSpec:
         if not self.ranked:
             arrays["head_ids"] = (np.dtype("<i4"), (self.head,))
         if self.first_order:
-            arrays["first_order"] = (float32, (self.n_weights,))
+            arrays["first_order"] = (np.dtype("i1") if self.compact else float32, (self.n_weights,))
+            if self.compact:
+                arrays["weight_scale"] = (float32, (1,))
         return arrays
+
+
+@dataclass(frozen=True, slots=True)
+class BandedSpec:
+    """A table of several bands of ids, each with a choice of its own; ids are frequency ranks, and all is compact.
+
+    Attributes:
+        name: Of the field.
+        dim: X.
+        bands: Of each band, how many ids it has, and what they have.
+        fallback: The id that stands for values never seen.
+        first_order: Whether there are first-order weights.
+    """
+
+    name: str
+    dim: int
+    bands: tuple[tuple[int, Choice], ...]
+    fallback: int
+    first_order: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.bands:
+            raise AutoDPQError(f"table {self.name!r}: it has no band")
+        if not 0 <= self.fallback < self.n_rows:
+            raise AutoDPQError(f"table {self.name!r}: id {self.fallback} for values never seen is no id of it")
+        _ = self.tables  # each of which is checked
+
+    @property
+    def n_rows(self) -> int:
+        """Ids: 0 to n_rows - 1."""
+        return sum(n_rows for n_rows, _ in self.bands)
+
+    @property
+    def tables(self) -> tuple[TableSpec, ...]:
+        """Each band as a table of its own."""
+        return tuple(
+            TableSpec(
+                f"{self.name}/{number}" if len(self.bands) > 1 else self.name,
+                n_rows, self.dim, 0, choice, 0,
+                first_order=self.first_order, head_dtype="float16", compact=True,
+            )
+            for number, (n_rows, choice) in enumerate(self.bands, 1)
+        )  # fmt: skip
+
+    @property
+    def head_dtype(self) -> str:
+        """How rows of their own are stored."""
+        return "float16"
+
+    @property
+    def own_layout(self) -> Layout:
+        """Type and shape of the arrays that the choices have of their own."""
+        return self._of_bands([table.own_layout for table in self.tables])
+
+    def layout(self) -> Layout:
+        """Type and shape of every array of the bands' tables, its band's number before its name: ``1:rows``."""
+        return self._of_bands([table.layout() for table in self.tables])
+
+    def _of_bands(self, layouts: Sequence[Layout]) -> Layout:
+        return {
+            band_part(number, part): entry for number, of_band in enumerate(layouts) for part, entry in of_band.items()
+        }
+
+
+AnySpec = TableSpec | BandedSpec
+
+
+def band_part(number: int, part: str) -> str:
+    """What an array of a band is called, ``number`` from 0."""
+    return f"{number + 1}:{part}"
 
 
 def store_rows(rows: Floats, head_dtype: str) -> dict[str, npt.NDArray[Any]]:

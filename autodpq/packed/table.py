@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autodpq.choices import Made
 from autodpq.choices.base import Floats
 from autodpq.choices.operations import NUMPY
 from autodpq.errors import AutoDPQError
-from autodpq.packed.lookup import first_order, look_up
-from autodpq.packed.spec import TableSpec
+from autodpq.packed.lookup import first_order, look_up, prepared
+from autodpq.packed.spec import AnySpec, TableSpec, band_part
 
 Integers = npt.NDArray[np.integer]
 
@@ -30,7 +29,7 @@ class PackedTable:
             rise within the table.
     """
 
-    def __init__(self, spec: TableSpec, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    def __init__(self, spec: AnySpec, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         self.spec = spec
         self.arrays = dict(arrays)
         layout = spec.layout()
@@ -45,16 +44,23 @@ class PackedTable:
                     f"table {spec.name!r}: its {part} are {array.dtype} {list(array.shape)}, "
                     f"{dtype} {list(shape)} are needed"
                 )
-        if not spec.ranked:
+        if isinstance(spec, TableSpec) and not spec.ranked:
             self._check_head_ids(self.arrays["head_ids"])
-        self._read = dict(self.arrays)
-        if isinstance(spec.choice, Made):
-            self._read |= spec.choice.prepared({part: self.arrays[part] for part in spec.own_layout}, spec.dim)
+        self._read = self.arrays | prepared(spec, self.arrays)
 
     def _check_head_ids(self, ids: Integers) -> None:
         # Ids in any other order would be looked up as other ids, without an error.
         if len(ids) and not (ids[0] >= 0 and ids[-1] < self.spec.n_rows and (ids[1:] > ids[:-1]).all()):
             raise AutoDPQError(f"table {self.spec.name!r}: its head_ids do not rise within 0..{self.spec.n_rows - 1}")
+
+    def bands(self) -> tuple[PackedTable, ...]:
+        """Its bands, each as a table of its own; itself where it has none."""
+        if isinstance(self.spec, TableSpec):
+            return (self,)
+        return tuple(
+            PackedTable(table, {part: self.arrays[band_part(number, part)] for part in table.layout()})
+            for number, table in enumerate(self.spec.tables)
+        )
 
     @property
     def resident_bytes(self) -> int:

@@ -15,7 +15,7 @@ from autodpq.data.digest import file_digest
 from autodpq.errors import AutoDPQError, nearest, one_line
 from autodpq.files import whole_file
 from autodpq.packed.manifest import Manifest, SideFile
-from autodpq.packed.spec import TableSpec
+from autodpq.packed.spec import AnySpec
 from autodpq.packed.words import AT_LEAST, Numbers, Words
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _SCHEMA = pl.Schema({"field": pl.String, "id": pl.Int32, "value": pl.String})
 _WITH_BINS = pl.Schema({"field": pl.String, "id": pl.Int32, "value": pl.String, AT_LEAST: pl.Float64})
 
 
-def write_vocabulary(path: Path, values: pl.DataFrame, tables: Sequence[TableSpec]) -> SideFile:
+def write_vocabulary(path: Path, values: pl.DataFrame, tables: Sequence[AnySpec]) -> SideFile:
     """Writes the side file, whole or not at all.
 
     Values that share their field's id for values never seen are left out: they get it anyway. Bins all stay, for where
@@ -66,7 +66,7 @@ def write_vocabulary(path: Path, values: pl.DataFrame, tables: Sequence[TableSpe
     return SideFile(path.name, file_digest(path))
 
 
-def _is_shared(values: pl.DataFrame, tables: Sequence[TableSpec]) -> pl.Series:
+def _is_shared(values: pl.DataFrame, tables: Sequence[AnySpec]) -> pl.Series:
     """Whether a row's id is its field's fallback, and not of this value alone."""
     shared = pl.repeat(False, len(values), dtype=pl.Boolean, eager=True)
     for table in tables:
@@ -110,7 +110,7 @@ class Vocabulary:
         self._warned: set[str] = set()
 
     @classmethod
-    def read(cls, path: Path, side: SideFile, tables: Sequence[TableSpec]) -> Vocabulary:
+    def read(cls, path: Path, side: SideFile, tables: Sequence[AnySpec]) -> Vocabulary:
         """Reads a side file.
 
         Args:

@@ -12,14 +12,14 @@ import polars as pl
 from autodpq.data.binning import Bins, as_numbers
 from autodpq.data.values import as_text, canonical_texts, distinct
 from autodpq.errors import AutoDPQError
-from autodpq.packed.spec import TableSpec
+from autodpq.packed.spec import AnySpec
 
 AT_LEAST = "at_least"
 """The least number of a bin; the column is there where a field is binned, so that files without are as they were."""
 _SEEDS = 4  # that two of ten million values share a 64-bit hash under each of them does not happen
 
 
-def _check_ids(words: pl.DataFrame, table: TableSpec) -> npt.NDArray[np.int32]:
+def _check_ids(words: pl.DataFrame, table: AnySpec) -> npt.NDArray[np.int32]:
     """The ids of columns of words, int32 [values]."""
     if words["id"].has_nulls():
         raise AutoDPQError("has missing values")
@@ -82,7 +82,7 @@ class Words:
     fallback: int
 
     @classmethod
-    def of(cls, words: pl.DataFrame, table: TableSpec) -> Words:
+    def of(cls, words: pl.DataFrame, table: AnySpec) -> Words:
         """Takes columns id and value.
 
         Raises:
@@ -139,7 +139,7 @@ class Numbers:
     fallback: int
 
     @classmethod
-    def of(cls, words: pl.DataFrame, table: TableSpec) -> Numbers:
+    def of(cls, words: pl.DataFrame, table: AnySpec) -> Numbers:
         """Takes columns id, value and at_least.
 
         Raises:

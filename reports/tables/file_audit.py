@@ -24,6 +24,7 @@ _PARTS = {
     "codes": ("code_bytes", "Codes", "codes"),
     "head_ids": ("head_id_bytes", "Ids", "ids of frequent rows"),
     "first_order": ("first_order_bytes", "1st order", "first-order weights"),
+    "weight_scale": ("weight_scale_bytes", "Its scale", "scales of first-order weights"),
 }
 _COLUMNS = ("table", "rows", "frequent", "choice", "parameters", "parameters_in_full", "code_bits")
 
@@ -38,9 +39,10 @@ def file_audit_table(path: Path) -> Table:
     """
     packed = open_packed(path)
     # A kind of choice may have arrays of its own, which go by their names.
-    own = dict.fromkeys(part for table in packed.tables for part in table.arrays if part not in _PARTS)
+    bands = [band for table in packed.tables for band in table.bands()]
+    own = dict.fromkeys(part for band in bands for part in band.arrays if part not in _PARTS)
     parts = {**_PARTS, **{part: (f"{part}_bytes", part, part) for part in own}}
-    records = tuple(_record(table, parts) for table in packed.tables)
+    records = tuple(_record(band, parts) for band in bands)
     grids = (_tables_grid(packed, records), _bytes_grid(parts, records), _parts_grid(packed, parts, records))
     return Table(grids, (*_COLUMNS, *(column for column, _, _ in parts.values()), "bytes"), records)
 
@@ -51,9 +53,9 @@ def file_audit_text(path: Path) -> str:
 
 
 def _record(table: PackedTable, parts: _Parts) -> Mapping[str, Any]:
-    spec = table.spec
+    (spec,) = table.spec.tables
     field = Field(spec.name, spec.n_rows, spec.n_rows - spec.tail)
-    (cost,) = band_ledgers(field, CompressionPlan({spec.name: spec.choice}), spec.dim)
+    (cost,) = band_ledgers(field, CompressionPlan({spec.name: spec.choice}), spec.dim, spec.compact)
     arrays = table.arrays
     sizes = {column: arrays[part].nbytes if part in arrays else 0 for part, (column, _, _) in parts.items()}
     pair = quantized(spec.choice)
@@ -157,11 +159,12 @@ def _codes_note(packed: PackedFile) -> list[str]:
     """How many bits the codes take, by what they are made of."""
     rows: Counter[tuple[int, int]] = Counter()
     n_bytes = 0
-    for table in packed.tables:
-        pair = quantized(table.spec.choice)
+    for band in (band for table in packed.tables for band in table.bands()):
+        (spec,) = band.spec.tables
+        pair = quantized(spec.choice)
         if pair is not None:
-            rows[pair] += table.spec.tail
-            n_bytes += table.arrays["codes"].nbytes
+            rows[pair] += spec.tail
+            n_bytes += band.arrays["codes"].nbytes
     parts = [f"{n:,} x {D} x {code_bits(K)}" for (K, D), n in rows.items()]
     bits = sum(n * D * code_bits(K) for (K, D), n in rows.items())
     note = f"Codes, rows x D x bits: {' + '.join(parts)} = {bits:,} bits, in {n_bytes:,} bytes."

@@ -253,7 +253,7 @@ def _result(
             "parameters": own.parameters,
             "bits": own.bits,
         }
-        for field, own in zip(fields, cost.fields, strict=True)
+        for field, own in zip(fields, cost.bands, strict=True)
     ]
     headroom = {
         "samples": 100021,

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from autodpq.calibration import Calibration
 from autodpq.choices import DPQ, Full, Others
 from autodpq.errors import AutoDPQError
-from autodpq.packed.manifest import CALIBRATED_FORMAT, FORMAT, Manifest, ModelSpec, SideFile, strict_json
-from autodpq.packed.spec import HEAD_DTYPES, TableSpec
+from autodpq.packed.manifest import BANDED_FORMAT, FORMAT, Manifest, ModelSpec, SideFile, strict_json
+from autodpq.packed.spec import HEAD_DTYPES, BandedSpec, TableSpec
 
 MANIFEST = Manifest(
     "network",
@@ -170,16 +170,55 @@ def test_a_calibration_where_none_can_be_is_refused() -> None:
     assert "a calibration of logits, and no network" in refused(json.dumps(modules))
 
 
+BANDED = BandedSpec("user", 8, ((3, Full()), (5, DPQ(4, 2)), (9, Others())), 11, True)
+BANDS = dataclasses.replace(MANIFEST, tables=(BANDED, dataclasses.replace(BANDED, name="item", first_order=False)))
+
+
+@pytest.mark.parametrize("calibration", [None, Calibration(0.5, -1.0)])
+def test_tables_of_bands_are_of_a_format_of_their_own(calibration: Calibration | None) -> None:
+    manifest = dataclasses.replace(BANDS, calibration=calibration)
+    values = json.loads(manifest.to_json())
+    assert values["format"] == 3 and Manifest.from_json(manifest.to_json()) == manifest
+    entry = {"name": "user", "dim": 8, "bands": [[3, "full"], [5, "dpq(4,2)"], [9, "others"]], "fallback": 11}
+    assert values["tables"][0] == {**entry, "first_order": True}
+
+
+WRONG_IN_BANDS: dict[str, list[Any]] = {
+    "name": [None, 1, "item"],
+    "dim": [None, 0, True, "8", 7],
+    "bands": [None, [], {}, [[3]], [[3, "full", 1]], [["3", "full"]], [[True, "full"]], [[-1, "full"]], [[0, "full"]],
+              [[3, 5]], [[3, "dpq(4)"]], [[3, "nothing"]], [[3, "full"]]],
+    "fallback": [None, -1, 17, True, "1"],
+    "first_order": [None, 0, "true"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"), [(entry, value) for entry, wrong in WRONG_IN_BANDS.items() for value in wrong]
+)
+def test_every_wrong_entry_of_a_table_of_bands_is_refused(entry: str, value: Any) -> None:
+    values = json.loads(BANDS.to_json())
+    values["tables"][0][entry] = value
+    refused(json.dumps(values))
+
+
+def test_tables_with_and_without_bands_do_not_mix() -> None:
+    values = json.loads(BANDS.to_json())
+    values["tables"].append(json.loads(MANIFEST.to_json())["tables"][0])
+    refused(json.dumps(values))
+    refused(json.dumps({**json.loads(BANDS.to_json()), "format": 2}))
+
+
 def test_entries_that_nobody_knows_are_refused() -> None:
     refused(changed(more=1))
     refused(changed_table(more=1))
 
 
-@pytest.mark.parametrize("format", [0, CALIBRATED_FORMAT + 1, 99])
+@pytest.mark.parametrize("format", [0, BANDED_FORMAT + 1, 99])
 def test_an_unknown_format_says_what_to_do(format: int) -> None:
     # A later format may have other entries: the format is told before they are missed.
     message = refused(json.dumps({"format": format, "tables": "elsewhere"}))
-    assert f"it is of format {format}, this version reads formats {FORMAT} and {CALIBRATED_FORMAT}" in message
+    assert f"it is of format {format}, this version reads formats {FORMAT} to {BANDED_FORMAT}" in message
     assert "install the autodpq that wrote it, or export it anew" in message
 
 
