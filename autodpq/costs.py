@@ -121,6 +121,20 @@ def _share(band: Band, head: int, plan: CompressionPlan, embedding_dim: int, com
     return BandLedger(band.name, own + cost.parameters, bits, head + choice.modulus(band.n_rows))
 
 
+def band_bytes(band: Band, choice: Choice, embedding_dim: int, *, first_order: bool, compact: bool) -> int:
+    """What a band adds to a ledger's bytes under a choice; the frequent rows of its field are not counted.
+
+    Args:
+        band: The band.
+        choice: What becomes of its rows.
+        embedding_dim: X.
+        first_order: Whether there are first-order weights.
+        compact: Whether floats have 16 bits instead of 32, and first-order weights 8.
+    """
+    share = _share(band, 0, CompressionPlan({band.name: choice}), embedding_dim, compact)
+    return Ledger((share,), share.rows if first_order else 0, compact=compact).bytes
+
+
 def chosen(band: Band, plan: CompressionPlan) -> Choice:
     """What a plan says of a band; ``Full()`` where it has no rows.
 

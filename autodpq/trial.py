@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from autodpq.choices import Choice, Full, Others
 from autodpq.costs import Ledger
 from autodpq.errors import AutoDPQError, TrainingError
-from autodpq.plan import CompressionPlan, Field
+from autodpq.plan import CompressionPlan, Field, bands_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,9 +77,11 @@ class Budget:
 
     Attributes:
         trials: At most so many trials; None leaves it to the strategy.
+        bytes: At most so many bytes of the plan that it gives back, and of every plan that it tries; None for any.
     """
 
     trials: int | None = None
+    bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -133,17 +135,26 @@ def check_plan(plan: CompressionPlan, fields: Sequence[Field], space: Space) -> 
     """Refuses what is no plan for these fields and candidates; ``Full`` and ``Others`` always fit.
 
     Raises:
-        AutoDPQError: Names the field and the value.
+        AutoDPQError: Names the band and the value.
     """
     if not isinstance(plan, CompressionPlan):
         raise AutoDPQError(f"{plan!r} given, a CompressionPlan is needed")
-    names = {field.name for field in fields}
+    names = [band.name for band in bands_of(fields)]
     for name in plan:
         if name not in names:
             raise AutoDPQError(f"field {name!r}: the plan has a choice for it, the data has no such field")
-    for field_ in fields:
-        if field_.name not in plan:
-            raise AutoDPQError(f"field {field_.name!r}: the plan has no choice for it")
-        choice = plan[field_.name]
-        if not isinstance(choice, Full | Others) and choice not in space[field_.name]:
-            raise AutoDPQError(f"field {field_.name!r}: {choice} is not among its candidates")
+    for name in names:
+        if name not in plan:
+            raise AutoDPQError(f"field {name!r}: the plan has no choice for it")
+        if not isinstance(plan[name], Full | Others) and plan[name] not in space[name]:
+            raise AutoDPQError(f"field {name!r}: {plan[name]} is not among its candidates")
+
+
+def check_bytes(ledger: Ledger, budget: Budget) -> None:
+    """Refuses a plan above the budget.
+
+    Raises:
+        AutoDPQError: Says by how much.
+    """
+    if budget.bytes is not None and ledger.bytes > budget.bytes:
+        raise AutoDPQError(f"a plan of {ledger.bytes:,} bytes: the budget is {budget.bytes:,}")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PositiveInt
 
-from autodpq.choices import Others
-from autodpq.plan import CompressionPlan, uniform_plan
+from autodpq.choices import Full, Others
+from autodpq.plan import CompressionPlan, bands_of, uniform_plan
 from autodpq.search.autodpq import AutoDPQ
 from autodpq.search.strategy import Strategy, register
 
@@ -24,6 +24,7 @@ class FullEmbedding(Strategy):
     """Every value keeps a row of its own: nothing is compressed."""
 
     name: ClassVar[str] = "fe"
+    compresses: ClassVar[bool] = False
 
     def search(self, task: SearchTask) -> CompressionPlan:
         network = task.trainer.build(task.trainer.full_plan())
@@ -44,6 +45,7 @@ class FullEmbeddingContinued(Strategy):
     """
 
     name: ClassVar[str] = "fe-continued"
+    compresses: ClassVar[bool] = False
 
     def __init__(self, *, search_epochs: PositiveInt = _SEARCH_EPOCHS) -> None:
         self.search_epochs = search_epochs
@@ -65,9 +67,22 @@ class FullEmbeddingContinued(Strategy):
 
 @register
 class OthersOnly(Strategy):
-    """All rare values of a field share one row."""
+    """All rare values of a field share one row.
+
+    Within a budget of bytes, as many of the bands of the most frequent values as fit keep rows of their own; values of
+    all others share one row a band.
+    """
 
     name: ClassVar[str] = "others"
 
     def search(self, task: SearchTask) -> CompressionPlan:
-        return uniform_plan(task.fields, Others())
+        plan = uniform_plan(task.fields, Others())
+        if task.budget.bytes is None:
+            return plan
+        by_frequency = sorted((band for band in bands_of(task.fields) if band.n_rows), key=lambda band: band.stop)
+        for band in by_frequency:
+            larger = CompressionPlan({**plan, band.name: Full()})
+            if task.trainer.ledger(larger).bytes > task.budget.bytes:
+                break
+            plan = larger
+        return plan

@@ -5,27 +5,43 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from autodpq.choices import Choice, Full
+from autodpq.choices import Full
+from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
 from autodpq.search.strategy import AskTellStrategy, register
-from autodpq.trial import Budget, Space, Trial
+from autodpq.trial import Budget, Space, Trial, best_trial
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from autodpq.search.task import SearchTask
+
 
 def _global_plans(space: Space) -> list[CompressionPlan]:
-    """One plan per candidate that every field with rare values has, in the order of the first such field."""
-    searched = {name: candidates for name, candidates in space.items() if tuple(candidates) != (Full(),)}
-    first: Sequence[Choice] = next(iter(searched.values()), ())
-    shared = [choice for choice in first if all(choice in candidates for candidates in searched.values())]
-    fixed = {name: candidates[0] for name, candidates in space.items()}
-    return [CompressionPlan({**fixed, **dict.fromkeys(searched, choice)}) for choice in shared]
+    """One plan per candidate: bands that do not have it among theirs are kept, where they can be."""
+    every = dict.fromkeys(choice for candidates in space.values() for choice in candidates)
+    shared = [
+        choice
+        for choice in every
+        if all(choice in candidates or Full() in candidates for candidates in space.values())
+        and any(choice in candidates and tuple(candidates) != (Full(),) for candidates in space.values())
+    ]
+    return [
+        CompressionPlan({name: choice if choice in candidates else Full() for name, candidates in space.items()})
+        for choice in shared
+    ]
+
+
+def _within(task: SearchTask) -> list[CompressionPlan]:
+    """Those within the task's budget of bytes."""
+    limit = task.budget.bytes
+    plans = _global_plans(task.space)
+    return [plan for plan in plans if limit is None or task.trainer.ledger(plan).bytes <= limit]
 
 
 @register
 class Grid(AskTellStrategy):
-    """The same (K, D) for all fields, every pair in turn."""
+    """The same choice for all bands, every candidate in turn that is within the budget of bytes."""
 
     name: ClassVar[str] = "grid"
     uses_history: ClassVar[bool] = False
@@ -33,6 +49,15 @@ class Grid(AskTellStrategy):
     def expected_trials(self, space: Space, budget: Budget) -> int:
         every = len(_global_plans(space))
         return every if budget.trials is None else min(every, budget.trials)
+
+    def search(self, task: SearchTask) -> CompressionPlan:
+        plans = _within(task)
+        if not plans:
+            raise AutoDPQError(f"{self.name}: no candidate is within {task.budget.bytes:,} bytes for all bands")
+        limit = task.budget.trials
+        with task.phase("search"):
+            task.evaluate_many(plans if limit is None else plans[:limit])
+        return best_trial(task.history).plan
 
     def ask(self, number: int, space: Space, rng: np.random.Generator, history: Sequence[Trial]) -> CompressionPlan:
         return _global_plans(space)[number]

@@ -6,7 +6,7 @@ Optuna is imported by the search itself: strategies are listed, and their option
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
@@ -122,9 +122,32 @@ class OptunaStrategy(Strategy):
         searched: dict[str, BaseDistribution] = {
             name: CategoricalDistribution(row) for name, row in texts.items() if len(row) > 1
         }
+        if task.budget.bytes is not None:
+            plan = self.plan_within(study, task, number, searched)
+            study.enqueue_trial({name: str(plan[name]) for name in searched})
         in_study = study.ask(searched)
         drawn = {name: texts[name].index(in_study.params[name]) for name in searched}
         return in_study, CompressionPlan({name: row[drawn.get(name, 0)] for name, row in task.space.items()})
+
+    def plan_within(
+        self, study: Study, task: SearchTask, number: int, searched: Mapping[str, BaseDistribution]
+    ) -> CompressionPlan:
+        """A plan within the budget of bytes: the one that the sampler draws, with cheaper candidates where it is above.
+
+        Args:
+            study: Knows the trials so far; what is drawn of it here is no trial.
+            task: The task.
+            number: Of the trial.
+            searched: What is drawn.
+        """
+        import optuna
+
+        asked = study.ask(dict(searched))
+        study.tell(asked, state=optuna.trial.TrialState.FAIL)
+        choices = {str(choice): choice for row in task.space.values() for choice in row}
+        drawn = {name: choices[asked.params[name]] for name in searched}
+        plan = CompressionPlan({name: drawn.get(name, row[0]) for name, row in task.space.items()})
+        return task.shrunk(plan, task.rng(number))
 
     def _tell(self, study: Study, in_study: optuna.Trial, trial: Trial) -> None:
         from optuna.trial import TrialState
@@ -140,9 +163,14 @@ class OptunaStrategy(Strategy):
 
 @register
 class Random(OptunaStrategy):
-    """A pair (K, D) of its own for every field, drawn uniformly."""
+    """A candidate of its own for every band, drawn uniformly; within a budget of bytes, evenly from all plans in it."""
 
     name: ClassVar[str] = "random"
+
+    def plan_within(
+        self, study: Study, task: SearchTask, number: int, searched: Mapping[str, BaseDistribution]
+    ) -> CompressionPlan:
+        return task.drawn_within(task.rng(number))
 
     def sampler(self, seed: int) -> BaseSampler:
         from optuna.samplers import RandomSampler

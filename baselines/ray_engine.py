@@ -44,6 +44,16 @@ class RandomRay(AskTellStrategy):
         [(_, variant)] = generate_variants(spec, random_state=random_state)
         return CompressionPlan({name: variant[name] for name in space})
 
+    def plan(self, task: SearchTask, number: int) -> CompressionPlan:
+        """The plan of a trial; within a budget of bytes, drawn evenly from all plans in it."""
+        rng = task.rng(number)
+        return self.ask(number, task.space, rng, ()) if task.budget.bytes is None else task.drawn_within(rng)
+
+    def search(self, task: SearchTask) -> CompressionPlan:
+        with task.phase("search"):
+            task.evaluate_many([self.plan(task, number) for number in range(self.n_trials(task))])
+        return best_trial(task.history).plan
+
 
 @dataclass(frozen=True)
 class _TuneTrial:
@@ -116,6 +126,5 @@ class ASHA(RandomRay):
         )
         with task.phase("search"):
             numbers = range(self.n_trials(task))
-            plans = [self.ask(number, task.space, task.rng(number), ()) for number in numbers]
-            task.evaluate_many(plans, _Halving(scheduler))
+            task.evaluate_many([self.plan(task, number) for number in numbers], _Halving(scheduler))
         return best_trial(task.history).plan

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,8 @@ from autodpq.plan import CompressionPlan, Field
 IntArray = npt.NDArray[np.integer]
 
 _IDS = "ids.npy"
+_BAND_SHARES = (0.05, 0.2, 0.5)  # of a field's values, most frequent first: where further bands begin
+_FEW_VALUES = 64  # a field of fewer is one band
 _NAMES_ROWS = 0.9  # distinct values per row from which on a field seems to name rows
 
 
@@ -138,6 +141,29 @@ class EncodedDataset:
             largest = max(int(counts[0]) for counts in self.counts)
             raise AutoDPQError(f"threshold {threshold} is above every count of {self.name!r} (largest: {largest})")
         return fields
+
+    def banded(self, bands: Literal["auto"] | Sequence[int]) -> tuple[Field, ...]:
+        """The fields in bands by how often values occur, none of them kept.
+
+        Args:
+            bands: Falling counts: a band ends with the last value that occurs at least so often. ``auto`` takes the
+                most frequent 5, 15, 30 and 50 % of the values of each field, and one band of a field that is small.
+
+        Raises:
+            AutoDPQError: The counts do not fall.
+        """
+        if bands != "auto" and any(above <= below for above, below in pairwise(bands)):
+            raise AutoDPQError(f"bands {', '.join(map(str, bands))}: counts must fall")
+        fields = []
+        for name, counts in zip(self.field_names, self.counts, strict=True):
+            if bands == "auto":
+                shares = _BAND_SHARES if len(counts) >= _FEW_VALUES else ()
+                cuts = [round(share * len(counts)) for share in shares]
+            else:
+                cuts = [int(np.searchsorted(-counts, -count, side="right")) for count in bands]
+            kept = sorted({cut for cut in cuts if 0 < cut < len(counts)})
+            fields.append(Field(name, len(counts), 0, tuple(kept)))
+        return tuple(fields)
 
     def notes(self) -> tuple[str, ...]:
         """What was done to the source's values, and what a person should look at, one line each."""

@@ -16,7 +16,6 @@ from autodpq.packed.module import to_array
 from autodpq.packed.spec import AnySpec, BandedSpec, TableSpec, band_part
 from autodpq.training.network import Network
 
-
 Packed = tuple[tuple[AnySpec, ...], dict[str, Arrays], Arrays]
 
 

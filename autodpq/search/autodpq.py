@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 @register
 class AutoDPQ(Strategy):
-    """Differentiable search over the union of each field's candidates (Algorithm 1).
+    """Differentiable search over the union of each band's candidates (Algorithm 1).
 
-    The final training starts from the pretrained table and model, and from the centroids that the search left.
+    The final training starts from the pretrained table and model, and from the centroids that the search left. Within a
+    budget of bytes, a price of bytes holds the union to it, and the decision is the plan within it of the largest
+    weights; of many candidates those are searched that a price could choose by the pretrained network's sensitivity.
 
     Args:
         search_epochs: Passes of the search over the training rows.
@@ -47,6 +49,8 @@ class AutoDPQ(Strategy):
 
     def search(self, task: SearchTask) -> CompressionPlan:
         from autodpq.search.bilevel import SearchOptions, carry_over, search, supernet_of
+        from autodpq.search.bytes import byte_limit, decide_within, thinned
+        from autodpq.search.sensitivity import rises
 
         trainer = task.trainer
         pretrained = task.pretrained()
@@ -57,7 +61,11 @@ class AutoDPQ(Strategy):
                 xi=self.xi,
                 temperature_clock=self.temperature_clock,
             )
-            network = trainer.build_supernet(task.space, self.scale)
+            space, limit = task.space, None
+            if task.budget.bytes is not None:
+                space = thinned(task, rises(trainer, pretrained, task.space))
+                limit = byte_limit(task, space)
+            network = trainer.build_supernet(space, self.scale)
             trainer.start(network, pretrained)
 
             def report(epoch: SearchEpoch) -> None:
@@ -65,8 +73,9 @@ class AutoDPQ(Strategy):
                 task.report(epoch.valid_auc, network)
 
             recipe = trainer.recipe.continued()
-            search(network, trainer.train, trainer.valid, recipe, options, task.seed, on_epoch=report)
-            plan = supernet_of(network).decide()
+            rows = trainer.train, trainer.valid
+            search(network, *rows, recipe, options, task.seed, limit=limit, on_epoch=report)
+            plan = supernet_of(network).decide() if limit is None else decide_within(task, supernet_of(network))
             if task.init == "pretrained":
                 decided = trainer.build(plan)
                 trainer.start(decided, pretrained)

@@ -48,6 +48,52 @@ class SearchOptions:
         return max(TEMPERATURE_END, TEMPERATURE_START - TEMPERATURE_STEP * clock)
 
 
+@dataclass(frozen=True, slots=True)
+class ByteLimit:
+    """What the union of candidates may cost: an augmented Lagrangian on the expected bytes.
+
+    With g the logarithm of the expected bytes by the limit, alpha's loss has (max(0, lambda + rho g)^2 - lambda^2) /
+    (2 rho) added, and lambda becomes max(0, lambda + rho g) every so many steps (Nocedal and Wright, Numerical
+    optimization, 2006, Eq. 17.65).
+
+    Attributes:
+        costs: float [searched bands, candidates], bytes; 0 where there is no candidate.
+        limit: Bytes that the searched bands may take together.
+        rho: How fast the price of a byte follows.
+        every: Steps between changes of lambda.
+    """
+
+    costs: Tensor
+    limit: float
+    rho: float = 0.02
+    every: int = 20
+
+    def excess(self, alpha: Tensor) -> Tensor:
+        """g, by the candidates' weights without noise, float [searched bands, candidates]; no candidate is -inf."""
+        return ((torch.softmax(alpha, 1) * self.costs).sum() / self.limit).log()
+
+
+class _Price:
+    """The multiplier of a limit, and the gradient that it adds to alpha's."""
+
+    def __init__(self, limit: ByteLimit) -> None:
+        self.limit = limit
+        self.multiplier = 0.0
+        self._steps = 0
+
+    def gradient(self, embedding: SupernetEmbedding) -> Tensor:
+        """What is added to the gradient by alpha; the multiplier moves when it is due."""
+        with torch.enable_grad():
+            alpha = (embedding.alpha.detach() + embedding.no_candidate).requires_grad_()
+            excess = self.limit.excess(alpha)
+            (slope,) = torch.autograd.grad(excess, alpha)
+        force = max(0.0, self.multiplier + self.limit.rho * float(excess))
+        self._steps += 1
+        if self._steps % self.limit.every == 0:
+            self.multiplier = force
+        return force * slope
+
+
 def supernet_of(network: Network) -> SupernetEmbedding:
     """The union of candidates of a network that is searched."""
     assert isinstance(network.embedding, SupernetEmbedding)
@@ -175,6 +221,7 @@ def search(
     options: SearchOptions,
     seed: int,
     *,
+    limit: ByteLimit | None = None,
     on_epoch: Callable[[SearchEpoch], None] | None = None,
 ) -> None:
     """Algorithm 1: by turns a step of alpha on a validation batch and a step of W on a training batch.
@@ -186,6 +233,7 @@ def search(
         recipe: How W is trained.
         options: Settings of the search.
         seed: Seeds orders, dropout and Gumbel noise.
+        limit: What the candidates may cost; None for anything.
         on_epoch: Called after every epoch.
 
     Raises:
@@ -201,12 +249,15 @@ def search(
     optimizer = make_optimizer(network, recipe)
     # The momentum is DARTS' (Liu et al., ICLR 2019), whose alternation Algorithm 1 is.
     alpha_optimizer = Adam([Group([embedding.alpha], options.alpha_learning_rate)], beta1=0.5)
+    price = None if limit is None else _Price(limit)
     held_out = _endless(valid, network, recipe.batch_size, seed + 1)
     step = 0
     for epoch in range(1, options.epochs + 1):
         for batch in train.batches(network, recipe.batch_size, seed, epoch):
             embedding.temperature = options.temperature(step, epoch - 1)
             embedding.alpha.grad = alpha_gradient(network, batch, next(held_out), options.xi)
+            if price is not None:
+                embedding.alpha.grad += price.gradient(embedding)
             alpha_optimizer.step()
             _differentiate(network, alpha=False, weights=True)
             network.train()

@@ -22,9 +22,11 @@ class Strategy(ABC):
     Attributes:
         name: What it is called on the command line and in tables.
         default_trials: Trials where the budget leaves it to the strategy; 0 for one that evaluates no plans.
+        compresses: Whether it compresses anything: one that does not is run once, whatever the budgets of bytes.
     """
 
     name: ClassVar[str]
+    compresses: ClassVar[bool] = True
     default_trials: ClassVar[int] = 0
 
     @abstractmethod

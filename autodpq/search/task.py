@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from autodpq.errors import AutoDPQError
-from autodpq.plan import CompressionPlan, Field
-from autodpq.trial import PHASES, Budget, Outcome, Phase, Pretrained, Prune, Space, Trial, check_plan
+from autodpq.plan import CompressionPlan, Field, bands_of
+from autodpq.search.knapsack import best_within, cheapest, drawn_within
+from autodpq.trial import PHASES, Budget, Outcome, Phase, Pretrained, Prune, Space, Trial, check_bytes, check_plan
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -160,6 +161,58 @@ class SearchTask:
         """The trials so far."""
         return self._history
 
+    def best_within(self, losses: Mapping[str, Sequence[float]]) -> CompressionPlan:
+        """Of all plans within the budget's bytes the one of least loss, a sum over bands.
+
+        Args:
+            losses: Of each band's candidates, in the order of the space.
+
+        Raises:
+            AutoDPQError: No plan is within the budget, or the budget has no bytes.
+        """
+        prices, left = self._prices()
+        chosen = best_within([*prices.values()], [losses[name] for name in prices], left)
+        return self._plan_of(chosen)
+
+    def drawn_within(self, rng: np.random.Generator) -> CompressionPlan:
+        """A plan drawn evenly from all that are within the budget's bytes.
+
+        Raises:
+            AutoDPQError: No plan is within the budget, or the budget has no bytes.
+        """
+        prices, left = self._prices()
+        return self._plan_of(drawn_within([*prices.values()], left, rng))
+
+    def shrunk(self, plan: CompressionPlan, rng: np.random.Generator) -> CompressionPlan:
+        """A plan within the budget's bytes near one that may be above it: bands drawn at random get cheaper candidates.
+
+        Raises:
+            AutoDPQError: No plan is within the budget, or the budget has no bytes.
+        """
+        prices, left = self._prices()
+        if (least := cheapest([*prices.values()])) > left:
+            raise AutoDPQError(f"{left:,} bytes are too few: the smallest plan takes {least:,}")
+        names = [*prices]
+        chosen = [list(self.space[name]).index(plan[name]) for name in names]
+        while sum(prices[name][option] for name, option in zip(names, chosen, strict=True)) > left:
+            place = int(rng.integers(len(names)))
+            row = prices[names[place]]
+            cheaper = [option for option, price in enumerate(row) if price < row[chosen[place]]]
+            if cheaper:
+                chosen[place] = int(rng.choice(cheaper))
+        return self._plan_of(chosen)
+
+    def _prices(self) -> tuple[Mapping[str, Sequence[int]], int]:
+        """Bytes of each band's candidates, and what of the budget they may take together."""
+        if self.budget.bytes is None:
+            raise AutoDPQError("budget: bytes are needed; give --budget")
+        prices, fixed = self.trainer.prices(self.space)
+        return prices, self.budget.bytes - fixed
+
+    def _plan_of(self, chosen: Sequence[int]) -> CompressionPlan:
+        rows = zip(bands_of(self.fields), chosen, strict=True)
+        return CompressionPlan({band.name: self.space[band.name][option] for band, option in rows})
+
     def rng(self, trial_number: int) -> np.random.Generator:
         """A generator for one trial, seeded by (seed, trial number): a resumed run draws what it would have drawn."""
         return np.random.default_rng([self.seed, trial_number])
@@ -229,7 +282,7 @@ class SearchTask:
         """Trains the network of a plan and evaluates it on validation rows.
 
         Raises:
-            AutoDPQError: The plan does not fit the space, or the budget is spent.
+            AutoDPQError: The plan does not fit the space or the budget, or the budget is spent.
         """
         return self.evaluate_many([plan])[0]
 
@@ -241,10 +294,11 @@ class SearchTask:
             prune: Ends trials early.
 
         Raises:
-            AutoDPQError: A plan does not fit the space, or the budget is spent.
+            AutoDPQError: A plan does not fit the space or the budget, or the budget is spent.
         """
         for plan in plans:
             check_plan(plan, self.fields, self.space)
+            check_bytes(self.trainer.ledger(plan), self.budget)
         first = len(self.history)
         limit = self.budget.trials
         if limit is not None and first + len(plans) > limit:

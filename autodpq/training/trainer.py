@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from autodpq.choices import Choice, Full
-from autodpq.costs import Ledger, ledger
+from autodpq.costs import Ledger, band_bytes, ledger
 from autodpq.data.dataset import Samples
 from autodpq.embedding.base import Embedding
 from autodpq.embedding.planned import PlanEmbedding
@@ -19,7 +20,7 @@ from autodpq.embedding.supernet import SupernetEmbedding
 from autodpq.errors import AutoDPQError
 from autodpq.kernels.kernels import Kernels
 from autodpq.models.base import CTRModel
-from autodpq.plan import CompressionPlan, Field, uniform_plan
+from autodpq.plan import CompressionPlan, Field, bands_of, uniform_plan
 from autodpq.training.additive import AdditiveModel, fit_additive
 from autodpq.training.fit import DeviceRows, Epoch, FitResult, fit
 from autodpq.training.network import Network
@@ -62,6 +63,8 @@ class Trainer:
         additive: The additive model, where the recipe lets logits start from it; without, it is fitted when needed.
         compiled: Whether training steps are compiled, which is then done at once, or how another trainer has compiled
             them; where it fails, ``compilation`` says why, and steps are not compiled.
+        compact: Whether plans are stored in floats of 16 bits; codes are then the nearest centroids', and learned
+            straight through.
     """
 
     def __init__(
@@ -76,10 +79,15 @@ class Trainer:
         *,
         additive: AdditiveModel | None = None,
         compiled: bool | Compilation = False,
+        compact: bool = False,
     ) -> None:
         self.fields = tuple(fields)
         self.model = model
         self.recipe = recipe
+        self.compact = compact
+        self.quantizer = recipe.quantizer
+        if compact:
+            self.quantizer = replace(self.quantizer, scores="euclidean", gradient="centroid", compact=True)
         self.seed = seed
         self.device = device
         self._samples, self._additive = (train, valid), additive
@@ -132,7 +140,7 @@ class Trainer:
         """
         recipe, first_order = self.recipe, self.model.first_order
         return self._network(
-            lambda: PlanEmbedding(self.fields, plan, recipe.embedding_dim, first_order, recipe.quantizer, self.kernels)
+            lambda: PlanEmbedding(self.fields, plan, recipe.embedding_dim, first_order, self.quantizer, self.kernels)
         )
 
     def build_supernet(self, space: Mapping[str, Sequence[Choice]], scale: bool) -> Network:
@@ -144,7 +152,7 @@ class Trainer:
         recipe, first_order = self.recipe, self.model.first_order
         return self._network(
             lambda: SupernetEmbedding(
-                self.fields, space, recipe.embedding_dim, first_order, recipe.quantizer, self.kernels, scale
+                self.fields, space, recipe.embedding_dim, first_order, self.quantizer, self.kernels, scale
             )
         )
 
@@ -238,7 +246,21 @@ class Trainer:
             self.recipe.embedding_dim,
             first_order=self.model.first_order,
             dense_floats=self._dense_floats,
+            compact=self.compact,
         )
+
+    def prices(self, space: Mapping[str, Sequence[Choice]]) -> tuple[dict[str, list[int]], int]:
+        """Bytes of each band's candidates, and of all that no choice changes: their sum is a ledger's."""
+        dim, first_order = self.recipe.embedding_dim, self.model.first_order
+        own = {
+            band.name: [
+                band_bytes(band, choice, dim, first_order=first_order, compact=self.compact)
+                for choice in space[band.name]
+            ]
+            for band in bands_of(self.fields)
+        }
+        plan = CompressionPlan({name: candidates[0] for name, candidates in space.items()})
+        return own, self.ledger(plan).bytes - sum(row[0] for row in own.values())
 
     @cached_property
     def _dense_floats(self) -> int:
