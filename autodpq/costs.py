@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autodpq.choices import Choice, Full
 from autodpq.choices.base import FLOAT_BITS, Cost, Kept, layout_bytes, narrowed
 from autodpq.errors import AutoDPQError
-from autodpq.plan import Band, CompressionPlan, Field
+from autodpq.plan import Band, CompressionPlan, Field, bands_of
 
 HALF_BITS = 16
 SCALE_BYTES = 4
@@ -133,6 +133,37 @@ def band_bytes(band: Band, choice: Choice, embedding_dim: int, *, first_order: b
     """
     share = _share(band, 0, CompressionPlan({band.name: choice}), embedding_dim, compact)
     return Ledger((share,), share.rows if first_order else 0, compact=compact).bytes
+
+
+def prices(
+    fields: Sequence[Field],
+    space: Mapping[str, Sequence[Choice]],
+    embedding_dim: int,
+    *,
+    first_order: bool,
+    dense_floats: int,
+    compact: bool,
+) -> tuple[dict[str, list[int]], int]:
+    """Bytes of each band's candidates, and of all that no choice changes: their sum is a ledger's.
+
+    Args:
+        fields: All fields.
+        space: Candidates of each band.
+        embedding_dim: X.
+        first_order: Whether there are first-order weights.
+        dense_floats: Other floats that inference needs.
+        compact: Whether floats have 16 bits instead of 32, and first-order weights 8.
+    """
+    own = {
+        band.name: [
+            band_bytes(band, choice, embedding_dim, first_order=first_order, compact=compact)
+            for choice in space[band.name]
+        ]
+        for band in bands_of(fields)
+    }
+    plan = CompressionPlan({name: space[name][0] for name in own})
+    costs = ledger(fields, plan, embedding_dim, first_order=first_order, dense_floats=dense_floats, compact=compact)
+    return own, costs.bytes - sum(row[0] for row in own.values())
 
 
 def chosen(band: Band, plan: CompressionPlan) -> Choice:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from reports.tables.audit import audit_rows as audit_rows
     from reports.tables.audit import audit_table as audit_table
     from reports.tables.audit import audit_text as audit_text
+    from reports.tables.budgets import budgets_table as budgets_table
     from reports.tables.calibration import calibration_table as calibration_table
     from reports.tables.headroom import headroom_table as headroom_table
     from reports.tables.paper_tables import table1 as table1
@@ -40,6 +41,7 @@ _MODULES = {
     "audit_rows": "tables.audit",
     "audit_table": "tables.audit",
     "audit_text": "tables.audit",
+    "budgets_table": "tables.budgets",
     "calibration_table": "tables.calibration",
     "compare_strategies": "numbers.comparisons",
     "figure3": "figures.figures",

@@ -15,13 +15,14 @@ from autodpq.plan import CompressionPlan, Field
 from autodpq.records.files import ANEW, damage_told
 from autodpq.records.folder import read_config, read_finished, read_records
 from autodpq.records.result import RECORD_COLUMNS, FieldCost, Record
+from reports.names import within
 from reports.results import Failure, FieldResult, RunResult, StudyResults, Truth, with_floors
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _NUMBERS = (
-    "parameters", "bytes", "epochs", "trials", "failed_trials", "test_auc", "test_logloss", "valid_auc",
+    "parameters", "bytes", "budget", "epochs", "trials", "failed_trials", "test_auc", "test_logloss", "valid_auc",
     "valid_logloss", "test_click_rate", "test_mean_prediction", "test_ece", "test_normalized_entropy",
     "seconds", "seconds_pretrain", "seconds_search", "seconds_retrain",
 )  # fmt: skip
@@ -88,7 +89,9 @@ def _as_frame(records: Iterable[Record]) -> pd.DataFrame:
     import pandas as pd
 
     rows = [
-        {name: "" if value is None and name not in _NUMBERS else value for name, value in record} for record in records
+        {name: "" if value is None and name not in _NUMBERS else value for name, value in record}
+        | {"strategy": within(record.strategy, record.budget)}
+        for record in records
     ]
     frame = pd.DataFrame(rows, columns=list(RECORD_COLUMNS))
     for column in frame.columns:
@@ -130,7 +133,7 @@ def _read_run(folder: Path, run: str, dataset: str, model: str, strategy: str, s
             result.frequency,
             reliability=result.reliability,
             calibration=result.calibration,
-            fields=tuple(_field(entry, config.recipe.embedding_dim) for entry in result.fields),
+            fields=tuple(_field(entry, config.recipe.embedding_dim, result.compact) for entry in result.fields),
             truth=None if truth is None else Truth(truth.bayes_auc, CompressionPlan.from_json(truth.plan)),
             epochs=result.epochs,
             predictions=result.predictions,
@@ -143,13 +146,13 @@ def _short(text: str) -> str:
     return text
 
 
-def _field(entry: FieldCost, embedding_dim: int) -> FieldResult:
+def _field(entry: FieldCost, embedding_dim: int, compact: bool) -> FieldResult:
     field = Field(_short(entry.name), entry.cardinality, entry.head)
     if field.head > field.cardinality:
         raise AutoDPQError(f"field {field.name!r} has {field.head} frequent values of {field.cardinality}")
     choice = read_choice(_short(entry.choice))
     if not isinstance(choice, Unknown):
-        (cost,) = band_ledgers(field, CompressionPlan({field.name: choice}), embedding_dim)
+        (cost,) = band_ledgers(field, CompressionPlan({field.name: choice}), embedding_dim, compact)
         if (entry.parameters, entry.bits) != (cost.parameters, cost.bits):
             raise AutoDPQError(f"field {field.name!r} does not cost what {choice} does")
     return FieldResult(field, choice, entry.parameters, entry.bits, embedding_dim)

@@ -15,6 +15,7 @@ from reports.load import load_study
 from reports.numbers.comparisons import ModelComparisons, compare_strategies
 from reports.page.page import study_page
 from reports.results import StudyResults
+from reports.tables.budgets import budgets_table
 from reports.tables.calibration import calibration_table
 from reports.tables.headroom import headroom_table
 from reports.tables.paper_tables import table1, table2
@@ -54,7 +55,9 @@ def write_report(study: Path | StudyResults, comparisons: Sequence[ModelComparis
     except OSError as error:
         raise AutoDPQError(f"{folder}: cannot be made ({error.strerror})") from None
     entries = compare_strategies(results) if comparisons is None else comparisons
+    by_budget = budgets_table(results, entries)
     tables = {
+        **({"budgets": by_budget} if by_budget.grids else {}),
         "table1": table1(results),
         "table2": table2(results),
         "statistics": statistics_table(results, entries),

@@ -7,23 +7,27 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from autodpq.choices import DPQ, Choice, Full, parse_candidates
 from autodpq.choices.probe import probe
+from autodpq.costs import band_cost
 from autodpq.data import EncodedDataset, dataset_spec
 from autodpq.data.registry import DatasetSpec
 from autodpq.errors import AutoDPQError, nearest
 from autodpq.models import MODELS
-from autodpq.plan import Field
+from autodpq.plan import Field, bands_of
 from autodpq.plugins.loading import file_places
 from autodpq.plugins.options import construct, label, options_of, parse_call
 from autodpq.plugins.registry import home_expanded
 from autodpq.search.strategy import STRATEGIES, Strategy
 from autodpq.training.recipes import Recipe, find_recipe, recorded
+from reports.names import within
+from studies.budgets import read_budget
 from studies.folder.status import run_name
 from studies.options import StudyConfig
 from studies.prepared import SPLIT_SEED
@@ -93,6 +97,7 @@ def check_config(values: Mapping[str, Any]) -> StudyConfig:
                 f"{option}: {','.join(map(str, numbers)) or 'nothing'} given, distinct numbers are needed"
             )
     recipe = asked_recipe(config, spec)
+    check_space(config)
     chosen = study_candidates(config, spec)
     for choice in chosen:
         choice.check(recipe.embedding_dim, "--D" if config.candidates is None else "--candidates")
@@ -101,6 +106,28 @@ def check_config(values: Mapping[str, Any]) -> StudyConfig:
     if files and config.executor == "ray":
         raise AutoDPQError(f"--candidates: {files[0]} is a file, which a cluster's nodes lack; install it as a package")
     return config
+
+
+def check_space(config: StudyConfig) -> None:
+    """Refuses bands and budgets that are none.
+
+    Raises:
+        AutoDPQError: Names the option.
+    """
+    if config.bands != "auto":
+        if config.space != "wide":
+            raise AutoDPQError("--bands: applies to --space wide")
+        falling = all(above > below for above, below in pairwise(config.bands))
+        if not falling or not config.bands or config.bands[-1] < 2:
+            given = ",".join(map(str, config.bands)) or "nothing"
+            raise AutoDPQError(f"--bands: {given} given, falling counts from 2 on are needed, as 1000,200,40,10")
+    if config.threshold is not None and config.space == "wide":
+        raise AutoDPQError("--threshold: applies to --space paper; --bands says where those of the wide space end")
+    if config.budget is not None:
+        if not config.budget:
+            raise AutoDPQError("--budget: at least one size is needed, as 10%")
+        for text in config.budget:
+            read_budget(text)
 
 
 def make_strategies(config: StudyConfig) -> list[Strategy]:
@@ -131,6 +158,10 @@ def study_candidates(config: StudyConfig, spec: DatasetSpec) -> tuple[Choice, ..
     Raises:
         AutoDPQError: A choice is none, or both are given.
     """
+    if config.candidates is None and config.space == "wide" and config.K is None and config.D is None:
+        dim = asked_recipe(config, spec).embedding_dim
+        pairs = candidates(_WIDE_K, tuple(D for D in _WIDE_D if dim % D == 0))
+        return (*parse_candidates(_WIDE), *pairs)
     if config.candidates is None:
         return tuple(candidates(config.K or spec.K, config.D or spec.D))
     if config.K is not None or config.D is not None:
@@ -141,10 +172,28 @@ def study_candidates(config: StudyConfig, spec: DatasetSpec) -> tuple[Choice, ..
         raise AutoDPQError(f"--candidates: {error}") from None
 
 
-def make_space(fields: Sequence[Field], choices: Sequence[Choice]) -> dict[str, tuple[Choice, ...]]:
-    """Candidates of each field: all choices, or ``Full()`` alone where there are no rare values."""
-    full: tuple[Choice, ...] = (Full(),)
-    return {field.name: tuple(choices) if field.tail else full for field in fields}
+def make_space(
+    fields: Sequence[Field], choices: Sequence[Choice], embedding_dim: int, *, compact: bool = False
+) -> dict[str, tuple[Choice, ...]]:
+    """Candidates of each band: all choices, or ``Full()`` alone where it has no rows.
+
+    Where bands are compact, ``Full()`` is always among them, and what takes no less than it is not.
+
+    Args:
+        fields: All fields.
+        choices: What is asked for.
+        embedding_dim: X.
+        compact: Whether they are those of the wide space.
+    """
+    full, space = Full(), {}
+    for band in bands_of(fields):
+        found = tuple(choices) if band.n_rows else (full,)
+        if compact and band.n_rows:
+            most = band_cost(full, band.n_rows, embedding_dim, compact).bits
+            smaller = [c for c in choices if band_cost(c, band.n_rows, embedding_dim, compact).bits < most]
+            found = (full, *(choice for choice in smaller if choice != full))
+        space[band.name] = found
+    return space
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,6 +211,9 @@ class RunConfig:
         candidates: The choices, as texts.
         trials: Trials of each search.
         calibrate: Whether the logits of the final network are calibrated.
+        space: paper or wide.
+        bands: Of the wide space.
+        budget: Bytes of the plan at most; None for any.
     """
 
     data: dict[str, Any]
@@ -174,12 +226,16 @@ class RunConfig:
     candidates: tuple[str, ...]
     trials: int | None
     calibrate: bool = False
+    space: Literal["paper", "wide"] = "paper"
+    bands: Literal["auto"] | tuple[int, ...] = "auto"
+    budget: int | None = None
 
     def canonical(self) -> str:
-        """The configuration as one line of JSON, keys sorted; that of earlier versions, which could not calibrate."""
+        """The configuration as one line of JSON, keys sorted; what earlier versions did not know is left out."""
         values = dataclasses.asdict(self)
-        if not self.calibrate:
-            del values["calibrate"]
+        for name, once in _ONCE.items():
+            if values[name] == once:
+                del values[name]
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @property
@@ -190,13 +246,30 @@ class RunConfig:
     @property
     def name(self) -> str:
         """What people call the run."""
-        return run_name(self.data["name"], self.model, self.seed, self.strategy)
+        return run_name(self.data["name"], self.model, self.seed, self.within)
+
+    @property
+    def within(self) -> str:
+        """The strategy, and the budget of bytes that it is held to."""
+        return within(self.strategy, self.budget)
+
+    @property
+    def compact(self) -> bool:
+        """Whether what it compresses is stored as the wide space has it."""
+        return self.space == "wide" and STRATEGIES.find(parse_call(self.strategy)[0]).compresses
 
     @property
     def pretrained_id(self) -> str:
         """Twelve hexadecimal digits that name the pretrained network: what all strategies of a seed share."""
         shared = {"data": self.data, "model": self.model, "seed": self.seed, "recipe": self.recipe}
         return _digest(json.dumps(shared, sort_keys=True, separators=(",", ":")))
+
+
+# What versions before did not know.
+_ONCE = {"calibrate": False, "space": "paper", "bands": "auto", "budget": None}
+
+_WIDE = "full,others,int(2|4|8)"
+_WIDE_K, _WIDE_D = (4, 8, 16, 32, 64, 256), (1, 2, 4, 8, 16)
 
 
 def _digest(text: str) -> str:
@@ -229,8 +302,15 @@ def study_recipe(config: StudyConfig, dataset: EncodedDataset) -> Recipe:
     return dataclasses.replace(recipe, optimizer=recipe.optimizer_for(fields))
 
 
-def run_config(config: StudyConfig, dataset: EncodedDataset, model: str, strategy: Strategy, seed: int) -> RunConfig:
-    """The configuration of one run of a study."""
+def run_config(
+    config: StudyConfig,
+    dataset: EncodedDataset,
+    model: str,
+    strategy: Strategy,
+    seed: int,
+    budget: int | None = None,
+) -> RunConfig:
+    """The configuration of one run of a study; ``budget`` is in bytes."""
     spec = dataset_spec(config.dataset)
     recipe = recorded(study_recipe(config, dataset))
     return RunConfig(
@@ -251,4 +331,7 @@ def run_config(config: StudyConfig, dataset: EncodedDataset, model: str, strateg
         candidates=tuple(map(str, study_candidates(config, spec))),
         trials=config.trials,
         calibrate=config.calibrate,
+        space=config.space,
+        bands=config.bands,
+        budget=budget,
     )

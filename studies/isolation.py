@@ -19,11 +19,11 @@ import torch
 import torch.utils.deterministic
 from torch import Tensor
 
-from autodpq.choices import Full
+from autodpq.costs import chosen
 from autodpq.data import Samples
 from autodpq.embedding.planned import PlanEmbedding
 from autodpq.errors import AutoDPQError
-from autodpq.plan import CompressionPlan
+from autodpq.plan import CompressionPlan, bands_of
 from autodpq.search.task import Executor, HandOver, Journal
 from autodpq.training.network import Network
 from autodpq.training.trainer import Trainer
@@ -215,8 +215,8 @@ def check_network(handed: HandOver | None, plan: CompressionPlan, trainer: Train
     """
     if handed is None:
         return
-    network, fields = handed.network, trainer.fields
-    choices = tuple(plan[field.name] if field.tail else Full() for field in fields)
+    network = handed.network
+    choices = tuple(chosen(band, plan) for band in bands_of(trainer.fields))
     if not isinstance(network.embedding, PlanEmbedding) or network.embedding.choices != choices:
         raise AutoDPQError("hand_over: the network is not of the plan that the strategy gave back")
     if type(network.model) is not trainer.model:

@@ -14,7 +14,7 @@ from autodpq.errors import AutoDPQError
 from autodpq.plugins.options import split_names
 
 # The groups of options in the help; what a command is about stands before them.
-DATA, TRAINING, RARE, MACHINE, OUTPUT = "Data", "Training", "Rare values and candidates", "Machine", "Output"
+DATA, TRAINING, RARE, MACHINE, OUTPUT = "Data", "Training", "Bands, candidates and budgets", "Machine", "Output"
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,11 @@ def columns(text: str) -> tuple[str, ...]:
     if not all(found) or not found:
         raise AutoDPQError(f"{text!r} given, names of columns as user,item are needed")
     return found
+
+
+def _bands(text: str) -> Literal["auto"] | tuple[int, ...]:
+    """Falling counts, or auto."""
+    return "auto" if text.strip() == "auto" else numbers(text)
 
 
 def _texts(value: object) -> object:
@@ -140,6 +145,31 @@ class StudyConfig(BaseModel):
             "What rare values may become, commas between and | between the values of a parameter, as "
             "dpq(8|32,2|8),others; instead of --K and --D.",
             RARE,
+        ),
+    ] = None
+    space: Annotated[
+        Literal["paper", "wide"],
+        CommandLine(
+            "paper: rare rows alone, in 32-bit floats; wide: every row in bands by frequency, any choice for each, all "
+            "stored in 16 bits and fewer.",
+            RARE,
+        ),
+    ] = "paper"
+    bands: Annotated[
+        Literal["auto"] | tuple[int, ...],
+        CommandLine(
+            "Bands of the wide space, by falling counts as 1000,200,40,10; auto: by shares of each field's values.",
+            RARE,
+            _bands,
+        ),
+    ] = "auto"
+    budget: Annotated[
+        tuple[str, ...] | None,
+        BeforeValidator(_texts),
+        CommandLine(
+            "Bytes that a model may take, as 100kB,50kB or 10%,5% (of FE's); one run of each strategy for each.",
+            RARE,
+            names,
         ),
     ] = None
     init: Annotated[

@@ -20,7 +20,7 @@ class Prepared:
     """Rows of one split.
 
     Attributes:
-        fields: All fields, in the order of the ids' columns.
+        fields: All fields, in the order of the ids' columns, with the values that are frequent by the threshold.
         train: Training rows.
         valid: Validation rows.
         test: Reads the test rows: no process in which a strategy searches holds their labels.

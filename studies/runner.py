@@ -14,6 +14,7 @@ import torch
 from autodpq.data import dataset_spec
 from autodpq.errors import AutoDPQError
 from autodpq.models import MODELS
+from autodpq.plan import Field
 from autodpq.plugins.loading import file_places
 from autodpq.records.folder import write_asked, write_study
 from autodpq.records.result import Floors
@@ -24,6 +25,7 @@ from autodpq.training.recipes import Recipe
 from autodpq.training.step import MIN_ROWS, why_not
 from autodpq.training.trainer import Trainer
 from autodpq.trial import Budget, Space
+from studies.budgets import budget_bytes, check_budgets
 from studies.config import RunConfig, make_space, make_strategies, run_config, study_candidates, study_recipe
 from studies.floors import measure_floors
 from studies.folder.comparable import Compile, Folder
@@ -71,11 +73,14 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
     recipe = study_recipe(config, dataset)
     strategies = make_strategies(config)
     candidates = study_candidates(config, dataset_spec(config.dataset))
+    bare = [Field(*named, 0) for named in zip(dataset.field_names, map(len, dataset.counts), strict=True)]
+    budgets = {model: budget_bytes(config.budget or (), bare, MODELS.find(model), recipe) for model in config.models}
     runs = [
-        (run_config(config, dataset, MODELS.find(model).name, strategy, seed), model, strategy)
+        (run_config(config, dataset, MODELS.find(model).name, strategy, seed, budget), model, strategy)
         for model in config.models
         for seed in range(config.seeds)
         for strategy in strategies
+        for budget in (*(budgets[model] if strategy.compresses else ()),) or (None,)
     ]
     folder = Folder(out)
     for run, model, strategy in runs:
@@ -85,6 +90,11 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
     device = choose_device(folder.device(config.device))
     compiling = {model: folder.compile(MODELS.find(model).name, config.compile) for model in config.models}
     prepared = prepare_for(load, runs[0][0].data)
+    compact = config.space == "wide"
+    fields = prepared.source.banded(config.bands) if compact else prepared.fields
+    space = make_space(fields, candidates, recipe.embedding_dim, compact=compact)
+    for model, asked in budgets.items():
+        check_budgets(asked, fields, space, MODELS.find(model), recipe, compact)
 
     def finished_runs() -> set[str]:
         return {run.run_id for run, _, _ in runs if (out / "runs" / run.run_id / "result.json").exists()}
@@ -98,10 +108,9 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
         write_asked(out / "asked.json", {run.run_id: run.name for run, _, _ in runs})
         finished = finished_runs()
         context = Context(config, candidates, out, workers, mirror, progress)
-        space = make_space(prepared.fields, candidates)
         trainings = {run.run_id: _trainings(strategy, space, config.trials) for run, _, strategy in runs}
         threshold = runs[0][0].data["threshold"]
-        progress.start_study(dataset, prepared.fields, threshold, prepared.truth, trainings, finished)
+        progress.start_study(dataset, fields, threshold, prepared.truth, trainings, finished)
         del dataset  # with the labels of test rows
         for line in folder.elsewhere(machine_name(), versions()):
             progress.warn(line)
@@ -169,8 +178,11 @@ def _share(
         prepared.fields, model, recipe, run.seed, there, *rows, start, trainer.compiled, config.trial_timeout,
         kinds=file_places(map(type, context.candidates)),
     )  # fmt: skip
+    wide = None
+    if config.space == "wide":
+        wide = dataclasses.replace(spec, fields=prepared.source.banded(config.bands), compact=True)
     digest = shared_digest(rows, pretraining.pretrained.state)
-    return Shared(run.pretrained_id, prepared, trainer, pretraining, spec, digest, floors)
+    return Shared(run.pretrained_id, prepared, trainer, pretraining, spec, wide, digest, floors)
 
 
 def _cluster(config: StudyConfig, progress: Progress) -> AbstractContextManager[Workers | None]:

@@ -130,6 +130,7 @@ class Shared:
         trainer: Has trained the pretrained network; each search and each final training has one of its own.
         pretraining: The pretrained network.
         spec: What workers train with.
+        wide: The same in the wide space; None in a study of the paper's.
         digest: Of what must stay as it is.
         floors: What the models of this split have to be better than.
     """
@@ -139,21 +140,29 @@ class Shared:
     trainer: Trainer
     pretraining: SharedPretraining
     spec: TrainerSpec
+    wide: TrainerSpec | None
     digest: str
     floors: Floors
+
+    def spec_for(self, run: RunConfig) -> TrainerSpec:
+        """What workers train a run's plans with."""
+        if not run.compact:
+            return self.spec
+        assert self.wide is not None, "a study of the wide space has it"
+        return self.wide
 
     def is_sound(self) -> bool:
         """Whether no strategy has changed what all of them share."""
         rows = self.prepared.train, self.prepared.valid
         return shared_digest(rows, self.pretraining.pretrained.state) == self.digest
 
-    def new_trainer(self) -> Trainer:
-        """A trainer like the first, which nobody else holds."""
-        known, rows = self.trainer, (self.prepared.train, self.prepared.valid)
+    def new_trainer(self, run: RunConfig) -> Trainer:
+        """A trainer like the first, of a run's bands, which nobody else holds."""
+        known, rows, spec = self.trainer, (self.prepared.train, self.prepared.valid), self.spec_for(run)
         compiled = known.compilation or False
         return Trainer(
-            known.fields, known.model, known.recipe, known.seed, known.device, *rows, additive=self.prepared.additive,
-            compiled=compiled,
+            spec.fields, known.model, known.recipe, known.seed, known.device, *rows, additive=self.prepared.additive,
+            compiled=compiled, compact=spec.compact,
         )  # fmt: skip
 
 

@@ -16,7 +16,8 @@ from autodpq.errors import AutoDPQError, TrainingError, one_line
 from autodpq.files import writing
 from autodpq.metrics import Metrics, calibration_error, evaluate_predictions, reliability
 from autodpq.packed.manifest import ModelSpec
-from autodpq.plan import CompressionPlan
+from autodpq.packed.network import round_compactly
+from autodpq.plan import Band, CompressionPlan, Field, bands_of
 from autodpq.records.folder import entries, read_study, write_config
 from autodpq.records.result import (
     RECORD_COLUMNS,
@@ -36,7 +37,7 @@ from autodpq.search.strategy import Strategy
 from autodpq.search.task import Executor, SearchTask
 from autodpq.training.fit import DeviceRows, Epoch, calibrate, evaluate, predict
 from autodpq.training.network import Network
-from autodpq.trial import PHASES, Budget, Trial, best_trial, check_plan
+from autodpq.trial import PHASES, Budget, Trial, best_trial, check_bytes, check_plan
 from studies.config import RunConfig, make_space
 from studies.folder.models import keep_model
 from studies.folder.records import RunFolder
@@ -79,8 +80,10 @@ class Run:
         self.strategy = strategy
         self.shared = shared
         self.prepared = shared.prepared
-        self.trainer = shared.new_trainer()
-        self.space = make_space(self.prepared.fields, context.candidates)
+        self.trainer = shared.new_trainer(run)
+        dim, compact = self.trainer.recipe.embedding_dim, run.compact
+        self.space = make_space(self.trainer.fields, context.candidates, dim, compact=compact)
+        self.budget = Budget(self.config.trials, run.budget)
         self.settings = ProcessSettings()
         self.outside = Outside()
         self.sound = True
@@ -100,7 +103,7 @@ class Run:
         asked["loading"] = {name: getattr(self.config, name) for name in LOADING}
         asked |= {"machine": machine_name(), "versions": versions()}
         write_config(path / "config.json", ConfigFile.model_validate(asked))
-        searched = [field.name for field in self.prepared.fields if field.tail]
+        searched = [band.name for band in bands_of(self.trainer.fields) if band.n_rows]
         self.copies = context.copies(run, searched)
         if self.copies is not None and strategy.default_trials:
             self.copies.begin()  # a name that is taken shows before hours of work
@@ -118,6 +121,8 @@ class Run:
         try:
             plan = self._search(task)
             network = self._final_network(task, plan)
+            if self.trainer.compact:
+                round_compactly(network)
             calibration, note = self._calibrated(network)
             valid = evaluate(network, self.trainer.valid, calibration)
         except FailedSearch as failed:
@@ -143,7 +148,8 @@ class Run:
         """
         try:
             plan = self.strategy.search(task)
-            check_plan(plan, self.prepared.fields, self.space)
+            check_plan(plan, self.trainer.fields, self.space)
+            check_bytes(self.trainer.ledger(plan), self.budget)
             check_network(task.handed_over, plan, self.trainer)
             check_epochs(task.epochs)
         except (Exception, SystemExit) as error:
@@ -186,11 +192,11 @@ class Run:
     def _task(self) -> SearchTask:
         prepared, pretrained = self.prepared, self.pretraining.pretrained
         return SearchTask(
-            self.shared.new_trainer(),
+            self.shared.new_trainer(self.run),
             prepared.train,
             prepared.valid,
             self.space,
-            Budget(self.config.trials),
+            self.budget,
             pretrained,
             self.config.init,
             self.outside.executor(self._executor(), self.settings),
@@ -201,7 +207,7 @@ class Run:
         start = self.pretraining.pretrained.state if self.config.init == "pretrained" else None
         limit = self.config.trial_timeout
         here = LocalExecutor(self.trainer, start, self.progress.epoch, self.progress.trial, limit)
-        return here if self.workers is None else self.workers.executor(self.shared.spec, here)
+        return here if self.workers is None else self.workers.executor(self.shared.spec_for(self.run), here)
 
     def _final_network(self, task: SearchTask, plan: CompressionPlan) -> Network:
         """Trains the network of the plan, unless a trial or the strategy already has."""
@@ -268,23 +274,27 @@ class Run:
             reliability=tuple(ReliabilityBin(**dataclasses.asdict(own)) for own in bins),
             fields=tuple(
                 FieldCost(
-                    name=field.name,
-                    cardinality=field.cardinality,
-                    head=field.head,
-                    choice=str(plan[field.name]),
+                    name=band.name,
+                    cardinality=band.stop if band.start == field.head else band.n_rows,
+                    head=field.head if band.start == field.head else 0,
+                    choice=str(plan[band.name]),
                     parameters=share.parameters,
                     bits=share.bits,
                 )
-                for field, share in zip(self.prepared.fields, ledger.bands, strict=True)
+                for (field, band), share in zip(self._bands(), ledger.bands, strict=True)
             ),
+            compact=self.trainer.compact,
             truth=None if self.prepared.truth is None else Truth.model_validate(self.prepared.truth),
             predictions=kept,
         )
 
+    def _bands(self) -> list[tuple[Field, Band]]:
+        return [(field, band) for field in self.trainer.fields for band in field.bands]
+
     def _failure(self, task: SearchTask, reason: BaseException) -> Result:
         """The result of a run that came to nothing; an error of code brings its traceback."""
         fields = tuple(
-            FieldSize(name=field.name, cardinality=field.cardinality, head=field.head) for field in self.prepared.fields
+            FieldSize(name=field.name, cardinality=field.cardinality, head=field.head) for field in self.trainer.fields
         )
         task.epochs = {phase: task.epochs.get(phase, 0) for phase in PHASES}
         ours = isinstance(reason, AutoDPQError)
@@ -304,6 +314,8 @@ class Run:
             "dataset": self.run.data["name"],
             "model": self.run.model,
             "strategy": self.run.strategy,
+            "space": self.run.space,
+            "budget": self.run.budget,
             "seed": self.run.seed,
             "recipe": self.run.recipe["name"],
             "seconds": sum(task.seconds.values()),

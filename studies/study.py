@@ -83,6 +83,10 @@ class Study:
         """Table 2: the strategies under each model."""
         return reports.table2(self.results)
 
+    def budgets(self) -> Table:
+        """AUC by budget of bytes."""
+        return reports.budgets_table(self.results, self.comparisons)
+
     def headroom(self) -> Table:
         """How much rare values can matter at all."""
         return reports.headroom_table(self.results)

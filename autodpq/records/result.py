@@ -31,6 +31,8 @@ class Record(Entries):
         valid_logloss: Logloss on validation rows.
         parameters: What the plan costs, as the paper counts.
         bytes: What it costs, as stored.
+        space: What plans decide on, paper or wide; None in what knew the paper's alone.
+        budget: Bytes that the plan might cost at most; None for any.
         seconds: Of all phases.
         seconds_pretrain: Of FE's training.
         seconds_search: Of the search.
@@ -67,6 +69,8 @@ class Record(Entries):
     valid_logloss: Loss | None
     parameters: Count | None
     bytes: Count | None
+    space: str | None = None
+    budget: Count | None = None
     seconds: Seconds
     seconds_pretrain: Seconds
     seconds_search: Seconds
@@ -261,7 +265,8 @@ class FinishedResult(_Head):
         frequency: Test AUC by how often a sample's rarest value occurs, rarest first.
         reliability: Clicks by prediction, lowest first; empty in what did not know it.
         calibration: What was done to the logits; None where it was nothing.
-        fields: Choice and cost per field.
+        fields: Choice and cost per band.
+        compact: Whether floats are stored in 16 bits, and first-order weights in 8.
         truth: Of generated data; None for real data.
         predictions: Digest of ``predictions.parquet``; None for runs of earlier versions.
     """
@@ -273,5 +278,6 @@ class FinishedResult(_Head):
     reliability: tuple[ReliabilityBin, ...] = ()
     calibration: FittedCalibration | None = None
     fields: tuple[FieldCost, ...]
+    compact: bool = False
     truth: Truth | None
     predictions: str | None = None

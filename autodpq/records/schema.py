@@ -129,6 +129,9 @@ class ConfigFile(Entries):
         candidates: The choices that plans were made of, as text.
         trials: Trials of the search; None where it was left to the strategy.
         calibrate: Whether the logits of final networks are calibrated.
+        space: What plans decide on: paper or wide.
+        bands: Of the wide space: auto, or falling counts.
+        budget: Bytes that the plan may cost at most; None for any.
         executor: Where trials were trained.
         jobs: Processes that trained them side by side.
         cpus_per_trial: Cores that a trial took on a cluster.
@@ -155,6 +158,9 @@ class ConfigFile(Entries):
     candidates: tuple[str, ...]
     trials: int | None
     calibrate: bool = False
+    space: str = "paper"
+    bands: str | tuple[int, ...] = "auto"
+    budget: int | None = None
     executor: str | None = None
     jobs: int
     cpus_per_trial: int | float | None = None

@@ -49,7 +49,7 @@ class AutoDPQ(Strategy):
 
     def search(self, task: SearchTask) -> CompressionPlan:
         from autodpq.search.bilevel import SearchOptions, carry_over, search, supernet_of
-        from autodpq.search.bytes import byte_limit, decide_within, thinned
+        from autodpq.search.bytes import byte_limit, decide_within, start_weights, thinned
         from autodpq.search.sensitivity import rises
 
         trainer = task.trainer
@@ -63,10 +63,13 @@ class AutoDPQ(Strategy):
             )
             space, limit = task.space, None
             if task.budget.bytes is not None:
-                space = thinned(task, rises(trainer, pretrained, task.space))
+                losses = rises(trainer, pretrained, task.space)
+                space = thinned(task, losses)
                 limit = byte_limit(task, space)
             network = trainer.build_supernet(space, self.scale)
             trainer.start(network, pretrained)
+            if limit is not None:
+                start_weights(supernet_of(network), losses, task.space, limit)
 
             def report(epoch: SearchEpoch) -> None:
                 task.epochs["search"] += 1

@@ -87,7 +87,7 @@ class _Price:
             alpha = (embedding.alpha.detach() + embedding.no_candidate).requires_grad_()
             excess = self.limit.excess(alpha)
             (slope,) = torch.autograd.grad(excess, alpha)
-        force = max(0.0, self.multiplier + self.limit.rho * float(excess))
+        force = max(0.0, self.multiplier + self.limit.rho * float(excess.detach()))
         self._steps += 1
         if self._steps % self.limit.every == 0:
             self.multiplier = force

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from autodpq.choices import Choice
 from autodpq.embedding.supernet import SupernetEmbedding
@@ -12,9 +14,12 @@ from autodpq.plan import CompressionPlan, bands_of
 from autodpq.search.bilevel import ByteLimit
 from autodpq.search.knapsack import lower_hull
 from autodpq.search.task import SearchTask
+from autodpq.trial import Space
 
 MOST_CANDIDATES = 8
 """Of a band, that are searched."""
+MOST_LOGITS = 4.0
+"""How far below the best of its band a candidate starts at most."""
 
 
 def thinned(task: SearchTask, losses: Mapping[str, Sequence[float]]) -> dict[str, tuple[Choice, ...]]:
@@ -47,6 +52,50 @@ def byte_limit(task: SearchTask, space: Mapping[str, Sequence[Choice]]) -> ByteL
     most = max(map(len, searched))
     costs = torch.tensor([row + [0] * (most - len(row)) for row in searched], dtype=torch.float32)
     return ByteLimit(costs.to(task.trainer.device), max(1.0, float(task.budget.bytes - fixed - kept)))
+
+
+@torch.no_grad()
+def start_weights(
+    supernet: SupernetEmbedding, losses: Mapping[str, Sequence[float]], space: Space, limit: ByteLimit
+) -> None:
+    """Starts the candidates' weights from what sensitivity says of them, at the price of bytes that meets the limit.
+
+    A candidate's logit is minus its rise of the loss and the price of its bytes, in units of the median gap between
+    the best two candidates of a band: where these are close, the search decides; where one is far worse, it hardly
+    comes to be looked at.
+
+    Args:
+        supernet: The union of candidates.
+        losses: Rises of the loss under all candidates of each band.
+        space: All candidates of each band, in the order of the losses.
+        limit: What the candidates may cost.
+    """
+    costs = limit.costs.double()
+    rise = torch.full_like(costs, torch.inf)
+    for number, band in enumerate(supernet.quantized):
+        name = supernet.bands[band].name
+        known = dict(zip(space[name], losses[name], strict=True))
+        own = [known[choice] for choice in supernet.candidates[number]]
+        rise[number, : len(own)] = torch.tensor(own, dtype=costs.dtype)
+
+    def price_at(taken: Callable[[Tensor], Tensor]) -> float:
+        """The least price at which what is taken of all candidates costs no more than the limit."""
+        low, high = 0.0, float(rise[rise.isfinite()].max()) + 1.0
+        for _ in range(60):
+            middle = math.sqrt(max(low, high * 1e-12) * high)
+            low, high = (middle, high) if float(taken(rise + middle * costs)) > limit.limit else (low, middle)
+        return high
+
+    def best(scores: Tensor) -> Tensor:
+        return costs.gather(1, scores.argmin(1, keepdim=True)).sum()
+
+    scores = rise + price_at(best) * costs
+    two = scores.topk(min(2, scores.shape[1]), 1, largest=False).values
+    gaps = (two[:, -1] - two[:, 0])[two.isfinite().all(1)]
+    unit = max(float(gaps.median()) if len(gaps) else 1.0, 1e-9)
+    scores = rise + price_at(lambda scores: (torch.softmax(-scores / unit, 1) * costs).sum()) * costs
+    scores = (scores - scores.min(1, keepdim=True).values) / unit
+    supernet.alpha.copy_(-scores.clamp(max=MOST_LOGITS))
 
 
 def decide_within(task: SearchTask, supernet: SupernetEmbedding) -> CompressionPlan:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from autodpq.choices import Choice, Full
-from autodpq.costs import Ledger, band_bytes, ledger
+from autodpq.costs import Ledger, ledger, prices
 from autodpq.data.dataset import Samples
 from autodpq.embedding.base import Embedding
 from autodpq.embedding.planned import PlanEmbedding
@@ -20,7 +20,7 @@ from autodpq.embedding.supernet import SupernetEmbedding
 from autodpq.errors import AutoDPQError
 from autodpq.kernels.kernels import Kernels
 from autodpq.models.base import CTRModel
-from autodpq.plan import CompressionPlan, Field, bands_of, uniform_plan
+from autodpq.plan import CompressionPlan, Field, uniform_plan
 from autodpq.training.additive import AdditiveModel, fit_additive
 from autodpq.training.fit import DeviceRows, Epoch, FitResult, fit
 from autodpq.training.network import Network
@@ -251,20 +251,23 @@ class Trainer:
 
     def prices(self, space: Mapping[str, Sequence[Choice]]) -> tuple[dict[str, list[int]], int]:
         """Bytes of each band's candidates, and of all that no choice changes: their sum is a ledger's."""
-        dim, first_order = self.recipe.embedding_dim, self.model.first_order
-        own = {
-            band.name: [
-                band_bytes(band, choice, dim, first_order=first_order, compact=self.compact)
-                for choice in space[band.name]
-            ]
-            for band in bands_of(self.fields)
-        }
-        plan = CompressionPlan({name: candidates[0] for name, candidates in space.items()})
-        return own, self.ledger(plan).bytes - sum(row[0] for row in own.values())
+        return prices(
+            self.fields,
+            space,
+            self.recipe.embedding_dim,
+            first_order=self.model.first_order,
+            dense_floats=self._dense_floats,
+            compact=self.compact,
+        )
 
     @cached_property
     def _dense_floats(self) -> int:
-        with torch.device("meta"):
-            model = self._model()
-        # Integers are counters that inference does not read.
-        return sum(value.numel() for value in model.state_dict().values() if value.is_floating_point())
+        return dense_floats(self.model, len(self.fields), self.recipe)
+
+
+def dense_floats(model: type[CTRModel], n_fields: int, recipe: Recipe) -> int:
+    """How many floats inference needs beside embeddings and first-order weights."""
+    with torch.device("meta"):
+        made = model(n_fields, recipe.embedding_dim, recipe.hidden, recipe.dropout)
+    # Integers are counters that inference does not read.
+    return sum(value.numel() for value in made.state_dict().values() if value.is_floating_point())

@@ -9,7 +9,7 @@ from reports.figures.chart import Axis, Chart, Point, Range, Series
 from reports.figures.levels import floor_levels
 from reports.figures.style import study_looks
 from reports.figures.ticks import format_bytes, linear_ticks, log_ticks, padded
-from reports.names import display_name, in_order
+from reports.names import display_name, in_order, without_budget
 from reports.numbers.curves import SMALLEST_SPAN
 from reports.numbers.tests import deviation, mean
 from reports.results import StudyResults
@@ -40,7 +40,9 @@ def auc_bytes_chart(study: StudyResults, dataset: str, model: str) -> Chart | No
         if len(points) > 1:
             runs.append(Series(strategy, "run", points))
             points = (_point(values, f"{name}, mean of {len(points)} seeds"),)
-        means.append(Series(strategy, "mean", points, name))
+        alone = without_budget(strategy)
+        named = any(without_budget(series.strategy) == alone for series in means)
+        means.append(Series(strategy, "mean", points, "" if named else display_name(alone)))
     ends = [end for series in (*runs, *means) for point in series.points for end in (point.y_range or (point.y,))]
     seeds = {len(series.points) for series in runs}
     several = f"{seeds.pop()} seeds" if len(seeds) == 1 else "the seeds"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from autodpq.files import whole_file
 from reports import paper
-from reports.names import BUILT_IN, in_order
+from reports.names import BUILT_IN, in_order, without_budget
 from reports.results import StudyResults
 
 if TYPE_CHECKING:
@@ -26,10 +26,11 @@ _BUILT_IN_LOOKS = {
     "nsga2": ("#7A5C00", "*"),
     "random-ray": ("#7F7F7F", "<"),
     "asha": ("#4B0082", ">"),
+    "sensitivity": ("#B22222", "p"),
     "autodpq": ("#D55E00", "o"),
 }
 _PLUG_IN_COLORS = (
-    "#8FBC00", "#B22222", "#17BECF", "#FF7FBF", "#6B8E8E", "#3D5A00", "#9370DB", "#A0522D", "#0000CD", "#B8A9C9",
+    "#8FBC00", "#5F9EA0", "#17BECF", "#FF7FBF", "#6B8E8E", "#3D5A00", "#9370DB", "#A0522D", "#0000CD", "#B8A9C9",
 )  # fmt: skip
 _PLUG_IN_MARKERS = ("h", "p", "d", "8", "H", "s", "^", "D", "v")  # ten colours by nine markers: 90 that differ
 
@@ -61,17 +62,17 @@ def figure_style(**changes: object) -> AbstractContextManager[None]:
 
 
 def looks(strategies: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each strategy; a built-in one's are always the same.
+    """Colour and marker of each strategy; a built-in one's are always the same, and the same whatever its budget.
 
     Args:
         strategies: The study's strategies in the order of the tables.
     """
-    plug_ins = [strategy for strategy in strategies if strategy not in BUILT_IN]
+    plug_ins = list(dict.fromkeys(name for name in map(without_budget, strategies) if name not in BUILT_IN))
     extra = {
         name: (_PLUG_IN_COLORS[index % len(_PLUG_IN_COLORS)], _PLUG_IN_MARKERS[index % len(_PLUG_IN_MARKERS)])
         for index, name in enumerate(plug_ins)
     }
-    return {strategy: _BUILT_IN_LOOKS.get(strategy) or extra[strategy] for strategy in strategies}
+    return {name: _BUILT_IN_LOOKS.get(without_budget(name)) or extra[without_budget(name)] for name in strategies}
 
 
 def study_looks(study: StudyResults) -> dict[str, tuple[str, str]]:

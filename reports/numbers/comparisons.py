@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reports.names import AUTODPQ, in_order
+from reports.names import AUTODPQ, in_order, within, without_budget
 from reports.numbers.bootstrap import Interval
 from reports.numbers.power import detectable_difference, seeds_needed
 from reports.numbers.predictions import auc_intervals
@@ -133,6 +133,8 @@ class ModelComparisons:
     Attributes:
         dataset: Name of the data set.
         model: Name of the model.
+        budget: Bytes that the strategies compared might take at most; None where there was no limit. What compresses
+            nothing is compared with those of every budget.
         reference: The strategy that every other one is compared with: AutoDPQ, or else the one with the best mean
             validation AUC; None where no strategy has a validation AUC, or none ran.
         strategies: The strategies with a test AUC, in the order of the tables.
@@ -142,10 +144,16 @@ class ModelComparisons:
 
     dataset: str
     model: str
+    budget: float | None
     reference: str | None
     strategies: tuple[str, ...]
     comparisons: tuple[StrategyComparison, ...]
     against_fe: tuple[AgainstFE, ...]
+
+    @property
+    def title(self) -> str:
+        """What it is of."""
+        return within(f"{self.dataset}, {self.model}", self.budget)
 
 
 def compare_strategies(study: StudyResults) -> tuple[ModelComparisons, ...]:
@@ -155,21 +163,35 @@ def compare_strategies(study: StudyResults) -> tuple[ModelComparisons, ...]:
         study: The study.
 
     Returns:
-        One entry per dataset and model, in the order of ``study.pairs()``.
+        One entry per dataset, model and budget, in the order of ``study.pairs()``, large budgets first.
 
     Raises:
         AutoDPQError: A file of predictions is damaged, or does not fit the others of its seed.
     """
-    return tuple(_compare_model(study, dataset, model) for dataset, model in study.pairs())
+    return tuple(
+        _compare_model(study, dataset, model, budget)
+        for dataset, model in study.pairs()
+        for budget in budgets_of(study, dataset, model) or (None,)
+    )
 
 
-def _compare_model(study: StudyResults, dataset: str, model: str) -> ModelComparisons:
+def budgets_of(study: StudyResults, dataset: str, model: str) -> list[float]:
+    """The budgets of the runs of a dataset and model, large ones first."""
+    return sorted(set(study.records_of(dataset, model)["budget"].dropna().tolist()), reverse=True)
+
+
+def _compare_model(study: StudyResults, dataset: str, model: str, budget: float | None) -> ModelComparisons:
     records = study.records_of(dataset, model)
+    if budget is not None:
+        records = records[records["budget"].isna() | (records["budget"] == budget)]
     ran = in_order(records["strategy"])
     samples = {column: samples_by_seed(records, ran, column) for column in _COLUMNS}
     auc = {strategy: values for strategy, values in samples["test_auc"].items() if values}
     valid = {strategy: samples["valid_auc"][strategy] for strategy in auc}
-    reference = AUTODPQ if AUTODPQ in auc else best_of(valid, higher_is_better=True)
+    ours = within(AUTODPQ, budget)
+    if budget is not None:  # what takes more bytes is no rival
+        valid = {strategy: values for strategy, values in valid.items() if without_budget(strategy) != strategy}
+    reference = ours if ours in auc else best_of(valid, higher_is_better=True)
     comparisons: tuple[StrategyComparison, ...] = ()
     if reference is not None:
         others = [strategy for strategy in auc if strategy != reference]
@@ -179,7 +201,7 @@ def _compare_model(study: StudyResults, dataset: str, model: str) -> ModelCompar
         for strategy, values in auc.items()
         if _BASE in auc and strategy != _BASE
     )
-    return ModelComparisons(dataset, model, reference, tuple(auc), comparisons, against_fe)
+    return ModelComparisons(dataset, model, budget, reference, tuple(auc), comparisons, against_fe)
 
 
 def _common(first: Mapping[int, float], second: Mapping[int, float]) -> tuple[int, ...]:

@@ -33,7 +33,7 @@ from reports.tables.sentences import against_fe_sentence, comparison_sentence
 if TYPE_CHECKING:
     from jinja2 import Template
 
-_ORDER = ("table1", "statistics", "table2", "calibration", "headroom")
+_ORDER = ("budgets", "table1", "statistics", "table2", "calibration", "headroom")
 _IMPROVEMENT = "Improvement"  # what the tables call the row that is no strategy
 _CHARTS: tuple[Callable[[StudyResults, str, str], Chart | None], ...] = (
     auc_bytes_chart,
@@ -93,7 +93,10 @@ def study_page(
         study=study,
         facts=_facts(study),
         warnings=_warnings(tables.values()),
-        groups=[_group(study, entry, number) for number, entry in enumerate(entries)],
+        groups=[
+            _group(study, entry, number, pictures=(entry.dataset, entry.model) not in pairs_of(entries[:number]))
+            for number, entry in enumerate(entries)
+        ],
         several=len(entries) > 1,
         tables=dict(
             sorted(tables.items(), key=lambda item: _ORDER.index(item[0]) if item[0] in _ORDER else len(_ORDER))
@@ -173,11 +176,19 @@ def _warnings(tables: Sequence[Table] | Any) -> list[str]:
     return list(dict.fromkeys(note for note in notes if "Warning: " in note))
 
 
-def _group(study: StudyResults, comparisons: ModelComparisons, number: int) -> Group:
+def pairs_of(entries: Sequence[ModelComparisons]) -> set[tuple[str, str]]:
+    """The data sets and models of comparisons."""
+    return {(entry.dataset, entry.model) for entry in entries}
+
+
+def _group(study: StudyResults, comparisons: ModelComparisons, number: int, *, pictures: bool) -> Group:
+    """What is told of a data set, model and budget; the pictures of all budgets stand with the first."""
     dataset, model = comparisons.dataset, comparisons.model
+    if not pictures:
+        return Group(comparisons.title, comparisons, (), None)
     found = (describe(study, dataset, model) for describe in _CHARTS)
     charts = tuple((chart, chart_svg(chart, f"{chart.kind}-{number}")) for chart in found if chart is not None)
-    return Group(f"{dataset}, {model}", comparisons, charts, study_plans(study, dataset, model))
+    return Group(comparisons.title, comparisons, charts, study_plans(study, dataset, model))
 
 
 def _keys(looks: Mapping[str, tuple[str, str]]) -> dict[str, str]:

@@ -148,8 +148,6 @@ def verdicts(study: StudyResults, comparisons: Sequence[ModelComparisons] | None
     entries = compare_strategies(study) if comparisons is None else comparisons
     several = len(entries) > 1
     words = (
-        f"{entry.dataset}, {entry.model}: {sentence}" if several else sentence
-        for entry in entries
-        for sentence in sentences_of(entry)
+        f"{entry.title}: {sentence}" if several else sentence for entry in entries for sentence in sentences_of(entry)
     )
     return tuple(" ".join(sentence.split()) for sentence in words)  # a name may hold a line break

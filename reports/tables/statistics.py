@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from autodpq.records.result import Floors
-from reports.names import AUTODPQ, display_name
+from reports.names import AUTODPQ, display_name, without_budget
 from reports.numbers.comparisons import MetricDifference, ModelComparisons, StrategyComparison, compare_strategies
 from reports.numbers.floors import floors_of
 from reports.numbers.power import MOST_SEEDS, POWER
@@ -89,7 +89,7 @@ def _strategies_grid(entry: ModelComparisons, summaries: Sequence[Summary], floo
     if not entry.comparisons:
         notes.append(_why_nothing(entry))
     notes += floor_notes(floors)
-    return Grid(f"Statistics: {entry.dataset}, {entry.model}", header, tuple(rows), rules, tuple(notes))
+    return Grid(f"Statistics: {entry.title}", header, tuple(rows), rules, tuple(notes))
 
 
 def _seeds_grid(entry: ModelComparisons) -> Grid:
@@ -111,11 +111,11 @@ def _seeds_grid(entry: ModelComparisons) -> Grid:
     ]
     if max(len(comparison.seeds) for comparison in entry.comparisons) < 2:
         notes = [f"AUC: {name} minus the other on their common seed; one seed gives no deviation and no test."]
-    if entry.reference != AUTODPQ:
+    if without_budget(entry.reference or "") != AUTODPQ:
         notes.insert(0, f"AutoDPQ did not run; {name} has the best mean validation AUC and is compared with the rest.")
     notes += _no_spread(entry.comparisons, AUC)
     header = ("Against", "Seeds", "AUC", "SD", "95% interval", "p", "Holm", "Paper", "Seen", "Needed")
-    return Grid(f"{name} against each, AUC: {entry.dataset}, {entry.model}", header, tuple(rows), notes=tuple(notes))
+    return Grid(f"{name} against each, AUC: {entry.title}", header, tuple(rows), notes=tuple(notes))
 
 
 def _rows_grid(entry: ModelComparisons) -> Grid:
@@ -146,7 +146,7 @@ def _rows_grid(entry: ModelComparisons) -> Grid:
         )
     notes += [f"{', '.join(names)}: no interval over test rows, for {reason}." for reason, names in missing.items()]
     header = ("Against", "Logloss", "95% interval", "p", "Holm", "Seed", "Rows", "95% interval", "Bytes")
-    title = f"{name} against each, Logloss, test rows and bytes: {entry.dataset}, {entry.model}"
+    title = f"{name} against each, Logloss, test rows and bytes: {entry.title}"
     return Grid(title, header, tuple(rows), notes=tuple(notes))
 
 

@@ -76,10 +76,12 @@ def report(study: Annotated[Path, typer.Argument(help="Folder of a study.")]) ->
 
 
 def _print_report(console: Console, study: Study) -> None:
-    """Prints the first table, the verdicts, and what to do next."""
+    """Prints the first tables, the verdicts, and what to do next."""
     from studies.folder.models import offer
 
-    lines = [study.table1().to_text(), *study.verdicts(), f"\nThe report: {study.report}"]
+    budgets = study.budgets()
+    lines = [budgets.to_text()] if budgets.grids else []
+    lines += [study.table1().to_text(), *study.verdicts(), f"\nThe report: {study.report}"]
     for line in filter(None, [*lines, offer(study.folder, study.records)]):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
 from autodpq.data import EncodedDataset
-from autodpq.plan import CompressionPlan, Field
+from autodpq.plan import CompressionPlan, Field, bands_of
 from autodpq.records.result import Floors
 from autodpq.records.schema import TrialLine
 from autodpq.training.fit import Epoch
@@ -100,11 +100,10 @@ class Progress:
         """The data is ready; ``trainings`` says about how many each run takes, by its id."""
         rows = sum(field.cardinality for field in fields)
         head = sum(field.head for field in fields)
-        self._say(
-            "info",
-            f"{dataset.name}: {len(dataset):,} rows, {len(fields)} fields, {rows:,} values, {head:,} of them frequent "
-            f"(in {threshold:,} rows or more)",
-        )
+        told = f"{head:,} of them frequent (in {threshold:,} rows or more)"
+        if not head:
+            told = f"in {len(bands_of(fields))} bands"
+        self._say("info", f"{dataset.name}: {len(dataset):,} rows, {len(fields)} fields, {rows:,} values, {told}")
         for note in dataset.notes():
             self._say("info", note)
         if truth is not None:

@@ -38,6 +38,7 @@ class TrainerSpec:
         compiled: Whether training steps are compiled.
         timeout: Seconds after which training a plan counts as failed; None for no limit.
         kinds: The files that kinds of choices were loaded from, as ``file.py:Class``.
+        compact: Whether plans are stored as the wide space has it.
     """
 
     fields: tuple[Field, ...]
@@ -51,6 +52,7 @@ class TrainerSpec:
     compiled: bool = False
     timeout: float | None = None
     kinds: tuple[str, ...] = ()
+    compact: bool = False
 
     def build(self, model: type[CTRModel] | None = None) -> tuple[Trainer, dict[str, Tensor] | None]:
         """The trainer, and where its plans start; ``model`` is given where its name would not be known.
@@ -63,7 +65,9 @@ class TrainerSpec:
         device = torch.device(self.device)
         model = model or MODELS.find(self.model)
         rows = self.train, self.valid
-        trainer = Trainer(self.fields, model, self.recipe, self.seed, device, *rows, compiled=self.compiled)
+        trainer = Trainer(
+            self.fields, model, self.recipe, self.seed, device, *rows, compiled=self.compiled, compact=self.compact
+        )
         if self.compiled and trainer.compilation is not None and trainer.compilation.failure is not None:
             raise AutoDPQError(f"--compile: {trainer.compilation.failure}; use --compile off")
         return trainer, None if self.pretrained is None else from_arrays(self.pretrained, device)

@@ -1,0 +1,94 @@
+"""AUC by budget of bytes: what each strategy makes of as many bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from reports.names import AUTODPQ, display_name, in_order, short_bytes, within, without_budget
+from reports.numbers.comparisons import ModelComparisons, budgets_of, compare_strategies
+from reports.numbers.summary import format_measured, samples_by_seed
+from reports.numbers.tests import SIGNIFICANCE, deviation, mean
+from reports.results import StudyResults
+from reports.tables.render import Cell, Grid, Table
+
+_COLUMNS = (
+    "dataset", "model", "strategy", "budget", "seeds", "auc_mean", "auc_std", "bytes_mean", "difference", "p_holm"
+)  # fmt: skip
+_NONE = "-"
+
+
+def budgets_table(study: StudyResults, comparisons: Sequence[ModelComparisons] | None = None) -> Table:
+    """Test AUC of each strategy within each budget.
+
+    Args:
+        study: The study.
+        comparisons: Its comparisons, where they have been computed.
+
+    Returns:
+        One grid per data set and model that has budgets; a tidy row per strategy and budget.
+    """
+    entries = compare_strategies(study) if comparisons is None else comparisons
+    grids, tidy = [], []
+    for dataset, model in study.pairs():
+        budgets = budgets_of(study, dataset, model)
+        if budgets:
+            own = [entry for entry in entries if (entry.dataset, entry.model) == (dataset, model)]
+            grid, rows = _grid(study, dataset, model, budgets, own)
+            grids.append(grid)
+            tidy += rows
+    return Table(tuple(grids), _COLUMNS, tuple(tidy), "No run was held to a budget of bytes.")
+
+
+def _grid(
+    study: StudyResults, dataset: str, model: str, budgets: Sequence[float], entries: Sequence[ModelComparisons]
+) -> tuple[Grid, list[Mapping[str, object]]]:
+    records = study.records_of(dataset, model)
+    strategies = in_order(without_budget(name) for name in records["strategy"])
+    names = [within(strategy, budget) for strategy in strategies for budget in (None, *budgets)]
+    aucs = samples_by_seed(records, names, "test_auc")
+    sizes = samples_by_seed(records, names, "bytes")
+    p_values = {
+        comparison.other: comparison.auc
+        for entry in entries
+        if entry.reference == within(AUTODPQ, entry.budget)
+        for comparison in entry.comparisons
+    }
+    means = {name: mean(list(values.values())) for name, values in aucs.items() if values}
+    best = {budget: max(means.get(within(name, budget), -math.inf) for name in strategies) for budget in budgets}
+    rows: list[tuple[Cell, ...]] = []
+    tidy: list[Mapping[str, object]] = []
+    for strategy in strategies:
+        cells = []
+        for budget in (None, *budgets):
+            name = within(strategy, budget)
+            values, own = list(aucs[name].values()), list(sizes[name].values())
+            if not values:
+                cells.append(Cell(_NONE))
+                continue
+            against = p_values.get(name)
+            star = against is not None and budget is not None and against.p_holm < SIGNIFICANCE
+            text = format_measured(mean(values), deviation(values), 4)
+            if budget is None:
+                text += f" at {short_bytes(mean(own))}"
+            cells.append(Cell(text, bold=budget is not None and mean(values) == best[budget], star=star))
+            tidy.append(
+                {
+                    "dataset": dataset, "model": model, "strategy": strategy, "budget": budget, "seeds": len(values),
+                    "auc_mean": mean(values), "auc_std": deviation(values), "bytes_mean": mean(own),
+                    "difference": math.nan if against is None or budget is None else -against.paired.mean,
+                    "p_holm": math.nan if against is None or budget is None else against.p_holm,
+                }
+            )  # fmt: skip
+        rows.append((Cell(display_name(strategy)), *cells))
+    notes = [
+        "Test AUC, mean ± standard deviation over seeds, of models that take at most so many bytes, all that inference "
+        "needs counted but for header and vocabulary; bold: the best of a budget.",
+    ]
+    if any(cell.star for row in rows for cell in row):
+        notes.append(
+            "*: differs from AutoDPQ within the same budget by the t-test paired by seed, p < "
+            f"{SIGNIFICANCE} after Holm's correction over the strategies of the budget."
+        )
+    header = ("Strategy", "No budget", *(short_bytes(budget) for budget in budgets))
+    return Grid(f"AUC by budget: {dataset}, {model}", header, tuple(rows), notes=tuple(notes)), tidy
