@@ -146,7 +146,7 @@ class Progress:
         """A run begins."""
         self._trial, self._best = 0, 0.0
         self._epochs.clear()
-        self._run = f"{run.model} seed {run.seed} {run.strategy}"
+        self._run = f"{run.model} seed {run.seed} {run.within}"
         self._bar.update(self._task, description=self._run, state="")
         self._say("debug", f"{self._run} ({run.run_id}) begins")
         if self.scalars is not None:
@@ -220,7 +220,7 @@ class Progress:
             self.scalars.end_run(record)
         self._say(
             "warning" if record["error"] else "info",
-            f"[{self._done}/{self._runs}] {run.model} seed {run.seed} {run.strategy}: "
+            f"[{self._done}/{self._runs}] {run.model} seed {run.seed} {run.within}: "
             f"{came_to}, {record['epochs']} epochs{trials}, "
             f"{_duration(record['seconds'])} charged, {_duration(time.monotonic() - self._begin)} so far",
         )
