@@ -55,15 +55,6 @@ def _plug_ins_are_forgotten() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _what_is_installed_is_read_once() -> Iterator[None]:
-    from support.installed import announced
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("autodpq.plugins.registry.entry_points", announced)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
 def _workers_are_forked() -> Iterator[None]:
     """Those that the runner starts in this process; how they are started otherwise is tested by a few."""
     from support.forked import FORKING
