@@ -13,6 +13,8 @@ import pytest
 
 # Before torch is imported, and for the processes that tests start: tests of this size gain nothing from threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Nor from a process of torch's compiler that imports torch again.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 pytest.register_assert_rewrite("autodpq.testing")
 
 # How long an example takes says nothing on a machine that is busy with other things; files are written by all examples

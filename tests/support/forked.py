@@ -42,6 +42,7 @@ def _call(arguments: Sequence[str], env: Mapping[str, str], out: Connection, err
     gc.freeze()  # what was imported is not searched for garbage again and again
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have what they start in the background ignore it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked where the first that was forked is a worker
     process._parent_process = None  # type: ignore[attr-defined]  # nobody's worker, as whoever asks is told
     # Its workers are of its group, as those that are spawned, and begin without importing torch: it runs no thread yet.
     workers.multiprocessing = SimpleNamespace(  # type: ignore[attr-defined]

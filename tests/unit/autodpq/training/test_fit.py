@@ -150,7 +150,7 @@ def test_the_best_so_far_is_marked():
 
 
 @pytest.mark.parametrize("patience", [1, 2, 3])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_training_ends_after_patience_epochs_without_a_better_one(patience, seed):
     _, result, seen = fitted(seed, recipe=replace(RECIPE, patience=patience, max_epochs=12))
     assert result.epochs == len(seen)
@@ -179,10 +179,9 @@ def test_no_more_epochs_than_the_recipe_allows():
     ("patience", "max_epochs", "epochs", "by_patience"),
     [(1, 50, None, True), (3, 50, None, True), (100, 4, None, False), (100, 1, None, False), (1, 50, 9, False)],
 )
-@pytest.mark.parametrize("seed", [0, 1])
-def test_the_last_epoch_is_marked_and_no_other(patience, max_epochs, epochs, by_patience, seed):
+def test_the_last_epoch_is_marked_and_no_other(patience, max_epochs, epochs, by_patience):
     recipe = replace(RECIPE, patience=patience, max_epochs=max_epochs)
-    _, result, seen = fitted(seed, recipe=recipe, epochs=epochs)
+    _, result, seen = fitted(recipe=recipe, epochs=epochs)
     assert [epoch.last for epoch in seen] == [False] * (result.epochs - 1) + [True]
     # What ended it is what the row is about.
     assert (result.epochs < max_epochs and epochs is None) == by_patience
