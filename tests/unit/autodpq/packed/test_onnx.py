@@ -133,12 +133,13 @@ def kinds(path: Path) -> dict[str, str]:
 def test_every_choice_in_every_type_and_a_model_of_ones_own(tmp_path: Path, pairs: str) -> None:
     cases: list[tuple[int, int, Choice, str]] = [
         (9, 4, Full(), "float16"),
-        (9, 0, Others(), "float32"),
-        (9, 4, DPQ(256, 4), "int8"),
-        (700, 0, DPQ(70_000, 2), "float32"),
+        (700, 4, DPQ(70_000, 2), "int8"),
     ]
     if pairs == "all":  # each table takes a second
         cases += [
+            (9, 0, Others(), "float32"),
+            (9, 4, DPQ(256, 4), "int8"),
+            (700, 0, DPQ(70_000, 2), "float32"),
             (9, 4, Full(), "int8"),
             (1, 0, DPQ(2, 1), "float32"),
             (1, 0, Full(), "float32"),
@@ -166,7 +167,7 @@ def test_every_choice_in_every_type_and_a_model_of_ones_own(tmp_path: Path, pair
     export_onnx(packed, path, Linear)
     held = kinds(path)
     coded = [number for number, spec in enumerate(specs) if isinstance(spec.choice, DPQ)]
-    assert len(coded) >= 3 and {held[f"network.tables.{number}.choice_codes"] for number in coded} == {"UINT8"}
+    assert len(coded) >= 2 and {held[f"network.tables.{number}.choice_codes"] for number in coded} == {"UINT8"}
     stored = {"float32": "FLOAT", "float16": "FLOAT16", "int8": "INT8"}
     for number, spec in enumerate(specs):
         if spec.n_stored:
@@ -219,21 +220,21 @@ def test_codes_stay_packed_and_no_table_is_decoded(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_exported_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    specs = [TableSpec("a", 9, 4, 4, Others(), 0)]
-    packed = write_tables(tmp_path / "a.safetensors", specs, DCN(1, 4, (), 0.0))
+    specs = [TableSpec("a", 9, 4, 4, Others(), 0, first_order=True)]
+    packed = write_tables(tmp_path / "a.safetensors", specs, Linear(1, 4, (), 0.0))
     own = replace(packed, manifest=replace(packed.manifest, kind="modules", model=None))
     with pytest.raises(AutoDPQError, match=r"torch\.onnx\.export"):
         export_onnx(own, tmp_path / "a.onnx")
     with pytest.raises(AutoDPQError, match="cannot be written"):
-        export_onnx(packed, tmp_path / "nowhere" / "a.onnx")
+        export_onnx(packed, tmp_path / "nowhere" / "a.onnx", Linear)
     for missing in ("onnx", "onnxscript"):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, missing, None)
             with pytest.raises(AutoDPQError, match=r"pip install 'autodpq\[onnx\]'"):
-                export_onnx(packed, tmp_path / "a.onnx")
+                export_onnx(packed, tmp_path / "a.onnx", Linear)
     monkeypatch.setattr("autodpq.packed.onnx._MOST_BYTES", 10)
     with pytest.raises(AutoDPQError, match="bytes are more than one ONNX file holds"):
-        export_onnx(packed, tmp_path / "a.onnx")
+        export_onnx(packed, tmp_path / "a.onnx", Linear)
     assert not list(tmp_path.glob("*.onnx*"))
 
 
