@@ -21,7 +21,7 @@ pytest.register_assert_rewrite("autodpq.testing")
 # of a test into one folder.
 hypothesis.settings.register_profile(
     "any-machine",
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )

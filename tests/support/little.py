@@ -50,8 +50,8 @@ def blank_pictures() -> Iterator[None]:
 
 @contextmanager
 def short_trainings() -> Iterator[None]:
-    """Every training ends after two epochs, and generated data are a thirtieth: what matters is what is done with a model,
-    not how good it is.
+    """Every training ends after two epochs, and generated data are a thirtieth: what matters is what is done with a
+    model, not how good it is.
     """
     with pytest.MonkeyPatch.context() as patch:
         for name, recipe in RECIPES.items():

@@ -20,6 +20,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages._rdb.storage import _VersionManager
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
@@ -63,6 +64,21 @@ def line(number: int, state: str = "complete", **values: Any) -> TrialLine:
 
 def lines_of(count: int) -> list[TrialLine]:
     return [line(number, ("complete", "pruned", "complete", "failed")[number % 4]) for number in range(count)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _migrations_are_read_once() -> Iterator[None]:
+    """Optuna reads all of them, as modules, whenever a storage is opened, to learn the name of the last."""
+    head, known = _VersionManager.get_head_version, []
+
+    def once(manager: _VersionManager) -> str:
+        if not known:
+            known.append(head(manager))
+        return known[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_VersionManager, "get_head_version", once)
+        yield
 
 
 class Server:
