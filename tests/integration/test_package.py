@@ -20,7 +20,7 @@ PACKAGES = ("autodpq", "baselines", "reports", "studies")
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of both, the wheel built from the source distribution as ``python -m build`` does; nothing is fetched."""
+    """The folder of both, the wheel built from the source as ``python -m build`` does; nothing is fetched for it."""
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(HERE)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
