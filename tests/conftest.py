@@ -73,3 +73,4 @@ def _garbage_is_collected_where_it_was_made() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+    gc.freeze()  # what is left is searched no more
