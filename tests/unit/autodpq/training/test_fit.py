@@ -367,8 +367,17 @@ def test_rows_that_are_trained_as_rows_are_penalised_as_rows(choice, kernels):
     torch.testing.assert_close(embedding.raw[moved].detach(), expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("kernels", [TENSORS, Kernels(lazy=True)], ids=["dense", "lazy"])
-@pytest.mark.parametrize("choice", [Hashed(2), *ROWS], ids=str)
+@pytest.mark.parametrize(
+    ("choice", "kernels"),
+    [
+        *((choice, TENSORS) for choice in (Hashed(2), *ROWS)),
+        *(
+            (choice, Kernels(lazy=True)) for choice in (Hashed(2), ROWS[0])
+        ),  # rows that are shared, and straight through
+        *(pytest.param(choice, Kernels(lazy=True), marks=pytest.mark.slow) for choice in ROWS[1:]),
+    ],
+    ids=str,
+)
 def test_every_kind_learns_and_predicts_what_it_packs(choice, kernels):
     plan = CompressionPlan({"a": choice, "b": Full(), "c": choice})
     network = network_of(plan=plan, kernels=kernels)
