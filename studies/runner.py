@@ -37,7 +37,6 @@ from studies.prepared import LOADING, Prepared, load_rows, prepare_for
 from studies.pretraining import pretrain
 from studies.sharing import Context, Shared, Workers, sources
 from studies.single_run import Run
-from studies.watch.dashboard import Mirror
 from studies.watch.progress import Progress
 from studies.watch.tensorboard import FOLDER, Scalars
 from studies.workers.machine import choose_device, machine_name, torch_settings, versions
@@ -99,7 +98,11 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
     def finished_runs() -> set[str]:
         return {run.run_id for run, _, _ in runs if (out / "runs" / run.run_id / "result.json").exists()}
 
-    mirror = None if config.mirror is None else Mirror(config.mirror, progress.warn)
+    mirror = None
+    if config.mirror is not None:
+        from studies.watch.dashboard import Mirror
+
+        mirror = Mirror(config.mirror, progress.warn)
     here = nullcontext(pool if pool.jobs else None)
     needs_cluster = config.executor == "ray" and len(finished_runs()) < len(runs)
     with _cluster(config, progress) if needs_cluster else here as workers, alone_in(out):

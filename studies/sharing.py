@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from autodpq import __version__
 from autodpq.choices import Choice, Full, Others
@@ -21,10 +21,12 @@ from studies.isolation import shared_digest
 from studies.options import StudyConfig
 from studies.prepared import Prepared
 from studies.pretraining import SharedPretraining
-from studies.watch.dashboard import Mirror, MirroredRun
 from studies.watch.progress import Progress
 from studies.workers.local import LocalExecutor
 from studies.workers.messages import TrainerSpec
+
+if TYPE_CHECKING:
+    from studies.watch.dashboard import Mirror, MirroredRun  # which imports sqlalchemy: few studies are mirrored
 
 
 class Workers(Protocol):

@@ -101,7 +101,7 @@ class Run:
         asked |= {"optimizer": self.trainer.optimizer, "compiled": self.trainer.compiled}
         asked["sources"] = sources(self.trainer.model, type(strategy), context.candidates)
         asked["loading"] = {name: getattr(self.config, name) for name in LOADING}
-        asked |= {"machine": machine_name(), "versions": versions()}
+        asked |= {"machine": machine_name(), "versions": dict(versions())}
         write_config(path / "config.json", ConfigFile.model_validate(asked))
         searched = [band.name for band in bands_of(self.trainer.fields) if band.n_rows]
         self.copies = context.copies(run, searched)

@@ -13,13 +13,15 @@ import pytest
 
 # Before torch is imported, and for the processes that tests start: tests of this size gain nothing from threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Nor from a process of torch's compiler that imports torch again.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 pytest.register_assert_rewrite("autodpq.testing")
 
 # How long an example takes says nothing on a machine that is busy with other things; files are written by all examples
 # of a test into one folder.
 hypothesis.settings.register_profile(
     "any-machine",
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
@@ -55,15 +57,6 @@ def _plug_ins_are_forgotten() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _what_is_installed_is_read_once() -> Iterator[None]:
-    from support.installed import announced
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("autodpq.plugins.registry.entry_points", announced)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
 def _workers_are_forked() -> Iterator[None]:
     """Those that the runner starts in this process; how they are started otherwise is tested by a few."""
     from support.forked import FORKING
@@ -80,3 +73,4 @@ def _garbage_is_collected_where_it_was_made() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+    gc.freeze()  # what is left is searched no more

@@ -86,13 +86,14 @@ def construct(
     """
     name = name or getattr(kind, "name", kind.__name__)
     parameters = signature(kind)
+    hashable: Any = kind  # as classes are, whatever their objects are
     given: dict[str, Any] = {}
     for option in {**(values or {}), **texts}:
         if option not in parameters:
             known = nearest(option, parameters) if parameters else "; it has none"
             raise AutoDPQError(f"{name}: unknown option {option!r}{known}")
         try:
-            adapter: TypeAdapter[Any] = TypeAdapter(_type_of(parameters[option]))
+            adapter = _adapter(hashable, option)
         except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation) as error:
             raise AutoDPQError(f"{name}: option {option!r} cannot be given: {one_line(error)}") from None
         value = texts[option] if option in texts else (values or {})[option]
@@ -125,6 +126,12 @@ def signature(kind: type) -> Mapping[str, inspect.Parameter]:
     Raises:
         AutoDPQError: It takes something else than named options, or its annotations cannot be read.
     """
+    hashable: Any = kind
+    return _signature(hashable)
+
+
+@cache
+def _signature(kind: type) -> Mapping[str, inspect.Parameter]:
     try:
         parameters = inspect.signature(kind, eval_str=True).parameters
     except Exception as error:
@@ -176,19 +183,18 @@ def check_options(thing: object) -> None:
     Raises:
         AutoDPQError: One does not fit; names the object and the option.
     """
-    options = options_of(thing)
-    kind: Any = type(thing)  # which is hashable, whatever its objects are
-    for option, adapter in _adapters(kind).items():
+    kind: Any = type(thing)
+    for option, value in options_of(thing).items():
         try:
-            adapter.validate_python(options[option], strict=True)
+            _adapter(kind, option).validate_python(value, strict=True)
         except ValidationError as error:
-            told = f"{thing.name}: {option}={options[option]!r}: {error.errors()[0]['msg']}"  # type: ignore[attr-defined]
+            told = f"{thing.name}: {option}={value!r}: {error.errors()[0]['msg']}"  # type: ignore[attr-defined]
             raise AutoDPQError(told) from None
 
 
 @cache
-def _adapters(kind: type) -> dict[str, TypeAdapter[Any]]:
-    return {option: TypeAdapter(_type_of(parameter)) for option, parameter in signature(kind).items()}
+def _adapter(kind: type, option: str) -> TypeAdapter[Any]:
+    return TypeAdapter(_type_of(signature(kind)[option]))
 
 
 def _type_of(parameter: inspect.Parameter) -> Any:

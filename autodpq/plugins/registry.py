@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from pkgutil import resolve_name
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from autodpq.errors import AutoDPQError, nearest, one_line
@@ -143,7 +147,7 @@ class Registry(Mapping[str, Thing]):
 
     def knows(self, name: str) -> bool:
         """Whether a thing of the name is built in, loaded, or announced by a plug-in."""
-        return name in self._things or name in self._announced()  # which reads files of all that is installed
+        return name in self._things or name in self._announced()
 
     def find(self, reference: str) -> Thing:
         """The thing of a name, or the one that ``package.module:Name`` or ``path/to/file.py:Name`` refers to.
@@ -187,13 +191,9 @@ class Registry(Mapping[str, Thing]):
             first = f"{points[0].value} of {_distribution(points[0])}"
             raise AutoDPQError(f"{self.kind} {points[0].name!r} is there twice: {first} and {reference}; rename one")
 
-    def _announced(self) -> dict[str, list[EntryPoint]]:
-        """What installed plug-ins announce, by name; what is on the path twice counts once."""
-        points = {(point.name, point.value): point for point in entry_points(group=self.group)}
-        announced: dict[str, list[EntryPoint]] = {}
-        for name, value in sorted(points):
-            announced.setdefault(name, []).append(points[name, value])
-        return announced
+    def _announced(self) -> Mapping[str, list[EntryPoint]]:
+        """What installed plug-ins announce, by name."""
+        return _announced_on(tuple((place, _changed_at(place)) for place in sys.path), self.group)
 
     def _load_announced(self, name: str, points: list[EntryPoint]) -> Thing:
         if len(points) > 1:
@@ -223,6 +223,28 @@ class Registry(Mapping[str, Thing]):
         except AutoDPQError:
             self._things, self._origins = before
             raise
+
+
+@cache
+def _announced_on(path: tuple[tuple[str, int], ...], group: str) -> Mapping[str, list[EntryPoint]]:
+    """What is announced in a group, by name; what is on the path twice counts once.
+
+    Files of all that is installed are read for it: once, until something is installed or taken away, which changes the
+    folder that it lies in.
+    """
+    points = {(point.name, point.value): point for point in entry_points(group=group)}
+    announced: dict[str, list[EntryPoint]] = {}
+    for name, value in sorted(points):
+        announced.setdefault(name, []).append(points[name, value])
+    return MappingProxyType(announced)
+
+
+def _changed_at(place: str) -> int:
+    """When an entry of the path was changed, in nanoseconds; 0 where there is none."""
+    try:
+        return Path(place).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _distribution(point: EntryPoint) -> str:

@@ -44,6 +44,10 @@ def _without_times(history: Sequence[Trial]) -> list[Trial]:
     return [replace(trial, seconds={}) for trial in history]
 
 
+# By the contract's class and the strategy's, for a class of tests may be run over many.
+_SEARCHED: dict[tuple[type, type[Strategy]], tuple[CompressionPlan, SearchTask]] = {}
+
+
 class StrategyContract:
     """Tests of one strategy; a subclass whose name begins with ``Test`` names it.
 
@@ -62,19 +66,26 @@ class StrategyContract:
         task = make_task(**options)
         return self.make_strategy().search(task), task
 
+    def searched(self) -> tuple[CompressionPlan, SearchTask]:
+        """What a search came to that was made once for all tests of a strategy that look at one."""
+        key = type(self), self.strategy
+        if key not in _SEARCHED:
+            _SEARCHED[key] = self.search()
+        return _SEARCHED[key]
+
     def test_plan_covers_every_field_and_fits_the_space(self) -> None:
-        plan, task = self.search()
+        plan, task = self.searched()
         check_plan(plan, task.fields, task.space)
         for trial in task.history:
             check_plan(trial.plan, task.fields, task.space)
 
     def test_plan_survives_json(self) -> None:
-        plan, _ = self.search()
+        plan, _ = self.searched()
         assert CompressionPlan.from_json(plan.to_json()) == plan
 
     def test_same_seed_gives_the_same_search(self) -> None:
-        for seed in (0, 1):
-            (plan, task), (again, task_again) = self.search(seed=seed), self.search(seed=seed)
+        for (plan, task), seed in ((self.searched(), 0), (self.search(seed=1), 1)):
+            again, task_again = self.search(seed=seed)
             assert plan == again
             assert _without_times(task.history) == _without_times(task_again.history)
 
@@ -84,7 +95,7 @@ class StrategyContract:
         assert elsewhere == self.search(seed=1)[0].to_json()
 
     def test_interrupted_search_goes_on_as_if_it_had_not_been(self) -> None:
-        plan, whole = self.search()
+        plan, whole = self.searched()
         for done in range(len(whole.history)):
             journal, resumed = MemoryJournal(), ToyExecutor()
             with pytest.raises(KeyboardInterrupt):
@@ -102,7 +113,7 @@ class StrategyContract:
         assert len(task.history) == len(executor.trained) <= trials
 
     def test_failed_trial_is_recorded_and_the_search_goes_on(self) -> None:
-        _, task = self.search()
+        _, task = self.searched()
         if len(task.history) < 2:
             pytest.skip("runs fewer than two trials")
         for number in range(len(task.history)):
@@ -124,7 +135,7 @@ class StrategyContract:
         assert parse_call(label(self.make_strategy()))[0] == self.strategy.name
 
     def test_phases_add_up_to_the_time_charged(self) -> None:
-        _, task = self.search()
+        _, task = self.searched()
         assert sum(task.seconds.values()) == task.elapsed, "a phase has not ended"
         assert all(seconds >= 0 for seconds in task.seconds.values())
         assert task.seconds["search"] >= sum(trial.seconds["search"] for trial in task.history)

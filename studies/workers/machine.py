@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -80,7 +81,9 @@ def machine_name() -> str:
     return f"{processor}, {os.cpu_count()} cores, {platform.system()}"
 
 
-def versions() -> dict[str, str]:
+@cache
+def versions() -> Mapping[str, str]:
     """Versions of what decides digits."""
     packages = ("torch", "numpy", "scipy", "optuna", "polars")
-    return {"autodpq": __version__, "python": platform.python_version(), **{name: version(name) for name in packages}}
+    found = {name: version(name) for name in packages}
+    return MappingProxyType({"autodpq": __version__, "python": platform.python_version(), **found})

@@ -21,7 +21,7 @@ from support.patience import PATIENCE
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 # As they stand they take minutes; with fewer trainings every line of them runs all the same.
-FEWER = {"trials=4": "trials=1", "seeds=2": "seeds=1", "60_000": "30_000"}
+FEWER = {"trials=4": "trials=1", "seeds=2": "seeds=1", "60_000": "15_000"}
 AS_IT_STANDS = pytest.param({}, id="as it stands", marks=pytest.mark.slow)
 SIZES = pytest.mark.parametrize("changes", [AS_IT_STANDS, pytest.param(FEWER, id="fewer trainings")])
 

@@ -11,13 +11,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from support.forked import ForkedCall
+from support.forked import ForkedCall, forking
 from support.patience import PATIENCE
+
+from studies.workers.processes import _without_interrupts
 
 PHASES = ("seconds_pretrain", "seconds_search", "seconds_retrain")
 TIMES = ["seconds", *PHASES, "machine"]
@@ -31,6 +34,10 @@ Start = Callable[..., Process]
 def start(cache: Path, own_csv: Path) -> Iterator[Start]:
     """Starts a study in a process group of its own, as a terminal does; in the end none is left."""
     started: list[Process] = []
+    # As where another module's study has started workers before: what they are forked from never sees Ctrl-C.
+    forking()
+    with _without_interrupts():
+        forkserver.ensure_running()
 
     def begin(out: Path, *options: str, how: Sequence[str] = ()) -> Process:
         study = f"--strategies fe,random,autodpq --seeds 1 --trials {TRIALS} --K 4,8 --D 2 --threshold 8"

@@ -21,16 +21,21 @@ from studies.cli.main import app
 SLOW = ("torch", "ray", "optuna", "scipy", "sklearn", "matplotlib", "seaborn", "pandas", "safetensors", "onnx")
 SLOW_TABLES = ("polars", "pyarrow")
 
-# What a process has imported is written where the test looks, whatever it prints.
+# What a process has imported by a point is written where the test looks, whatever it prints.
 REPORTING = """
 import atexit, json, pathlib, sys
-path = pathlib.Path(sys.argv.pop(1))
-atexit.register(lambda: path.write_text(json.dumps(sorted({name.partition(".")[0] for name in sys.modules}))))
+path, told = pathlib.Path(sys.argv.pop(1)), []
+
+def tell():
+    told.append(sorted({name.partition(".")[0] for name in sys.modules}))
+    path.write_text(json.dumps(told))
+
+atexit.register(tell)
 """
 
 
-def imported(code: str, tmp_path: Path, *arguments: str, path: Iterable[Path] = ()) -> tuple[set[str], str]:
-    """The packages that a process of its own imports, and what it prints."""
+def imported(code: str, tmp_path: Path, *arguments: str, path: Iterable[Path] = ()) -> tuple[list[set[str]], str]:
+    """The packages that a process of its own has imported whenever it says ``tell()`` and when it ends; its output."""
     report = tmp_path / "imported.json"
     done = subprocess.run(
         [sys.executable, "-c", f"{REPORTING}\n{code}", str(report), *arguments],
@@ -41,12 +46,7 @@ def imported(code: str, tmp_path: Path, *arguments: str, path: Iterable[Path] = 
         timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
-    return set(json.loads(report.read_text())), done.stdout
-
-
-def called(tmp_path: Path, *arguments: str) -> tuple[set[str], str]:
-    """The same for the command line."""
-    return imported("from studies.cli.main import main\nmain()", tmp_path, *arguments)
+    return [set(modules) for modules in json.loads(report.read_text())], done.stdout
 
 
 def commands(command: Any, name: str = "") -> Iterator[str]:
@@ -78,58 +78,46 @@ def study(tmp_path: Path) -> Path:
     return tmp_path / "study"
 
 
-def test_a_slow_import_would_be_seen(tmp_path: Path) -> None:
-    assert {"torch", "autodpq"} <= imported("import autodpq.training.trainer", tmp_path)[0]
-
-
-HELP = """
+CALLING = """
+import json
 from studies.cli.main import main
-for command in sys.argv[1:]:
-    sys.argv = ["autodpq-study", *command.split(), "--help"]
+for call in json.loads(sys.argv[1]):
+    sys.argv = ["autodpq-study", *call]
     try:
         main()
     except SystemExit as ended:
         print("code", ended.code)
+    tell()
 """
 
 
-def test_help_imports_nothing_slow(tmp_path: Path) -> None:
-    """Of all commands, one after another."""
-    modules, out = imported(HELP, tmp_path, *COMMANDS)
-    shown = out.split("code 0")
-    assert len(shown) == len(COMMANDS) + 1 and not shown.pop().strip()
-    for command, text in zip(COMMANDS, shown, strict=True):
+def test_what_answers_at_once_imports_nothing_slow(study: Path, tmp_path: Path) -> None:
+    """Help of all commands and what lists things, one after another in a process: none imports it for the next."""
+    helps = [[*command.split(), "--help"] for command in COMMANDS]
+    lists = [["--version"], ["list", "strategies"], ["list", "models"], ["status", str(study)], ["list", "datasets"]]
+    modules, out = imported(CALLING, tmp_path, json.dumps([*helps, *lists]))
+    *shown, end = out.split("code 0\n")
+    assert len(shown) == len(modules) - 1 == len(COMMANDS) + len(lists) and not end
+    for command, text in zip(COMMANDS, shown, strict=False):
         assert "Usage:" in text and command in text
-    assert "studies" in modules and not modules & {*SLOW, *SLOW_TABLES}
+    version, strategies, models, status, datasets = shown[len(COMMANDS) :]
+    assert version.startswith("autodpq ")
+    assert {"autodpq", "fe", "grid", "tpe", "asha"} <= first_words(strategies)
+    assert {"deepfm", "gdcn"} <= first_words(models)
+    assert "test AUC 0.7500" in status and "1 of 2 runs" in status
+    assert "movielens1m" in first_words(datasets)
+    *others, of_data_sets, _ = modules
+    for call, so_far in zip([*helps, *lists], others, strict=False):
+        assert "studies" in so_far and not so_far & {*SLOW, *SLOW_TABLES}, call
+    assert not of_data_sets & {*SLOW}
+
+
+def first_words(text: str) -> set[str]:
+    return {line.split()[0] for line in text.splitlines() if line.strip()}
 
 
 def test_help_of_every_command_is_tried() -> None:
     assert {"", "run", "report", "list", "status", "audit", "export", "predict"} <= set(COMMANDS)
-
-
-def test_version_imports_nothing_slow(tmp_path: Path) -> None:
-    modules, out = called(tmp_path, "--version")
-    assert out.startswith("autodpq ") and not modules & {*SLOW, *SLOW_TABLES}
-
-
-@pytest.mark.parametrize(
-    ("what", "some"), [("strategies", {"autodpq", "fe", "grid", "tpe", "asha"}), ("models", {"deepfm", "gdcn"})]
-)
-def test_lists_import_nothing_slow(what: str, some: set[str], tmp_path: Path) -> None:
-    modules, out = called(tmp_path, "list", what)
-    assert some <= {line.split()[0] for line in out.splitlines() if line.strip()}
-    assert not modules & {*SLOW, *SLOW_TABLES}
-
-
-def test_list_of_data_sets_imports_no_torch(tmp_path: Path) -> None:
-    modules, out = called(tmp_path, "list", "datasets")
-    assert "movielens1m" in out and not modules & {*SLOW}
-
-
-def test_status_imports_nothing_slow(study: Path, tmp_path: Path) -> None:
-    modules, out = called(tmp_path, "status", str(study))
-    assert "test AUC 0.7500" in out and "1 of 2 runs" in out
-    assert not modules & {*SLOW, *SLOW_TABLES}
 
 
 STRATEGY = """
@@ -145,36 +133,33 @@ class First(AskTellStrategy):
 
 print(First.name, STRATEGIES["first"] is First)
 """
+IMPORTING = f"""
+import autodpq
+tell()
+{STRATEGY}
+tell()
+import baselines, autodpq.search.autodpq, autodpq.models as models
+tell()
+print(*(name for name in models.__all__ if getattr(models, name) in models.MODELS.values()))
+"""
 
 
-@pytest.mark.parametrize(
-    "code", ["import autodpq", "import autodpq, baselines, autodpq.search.autodpq, autodpq.models"]
-)
-def test_import_of_the_packages_imports_nothing_slow(code: str, tmp_path: Path) -> None:
-    modules, _ = imported(code, tmp_path)
-    assert "autodpq" in modules and not modules & {*SLOW, *SLOW_TABLES}
-
-
-def test_import_of_autodpq_imports_no_numpy_either(tmp_path: Path) -> None:
-    assert not imported("import autodpq", tmp_path)[0] & {"numpy", "pydantic"}
-
-
-def test_all_that_the_author_of_a_strategy_needs_imports_nothing_slow(tmp_path: Path) -> None:
-    modules, out = imported(STRATEGY, tmp_path)
-    assert out.split() == ["first", "True"] and not modules & {*SLOW, *SLOW_TABLES}
-
-
-def test_names_of_models_are_imported_late_and_are_the_registered_classes(tmp_path: Path) -> None:
-    code = "import autodpq.models as m, sys\nassert 'torch' not in sys.modules\nprint(*(n for n in m.__all__ if {}))"
-    modules, out = imported(code.format("getattr(m, n) in m.MODELS.values()"), tmp_path)
-    assert set(out.split()) == {"DeepFM", "PNN", "DCN", "DCNv2", "FinalMLP", "GDCN"} and "torch" in modules
+def test_imports_of_the_packages_import_nothing_slow(tmp_path: Path) -> None:
+    """Nor does all that the author of a strategy needs; models are imported late, and are the registered classes."""
+    (package, author, packages, models), out = imported(IMPORTING, tmp_path)
+    assert "autodpq" in package and not package & {"numpy", "pydantic"}
+    assert not packages & {*SLOW, *SLOW_TABLES} and not author & {*SLOW, *SLOW_TABLES}
+    first, *names = out.splitlines()
+    assert first == "first True"
+    assert set(" ".join(names).split()) == {"DeepFM", "PNN", "DCN", "DCNv2", "FinalMLP", "GDCN"}
+    assert "torch" in models, "a slow import is seen"
 
 
 def test_a_plug_in_is_listed_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with installing(tmp_path, monkeypatch) as site:
         site.install("first-tools", STRATEGY, {"autodpq.strategies": {"first": "first_tools:First"}})
         code = "from studies.cli.main import main\nmain()"
-        modules, out = imported(code, tmp_path, "list", "strategies", path=[site.folder])
+        (modules,), out = imported(code, tmp_path, "list", "strategies", path=[site.folder])
         (line,) = [line for line in out.splitlines() if "first-tools" in line]
         assert line.startswith("first ") and "first-tools 1.0" in line and not modules & {*SLOW, *SLOW_TABLES}
 

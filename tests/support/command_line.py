@@ -47,16 +47,10 @@ def call_here(*arguments: str | Path, cache: Path) -> Called:
     return Called(int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 
-NO_PICTURES = "import reports.write, studies.cli.main; reports.write._FIGURES = (); studies.cli.main.main()"
-
-
-def call_cli(
-    *arguments: str | Path, cache: Path, env: Mapping[str, str] | None = None, pictures: bool = True
-) -> Called:
+def call_cli(*arguments: str | Path, cache: Path, env: Mapping[str, str] | None = None) -> Called:
     """Calls the command line in another process; no folder of source files unless ``env`` says so."""
     inherited = {name: value for name, value in os.environ.items() if name != "AUTODPQ_DATA"}
-    how = ("-m", "studies.cli.main") if pictures else ("-c", NO_PICTURES)
-    command = [sys.executable, *how, *map(str, arguments)]
+    command = [sys.executable, "-m", "studies.cli.main", *map(str, arguments)]
     done = subprocess.run(
         command,
         env={**inherited, "AUTODPQ_CACHE": str(cache), **(env or {})},

@@ -37,11 +37,17 @@ def _call(arguments: Sequence[str], env: Mapping[str, str], out: Connection, err
     from support.little import no_pictures
 
     from studies.cli.main import main
+    from studies.workers import processes as workers
 
     gc.freeze()  # what was imported is not searched for garbage again and again
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have what they start in the background ignore it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked where the first that was forked is a worker
     process._parent_process = None  # type: ignore[attr-defined]  # nobody's worker, as whoever asks is told
+    # Its workers are of its group, as those that are spawned, and begin without importing torch: it runs no thread yet.
+    workers.multiprocessing = SimpleNamespace(  # type: ignore[attr-defined]
+        get_context=lambda method: multiprocessing.get_context("fork"), parent_process=multiprocessing.parent_process
+    )
     for connection, stream in ((out, 1), (err, 2)):
         os.dup2(connection.fileno(), stream)
         connection.close()

@@ -1,36 +1,17 @@
-"""Data sets and trials in memory, for tests of the runner's parts."""
+"""Trials in memory, for tests of the runner's parts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from autodpq.data import EncodedDataset
 from autodpq.search.task import SearchTask
 from autodpq.trial import Outcome, Prune
 from studies.workers.messages import TrainerSpec, to_arrays
-
-
-def make_dataset(
-    columns: dict[str, list[int]], labels: list[int], split: list[int] | None = None, name: str = "own"
-) -> EncodedDataset:
-    """A data set of ids that are frequency ranks already."""
-    ids = np.array(list(columns.values()), np.int32).T
-    return EncodedDataset(
-        name=name,
-        field_names=tuple(columns),
-        ids=ids,
-        labels=np.array(labels, np.uint8),
-        counts=tuple(np.bincount(column).astype(np.int64) for column in ids.T),
-        time=None,
-        split_column=None if split is None else np.array(split, np.int8),
-        fingerprint="f" * 64,
-    )
 
 
 def spec_of(task: SearchTask, model: str | None = None) -> TrainerSpec:

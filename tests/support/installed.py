@@ -7,8 +7,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 
 import pytest
@@ -22,16 +20,6 @@ from autodpq.models import MODELS
 from autodpq.search.strategy import STRATEGIES
 
 REGISTRIES = (STRATEGIES, MODELS, DATASETS, CHOICES)
-
-
-@cache
-def _announced_on(path: tuple[str, ...], group: str) -> EntryPoints:
-    return entry_points(group=group)
-
-
-def announced(*, group: str) -> EntryPoints:
-    """Stands in for importlib's, which reads files of all that is installed each time: once for a path and a group."""
-    return _announced_on(tuple(sys.path), group)
 
 
 @dataclass(frozen=True)
@@ -50,7 +38,6 @@ class Site:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
         importlib.invalidate_caches()
-        _announced_on.cache_clear()
         return file
 
     def install(self, name: str, text: str, points: Mapping[str, Mapping[str, str]], version: str = "1.0") -> str:

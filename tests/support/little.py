@@ -20,7 +20,7 @@ LITTLE = """
 import dataclasses, autodpq.data.sets.synthetic, reports.write
 from autodpq.training.recipes import RECIPES
 RECIPES.update({name: dataclasses.replace(recipe, max_epochs=2) for name, recipe in RECIPES.items()})
-autodpq.data.sets.synthetic.N_ROWS = 15_000
+autodpq.data.sets.synthetic.N_ROWS = 5_000
 reports.write._FIGURES = ()
 """
 
@@ -50,11 +50,11 @@ def blank_pictures() -> Iterator[None]:
 
 @contextmanager
 def short_trainings() -> Iterator[None]:
-    """Every training ends after two epochs, and generated data are a tenth: what matters is what is done with a model,
-    not how good it is.
+    """Every training ends after two epochs, and generated data are a thirtieth: what matters is what is done with a
+    model, not how good it is.
     """
     with pytest.MonkeyPatch.context() as patch:
         for name, recipe in RECIPES.items():
             patch.setitem(RECIPES, name, replace(recipe, max_epochs=2))
-        patch.setattr("autodpq.data.sets.synthetic.N_ROWS", 15_000)
+        patch.setattr("autodpq.data.sets.synthetic.N_ROWS", 5_000)
         yield

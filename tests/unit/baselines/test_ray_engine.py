@@ -155,7 +155,7 @@ def test_decisions_do_not_depend_on_what_runs_side_by_side(
     assert one_by_one == lengths(stopped_early, asha, side_by_side=True, max_epochs=max_epochs)
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(st.integers(0, 10**6), st.floats(1.1, 5))
 def test_interrupted_search_asks_and_answers_as_if_it_had_not_been(seed: int, factor: float) -> None:
     table = random_table(12, 9, seed)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from support.in_memory import make_dataset
+from support.encoded import make_dataset
 from support.installed import installing
 
 from autodpq.choices import DPQ, Full, Others
@@ -35,7 +35,8 @@ from studies.config import (
 )
 from studies.options import StudyConfig
 
-DATASET = make_dataset({"user": [0, 0, 1, 1], "item": [0, 0, 0, 1]}, [0, 1, 0, 1])
+ROWS = {"user": [0, 0, 1, 1], "item": [0, 0, 0, 1]}, [0, 1, 0, 1]
+DATASET = make_dataset(*ROWS)
 
 
 class Mine(Strategy):
@@ -201,13 +202,19 @@ def test_run_is_named_by_the_digest_of_its_canonical_configuration() -> None:
     assert run.run_id == hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+NAMED = f"""
+import sys
+sys.path[:0] = sys.argv[1:]
+from support.encoded import make_dataset
+from baselines import FullEmbedding
+from studies.config import check_config, run_config
+print(run_config(check_config({{}}), make_dataset(*{ROWS}), "deepfm", FullEmbedding(), 2).run_id)
+"""
+
+
 def test_run_is_named_alike_in_another_process() -> None:
-    code = (
-        "import sys; sys.path[:0] = sys.argv[1:]; from tests.unit.studies import test_config;"
-        "print(test_config.run_of(seed=2).run_id)"
-    )
     environment = {**os.environ, "PYTHONHASHSEED": "4321"}
-    command = [sys.executable, "-c", code, str(Path(__file__).parents[2]), str(Path(__file__).parents[3])]
+    command = [sys.executable, "-c", NAMED, str(Path(__file__).parents[2]), str(Path(__file__).parents[3])]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == run_of(seed=2).run_id
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.in_memory import make_dataset
+from support.encoded import make_dataset
 
 from autodpq.choices import DPQ
 from autodpq.data import EncodedDataset, Samples, Truth

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,24 @@ def test_one_distribution_may_bring_many(site: Site, registry: Registry[type[Str
     site.install("some-tools", text, {GROUP: {"two": "some_tools:Two", "one": "some_tools:One"}})
     assert registry.names() == ["fe", "one", "two"]
     assert origins(registry) == {"fe": "built in", "one": "some-tools 1.0", "two": "some-tools 1.0"}
+
+
+def test_what_is_installed_is_read_anew_only_when_it_has_changed(
+    site: Site, registry: Registry[type[Strategy]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(*, group: str) -> EntryPoints:
+        read.append(group)
+        return entry_points(group=group)
+
+    monkeypatch.setattr("autodpq.plugins.registry.entry_points", counted)
+    site.install("some-tools", strategy_text(), {GROUP: {"plug": "some_tools:Plug"}})
+    for _ in range(3):
+        assert registry.names() == ["fe", "plug"] and registry.knows("plug")
+    assert read == [GROUP]
+    site.install("more-tools", strategy_text(), {GROUP: {"more": "more_tools:Plug"}})
+    assert registry.names() == ["fe", "more", "plug"] and read == [GROUP, GROUP]
 
 
 def test_plug_in_that_registers_itself_too_is_one(site: Site) -> None:

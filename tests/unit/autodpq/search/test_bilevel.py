@@ -93,7 +93,7 @@ def finite_differences(network, train, valid, xi, seed=5, step=1e-5):
     return gradient
 
 
-@pytest.mark.parametrize("xi", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("xi", [0.0, 0.1, pytest.param(1.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("model", [DeepFM, PNN, GDCN, pytest.param(FinalMLP, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("scale", [True, False])
 def test_alpha_gradient_against_finite_differences(model, xi, scale):
@@ -135,8 +135,11 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize(("space", "xi"), [(SMOOTH, 0.0), (SMOOTH, 0.1), (SMOOTH, 1.0), (KINDS, 0.0)])
-@pytest.mark.parametrize("model", [DeepFM, PNN])
+@pytest.mark.parametrize(
+    ("space", "xi"),
+    [(SMOOTH, 0.0), (SMOOTH, 0.1), pytest.param(SMOOTH, 1.0, marks=pytest.mark.slow), (KINDS, 0.0)],
+)
+@pytest.mark.parametrize("model", [DeepFM, pytest.param(PNN, marks=pytest.mark.slow)])
 def test_alpha_gradient_of_candidates_of_every_kind_against_finite_differences(model, space, xi):
     network = network_of(model, space=space)
     train, valid = rows_of(network, 24, 1), rows_of(network, 16, 2)

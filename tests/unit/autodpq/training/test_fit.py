@@ -151,7 +151,7 @@ def test_the_best_so_far_is_marked():
 
 
 @pytest.mark.parametrize("patience", [1, 2, 3])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_training_ends_after_patience_epochs_without_a_better_one(patience, seed):
     _, result, seen = fitted(seed, recipe=replace(RECIPE, patience=patience, max_epochs=12))
     assert result.epochs == len(seen)
@@ -221,10 +221,9 @@ def test_no_more_epochs_than_the_recipe_allows():
     ("patience", "max_epochs", "epochs", "by_patience"),
     [(1, 50, None, True), (3, 50, None, True), (100, 4, None, False), (100, 1, None, False), (1, 50, 9, False)],
 )
-@pytest.mark.parametrize("seed", [0, 1])
-def test_the_last_epoch_is_marked_and_no_other(patience, max_epochs, epochs, by_patience, seed):
+def test_the_last_epoch_is_marked_and_no_other(patience, max_epochs, epochs, by_patience):
     recipe = replace(RECIPE, patience=patience, max_epochs=max_epochs)
-    _, result, seen = fitted(seed, recipe=recipe, epochs=epochs)
+    _, result, seen = fitted(recipe=recipe, epochs=epochs)
     assert [epoch.last for epoch in seen] == [False] * (result.epochs - 1) + [True]
     # What ended it is what the row is about.
     assert (result.epochs < max_epochs and epochs is None) == by_patience
@@ -410,8 +409,17 @@ def test_rows_that_are_trained_as_rows_are_penalised_as_rows(choice, kernels):
     torch.testing.assert_close(embedding.raw[moved].detach(), expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("kernels", [TENSORS, Kernels(lazy=True)], ids=["dense", "lazy"])
-@pytest.mark.parametrize("choice", [Hashed(2), *ROWS], ids=str)
+@pytest.mark.parametrize(
+    ("choice", "kernels"),
+    [
+        *((choice, TENSORS) for choice in (Hashed(2), *ROWS)),
+        *(
+            (choice, Kernels(lazy=True)) for choice in (Hashed(2), ROWS[0])
+        ),  # rows that are shared, and straight through
+        *(pytest.param(choice, Kernels(lazy=True), marks=pytest.mark.slow) for choice in ROWS[1:]),
+    ],
+    ids=str,
+)
 def test_every_kind_learns_and_predicts_what_it_packs(choice, kernels):
     plan = CompressionPlan({"a": choice, "b": Full(), "c": choice})
     network = network_of(plan=plan, kernels=kernels)

@@ -260,7 +260,7 @@ def samples_of(n, seed):
 
 
 def trainer_of(model=DeepFM, *, recipe=RECIPE, **options):
-    return Trainer(FIELDS, model, recipe, 0, CPU, samples_of(1000, 1), samples_of(500, 2), **options)
+    return Trainer(FIELDS, model, recipe, 0, CPU, samples_of(600, 1), samples_of(300, 2), **options)
 
 
 @pytest.fixture

@@ -220,14 +220,14 @@ def test_values_that_look_odd_are_values(write_table: Write, tmp_path: Path) -> 
     assert decoded(load_dataset(tmp_path / "own.parquet")) == {"a": [str(number) for number in large]}
 
 
-def test_a_thousand_fields(write_table: Write) -> None:
-    names = [f"f{n}" for n in range(1000)]
-    text = "\n".join([f"click,{','.join(names)}", *(f"{n % 2}" + f",{n}" * 1000 for n in range(4))])
+def test_hundreds_of_fields(write_table: Write) -> None:
+    names = [f"f{n}" for n in range(300)]
+    text = "\n".join([f"click,{','.join(names)}", *(f"{n % 2}" + f",{n}" * 300 for n in range(4))])
     assert load_dataset(write_table(text)).field_names == tuple(names)
-    with pytest.raises(AutoDPQError, match=r"own\.csv, line 6: 1002 columns where 1001 are expected"):
-        load_dataset(write_table(text + "\n1" + ",u" * 1001))
+    with pytest.raises(AutoDPQError, match=r"own\.csv, line 6: 302 columns where 301 are expected"):
+        load_dataset(write_table(text + "\n1" + ",u" * 301))
     with pytest.raises(AutoDPQError, match=r"own\.csv: two columns are called 'f7'"):
-        load_dataset(write_table(text.replace("f999", "f7")))
+        load_dataset(write_table(text.replace("f299", "f7")))
 
 
 def test_names_are_checked_in_linear_time(write_table: Write) -> None:
