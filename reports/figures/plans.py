@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autodpq.choices.base import FLOAT_BITS
-from reports.names import choice_label, in_order
+from reports.names import choice_label, in_order, without_budget
 from reports.results import FieldResult, RunResult, StudyResults
 
 
@@ -71,8 +71,12 @@ def rare_bits_per_value(result: FieldResult) -> float:
 
 
 def study_plans(study: StudyResults, dataset: str, model: str) -> Plans | None:
-    """The plans of a dataset and model; None where no field has rare values."""
+    """The plans of a dataset and model; None where no field has rare values.
+
+    Where runs are held to budgets, those of what compresses nothing are left out: they have other bands, all full.
+    """
     runs = study.runs_of(dataset, model)
+    runs = [run for run in runs if without_budget(run.strategy) != run.strategy] or runs
     entries = [entry for run in runs for entry in run.fields]
     rare = [entry for entry in entries if entry.field.tail]
     names = list(dict.fromkeys(entry.field.name for entry in rare))

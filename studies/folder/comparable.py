@@ -56,6 +56,8 @@ _COMMON = (
     _Common("--split", _data("split")),
     _Common("--frequency-scope", _data("frequency_scope")),
     _Common("--candidates", lambda config: config["candidates"], ",".join),
+    _Common("--space", lambda config: config.get("space", "paper")),
+    _Common("--bands", lambda config: config.get("bands", "auto"), lambda bands: str(bands).strip("[]")),
     _Common("--trials", lambda config: config["trials"], lambda trials: str(trials or "not given")),
     _Common("--init", lambda config: config["init"]),
     _Common("--recipe", _recipe),

@@ -58,7 +58,7 @@ def test_the_exported_file_is_what_was_measured(wide: tuple[list[str], Path, str
         plan = CompressionPlan.from_json(record["plan"])
         assert {"user/1", "user/2", "user/3", "user/4"} <= set(plan)
         kept = pd.read_parquet(out / "runs" / str(run) / "predictions.parquet")
-        assert len(kept) and 0 < model.predict({name: [1, "never seen"] for name in model.field_names}).min() < 1
+        assert len(kept) and 0 < model.predict({name: ["1", "never seen"] for name in model.field_names}).min() < 1
     taken = tmp_path / "taken.safetensors"
     assert call_cli("export", str(out), "--out", str(taken), cache=cache).code == 0
     audit = call_cli("audit", str(taken), cache=cache)
@@ -82,9 +82,9 @@ def test_the_same_command_does_nothing_and_another_space_is_refused(
     before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/result.json")}
     assert call_cli(*asked, cache=cache).code == 0
     assert {path: path.stat().st_mtime_ns for path in out.glob("runs/*/result.json")} == before
-    narrow = [word for word in asked if word not in ("--space", "wide", "--bands", "60,12,4")]
+    narrow = [word for word in asked if word not in ("--space", "wide", "--bands", "60,12,4", "--budget", "30%,15%")]
     refused = call_cli(*narrow, cache=cache)
-    assert refused.code == 2 and "--space" in refused.err, refused.err
+    assert refused.code == 2 and "--space" in refused.err and "wide" in refused.err, refused.err
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,8 @@ def test_a_strategy_that_ignores_the_budget_is_told(own_csv: Path, cache: Path, 
     call = ["run", "--dataset", str(own_csv), "--space", "wide", "--budget", "10%", "--seeds", "1", "--recipe", RECIPE]
     done = call_cli(*call, "--strategies", f"{tmp_path}/mine.py:Mine", "--out", str(out), cache=cache)
     (error,) = pd.read_csv(out / "records.csv")["error"]
-    assert done.code == 1 and "bytes: the budget is" in error, (done, error)
+    assert done.code == 2 and "mine" in done.err, done
+    assert "bytes: the budget is" in error, error
 
 
 def test_more_bands_than_values_leave_no_band_empty() -> None:
