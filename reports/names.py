@@ -34,7 +34,7 @@ def short_bytes(n_bytes: float) -> str:
     """Bytes as people read them: 93.2 kB."""
     unit, size = next(entry for entry in _SIZES if n_bytes >= entry[1] or entry[1] == 1)
     number = n_bytes / size
-    return f"{number:.3g} {unit}" if number < 1000 and size > 1 else f"{number:,.0f} {unit}"
+    return f"{number:.3g} {unit}" if number < 999.5 and size > 1 else f"{number:,.0f} {unit}"
 
 
 def within(strategy: str, budget: float | None) -> str:

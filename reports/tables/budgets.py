@@ -90,5 +90,14 @@ def _grid(
             "*: differs from AutoDPQ within the same budget by the t-test paired by seed, p < "
             f"{SIGNIFICANCE} after Holm's correction over the strategies of the budget."
         )
+    for budget in budgets:
+        within_budget = records[records["budget"] == budget].dropna(subset=["valid_auc"])
+        if not within_budget.empty:
+            best_run = within_budget.sort_values("valid_auc", ascending=False, kind="stable").iloc[0]
+            name = display_name(without_budget(best_run["strategy"]))
+            notes.append(
+                f"Within {short_bytes(budget)} {name}, seed {best_run['seed']}, has the best validation AUC; to take "
+                f"it away: autodpq-study export {study.folder.name}/runs/{best_run['run']} --out model.safetensors"
+            )
     header = ("Strategy", "No budget", *(short_bytes(budget) for budget in budgets))
     return Grid(f"AUC by budget: {dataset}, {model}", header, tuple(rows), notes=tuple(notes)), tidy

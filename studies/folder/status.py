@@ -9,6 +9,7 @@ from pathlib import Path
 from autodpq.errors import AutoDPQError
 from autodpq.records.folder import read_asked, read_config, read_curve, read_result, read_trials
 from autodpq.records.schema import CurveLine, TrialLine
+from reports.names import within
 from reports.results import Scored, with_floors
 from reports.tables.floors import floor_lines
 
@@ -51,7 +52,8 @@ def status_lines(study: Path, now: float | None = None) -> Iterator[str]:
 def _line(run: Path, now: float) -> tuple[str, str, Scored | None]:
     """The state of a run that was begun, what is known of it, and what it has reached if it is done."""
     config = read_config(run / "config.json")
-    name = run_name(config.data.name, config.model, config.seed, config.strategy)
+    strategy = within(config.strategy, config.budget)
+    name = run_name(config.data.name, config.model, config.seed, strategy)
     result = run / "result.json"
     if not result.exists():
         return "begun", f"{name}: {_so_far(run)}, last sign {_age(run, now)} ago", None
@@ -60,7 +62,7 @@ def _line(run: Path, now: float) -> tuple[str, str, Scored | None]:
     if record.test_auc is None:
         return "failed", f"{name}: {record.error}", None
     scored = Scored(
-        config.data.name, config.model, config.strategy, config.data.split_name, record.test_auc, record.test_logloss,
+        config.data.name, config.model, strategy, config.data.split_name, record.test_auc, record.test_logloss,
         head.known_floors,
     )  # fmt: skip
     return "done", f"{name}: test AUC {record.test_auc:.4f}, {record.seconds:.0f} s", scored
