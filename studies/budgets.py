@@ -69,6 +69,25 @@ def budget_bytes(texts: Sequence[str], fields: Sequence[Field], model: type[CTRM
     return found
 
 
+def least_bytes(
+    fields: Sequence[Field],
+    space: Mapping[str, Sequence[Choice]],
+    model: type[CTRModel],
+    recipe: Recipe,
+    compact: bool,
+) -> int:
+    """Bytes of the smallest plan."""
+    own, fixed = prices(
+        fields,
+        space,
+        recipe.embedding_dim,
+        first_order=model.first_order,
+        dense_floats=dense_floats(model, len(fields), recipe),
+        compact=compact,
+    )
+    return cheapest([*own.values()]) + fixed
+
+
 def check_budgets(
     budgets: Sequence[int],
     fields: Sequence[Field],
@@ -82,17 +101,7 @@ def check_budgets(
     Raises:
         AutoDPQError: Says how small the smallest plan is.
     """
-    from autodpq.training.trainer import dense_floats
-
-    own, fixed = prices(
-        fields,
-        space,
-        recipe.embedding_dim,
-        first_order=model.first_order,
-        dense_floats=dense_floats(model, len(fields), recipe),
-        compact=compact,
-    )
-    least = cheapest([*own.values()]) + fixed
+    least = least_bytes(fields, space, model, recipe, compact)
     for n_bytes in budgets:
         if n_bytes < least:
             raise AutoDPQError(

@@ -150,10 +150,14 @@ class EncodedDataset:
                 most frequent 5, 15, 30 and 50 % of the values of each field, and one band of a field that is small.
 
         Raises:
-            AutoDPQError: The counts do not fall.
+            AutoDPQError: The counts do not fall, or the first band would have no value of any field.
         """
-        if bands != "auto" and any(above <= below for above, below in pairwise(bands)):
-            raise AutoDPQError(f"bands {', '.join(map(str, bands))}: counts must fall")
+        if bands != "auto":
+            if any(above <= below for above, below in pairwise(bands)):
+                raise AutoDPQError(f"bands {', '.join(map(str, bands))}: counts must fall")
+            largest = max(int(counts[0]) for counts in self.counts)
+            if bands and bands[0] > largest:
+                raise AutoDPQError(f"bands: no value of {self.name!r} occurs {bands[0]:,} times (most: {largest:,})")
         fields = []
         for name, counts in zip(self.field_names, self.counts, strict=True):
             if bands == "auto":

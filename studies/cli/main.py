@@ -20,6 +20,7 @@ from autodpq.errors import AutoDPQError
 from studies.cli.data import data_app
 from studies.cli.models import audit, export, predict
 from studies.cli.options import is_given, takes
+from studies.cli.shrink import shrink
 from studies.cli.tune import tune
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def status(study: Annotated[Path, typer.Argument(help="Folder of a study.")]) ->
 
 
 app.add_typer(data_app, name="data")
-for _command in (tune, audit, export, predict):
+for _command in (shrink, tune, audit, export, predict):
     app.command()(_command)
 
 

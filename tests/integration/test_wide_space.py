@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from support.command_line import call_cli
 
+from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
 from autodpq.serving import open_model
 
@@ -136,3 +137,5 @@ def test_more_bands_than_values_leave_no_band_empty() -> None:
     assert [(band.name, band.start, band.stop) for band in x.bands] == [("x/1", 0, 3), ("x/2", 3, 4), ("x/3", 4, 5)]
     assert [(band.name, band.n_rows) for band in y.bands] == [("y/1", 1), ("y/2", 1)]
     assert dataset.banded("auto")[0].bands[0].name == "x"
+    with pytest.raises(AutoDPQError, match="no value of 'a' occurs 121 times"):
+        dataset.banded((121, 4))
