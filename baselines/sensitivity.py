@@ -17,6 +17,7 @@ class Sensitivity(Strategy):
 
     One pass over the training rows tells how much each number of the pretrained table matters; how far each candidate
     moves a band's rows is computed, and the best plan is a knapsack (as in HAWQ-V3, Yao et al., ICML 2021, for layers).
+    Without a budget every band has the candidate by which the loss rises least.
     """
 
     name: ClassVar[str] = "sensitivity"

@@ -162,14 +162,17 @@ class SearchTask:
         return self._history
 
     def best_within(self, losses: Mapping[str, Sequence[float]]) -> CompressionPlan:
-        """Of all plans within the budget's bytes the one of least loss, a sum over bands.
+        """Of all plans within the budget's bytes the one of least loss, a sum over bands; of all plans without a limit.
 
         Args:
             losses: Of each band's candidates, in the order of the space.
 
         Raises:
-            AutoDPQError: No plan is within the budget, or the budget has no bytes.
+            AutoDPQError: No plan is within the budget.
         """
+        if self.budget.bytes is None:
+            least = [losses[band.name] for band in bands_of(self.fields)]
+            return self._plan_of([min(range(len(row)), key=row.__getitem__) for row in least])
         prices, left = self._prices()
         chosen = best_within([*prices.values()], [losses[name] for name in prices], left)
         return self._plan_of(chosen)

@@ -59,6 +59,7 @@ def records_frame(study: Path) -> pd.DataFrame:
 
     frame = pd.DataFrame([entries(record) for record in read_records(study).values()], columns=list(RECORD_COLUMNS))
     frame["error"] = frame["error"].astype("str")
+    frame["budget"] = frame["budget"].astype(float)  # nan where there was none
     return frame
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ import pytest
 from support.encoded import make_dataset
 from support.installed import installing
 
-from autodpq.choices import DPQ, Full, Others
+from autodpq.choices import DPQ, Full, Int, Others
 from autodpq.data import dataset_spec
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan, Field
@@ -179,7 +180,7 @@ def test_candidates_are_choices_of_any_kind_in_the_order_given(given: Any) -> No
     choices = study_candidates(config, dataset_spec(config.dataset))
     assert choices == (DPQ(8, 4), Others(), Full())
     assert run_of(candidates=given).candidates == ("dpq(8,4)", "others", "full")
-    assert make_space((Field("user", 10, 4),), choices) == {"user": choices}
+    assert make_space((Field("user", 10, 4),), choices, 16) == {"user": choices}
 
 
 def test_pairs_are_named_alike_as_candidates_and_as_K_and_D() -> None:
@@ -188,8 +189,35 @@ def test_pairs_are_named_alike_as_candidates_and_as_K_and_D() -> None:
 
 def test_space_has_all_pairs_or_full_alone() -> None:
     pairs = candidates((8, 16), (2,))
-    space = make_space((Field("user", 10, 4), Field("gender", 2, 2)), pairs)
+    space = make_space((Field("user", 10, 4), Field("gender", 2, 2)), pairs, 16)
     assert space == {"user": tuple(pairs), "gender": (Full(),)}
+
+
+def test_the_wide_space_has_full_and_what_is_smaller_in_every_band() -> None:
+    choices = (DPQ(16, 2), Others(), Full(), Int(8))
+    space = make_space((Field("user", 200, 0, (5, 40)), Field("gender", 2, 0)), choices, 16, compact=True)
+    assert space == {
+        "user/1": (Full(), Others(), Int(8)),
+        "user/2": (Full(), DPQ(16, 2), Others(), Int(8)),
+        "user/3": (Full(), DPQ(16, 2), Others(), Int(8)),
+        "gender": (Full(), Others(), Int(8)),
+    }
+
+
+@pytest.mark.parametrize("dim", [16, 12])
+def test_candidates_of_the_wide_space_fit_the_embedding(dim: int) -> None:
+    config = check_config({"space": "wide", "recipe": f"paper(embedding_dim={dim})"})
+    choices = study_candidates(config, dataset_spec(config.dataset))
+    assert choices[:5] == (Full(), Others(), Int(2), Int(4), Int(8))
+    assert {choice.D for choice in choices[5:]} == {D for D in (1, 2, 4, 8, 16) if dim % D == 0}
+
+
+def test_what_earlier_versions_did_not_know_is_not_in_their_runs_names() -> None:
+    known = run_of()
+    assert not {"space", "bands", "budget", "calibrate"} & json.loads(known.canonical()).keys()
+    wide = run_of(Grid(), space="wide", bands=(100, 10))
+    assert json.loads(wide.canonical())["bands"] == [100, 10] and wide.run_id != known.run_id
+    assert wide.compact and not dataclasses.replace(wide, strategy="fe").compact and not known.compact
 
 
 def test_run_is_named_by_the_digest_of_its_canonical_configuration() -> None:

@@ -58,6 +58,7 @@ def test_columns_are_the_fixed_ones_and_some_more() -> None:
     assert [name for name in RECORD_COLUMNS if name in FIXED] == FIXED
     more = {"run", "epochs", "failed_trials", "pruned_trials", "restarted_trials", "optimizer", "compiled", "error"}
     more |= {"test_click_rate", "test_mean_prediction", "test_ece", "test_normalized_entropy", "calibrated"}
+    more |= {"space", "budget"}
     assert set(RECORD_COLUMNS) - set(FIXED) == more
 
 
@@ -68,7 +69,8 @@ def test_one_row_per_finished_run_sorted_and_the_same_in_csv_and_parquet(tmp_pat
     begin(tmp_path, "d", "random")
     frame = write_records(tmp_path)
     assert frame["run"].tolist() == ["b", "a", "c"] and tuple(frame.columns) == RECORD_COLUMNS
-    numbers = {name: float for name in RECORD_COLUMNS if frame[name].dtype == float}  # exact, as Python reads them
+    floats = [name for name in RECORD_COLUMNS if frame[name].dtype == float]
+    numbers = {name: lambda text: float(text or "nan") for name in floats}  # exact, as Python reads them
     text = pd.read_csv(tmp_path / "records.csv", converters=numbers, dtype={"error": "str"})
     pd.testing.assert_frame_equal(text, frame, check_exact=True)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "records.parquet"), frame, check_exact=True)
