@@ -19,8 +19,9 @@ class AutoDPQ(Strategy):
     """Differentiable search over the union of each band's candidates (Algorithm 1).
 
     The final training starts from the pretrained table and model, and from the centroids that the search left. Within a
-    budget of bytes, a price of bytes holds the union to it, and the decision is the plan within it of the largest
-    weights; of many candidates those are searched that a price could choose by the pretrained network's sensitivity.
+    budget of bytes, weights start from the pretrained network's sensitivity at the price of bytes that meets it, which
+    then follows what the union costs; the plan is the best within the budget by sensitivity as the search has corrected
+    it. Of many candidates those are searched that a price could choose.
 
     Args:
         search_epochs: Passes of the search over the training rows.
@@ -61,15 +62,14 @@ class AutoDPQ(Strategy):
                 xi=self.xi,
                 temperature_clock=self.temperature_clock,
             )
-            space, limit = task.space, None
+            space, losses, limit = task.space, {}, None
             if task.budget.bytes is not None:
                 losses = rises(trainer, pretrained, task.space)
                 space = thinned(task, losses)
                 limit = byte_limit(task, space)
             network = trainer.build_supernet(space, self.scale)
             trainer.start(network, pretrained)
-            if limit is not None:
-                start_weights(supernet_of(network), losses, task.space, limit)
+            begun = None if limit is None else start_weights(supernet_of(network), losses, task.space, limit)
 
             def report(epoch: SearchEpoch) -> None:
                 task.epochs["search"] += 1
@@ -78,7 +78,9 @@ class AutoDPQ(Strategy):
             recipe = trainer.recipe.continued()
             rows = trainer.train, trainer.valid
             search(network, *rows, recipe, options, task.seed, limit=limit, on_epoch=report)
-            plan = supernet_of(network).decide() if limit is None else decide_within(task, supernet_of(network))
+            plan = supernet_of(network).decide()
+            if begun is not None:
+                plan = decide_within(task, supernet_of(network), losses, begun)
             if task.init == "pretrained":
                 decided = trainer.build(plan)
                 trainer.start(decided, pretrained)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -54,10 +55,23 @@ def byte_limit(task: SearchTask, space: Mapping[str, Sequence[Choice]]) -> ByteL
     return ByteLimit(costs.to(task.trainer.device), max(1.0, float(task.budget.bytes - fixed - kept)))
 
 
+@dataclass(frozen=True)
+class Start:
+    """What the candidates' weights started from.
+
+    Attributes:
+        alpha: float [searched bands, candidates], the logits.
+        unit: How much a logit of one is of the sum of cross entropies.
+    """
+
+    alpha: Tensor
+    unit: float
+
+
 @torch.no_grad()
 def start_weights(
     supernet: SupernetEmbedding, losses: Mapping[str, Sequence[float]], space: Space, limit: ByteLimit
-) -> None:
+) -> Start:
     """Starts the candidates' weights from what sensitivity says of them, at the price of bytes that meets the limit.
 
     A candidate's logit is minus its rise of the loss and the price of its bytes, in units of the median gap between
@@ -96,18 +110,34 @@ def start_weights(
     scores = rise + price_at(lambda scores: (torch.softmax(-scores / unit, 1) * costs).sum()) * costs
     scores = (scores - scores.min(1, keepdim=True).values) / unit
     supernet.alpha.copy_(-scores.clamp(max=MOST_LOGITS))
+    return Start(supernet.alpha.detach().clone(), unit)
 
 
-def decide_within(task: SearchTask, supernet: SupernetEmbedding) -> CompressionPlan:
-    """The plan within the budget of the largest product of weights."""
-    shares = torch.log_softmax(supernet.alpha.detach() + supernet.no_candidate, 1).tolist()
+def decide_within(
+    task: SearchTask, supernet: SupernetEmbedding, losses: Mapping[str, Sequence[float]], start: Start
+) -> CompressionPlan:
+    """The plan within the budget by which the loss rises least, as the search has corrected what sensitivity said.
+
+    By how much a candidate's logit rose, so much less the loss rises under it. The logits alone would not do: the price
+    of bytes is in them, and the plan of their largest sum would leave bytes unused.
+
+    Args:
+        task: The task.
+        supernet: The union of candidates, searched.
+        losses: Rises of the loss under all candidates of each band, before the search.
+        start: What the search started from.
+    """
+    learnt = (supernet.alpha.detach() - start.alpha).tolist()
     searched = {supernet.bands[band].name: number for number, band in enumerate(supernet.quantized)}
-    losses: dict[str, list[float]] = {}
+    corrected: dict[str, list[float]] = {}
     for name, candidates in task.space.items():
         if name not in searched:
-            losses[name] = [0.0] * len(candidates)
+            corrected[name] = [0.0] * len(candidates)
             continue
         number = searched[name]
-        known = dict(zip(supernet.candidates[number], shares[number], strict=False))
-        losses[name] = [-known[choice] if choice in known else float("inf") for choice in candidates]
-    return task.best_within(losses)
+        rise = dict(zip(supernet.candidates[number], learnt[number], strict=False))
+        corrected[name] = [
+            loss / start.unit - rise[choice] if choice in rise else float("inf")
+            for choice, loss in zip(candidates, losses[name], strict=True)
+        ]
+    return task.best_within(corrected)

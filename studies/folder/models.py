@@ -173,9 +173,12 @@ def export_run(
         packed = export(source, out, head_dtype=head_dtype)
         about, spec = packed.manifest.about, packed.manifest.model
         assert spec is not None, "a run's file holds a network"
+        (stored_as,) = {
+            table.head_dtype for table in packed.manifest.tables
+        }  # whatever was asked for, where there are bands
         lines = [
             f"{about['strategy']} with {spec.name} on {about['data']['name']}, seed {about['seed']}, of {run}",
-            f"{out}: {sum(packed.sizes.values()):,} bytes, {head_dtype}",
+            f"{out}: {sum(packed.sizes.values()):,} bytes, {stored_as}",
         ]
         if packed.manifest.vocabulary is not None:
             vocabulary = out.with_name(packed.manifest.vocabulary.name)

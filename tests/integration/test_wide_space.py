@@ -61,7 +61,8 @@ def test_the_exported_file_is_what_was_measured(wide: tuple[list[str], Path, str
         kept = pd.read_parquet(out / "runs" / str(run) / "predictions.parquet")
         assert len(kept) and 0 < model.predict({name: ["1", "never seen"] for name in model.field_names}).min() < 1
     taken = tmp_path / "taken.safetensors"
-    assert call_cli("export", str(out), "--out", str(taken), cache=cache).code == 0
+    exported = call_cli("export", str(out), "--out", str(taken), cache=cache)
+    assert exported.code == 0 and "bytes, float16" in exported.out, exported
     audit = call_cli("audit", str(taken), cache=cache)
     assert audit.code == 0 and "format 3" in audit.out and "user/4" in audit.out, audit
 
