@@ -30,7 +30,7 @@ _BETWEEN_LINES = 0.8
 _TILE_LETTERS = 20
 _LEVEL_COLOR = "#555555"
 _COLORS = "viridis_r"  # dark is large; told apart by the colour-blind, and still so when printed in grey
-_TITLE = "{}\nChosen for the rare values of each field; K,D: dpq(K,D)"
+_TITLE = "{}\nChosen for each field's rare values, or for each band; K,D: dpq(K,D)"
 
 
 def draw_chart(chart: Chart) -> Figure:
