@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from autodpq.choices import Choice
-from autodpq.costs import prices
+from autodpq.choices import Choice, Full
+from autodpq.costs import ledger, prices
 from autodpq.errors import AutoDPQError
 from autodpq.models import CTRModel
-from autodpq.plan import Field
+from autodpq.plan import Field, uniform_plan
 from autodpq.search.knapsack import cheapest
 from autodpq.training.recipes import Recipe
 from autodpq.training.trainer import dense_floats
@@ -39,9 +39,9 @@ def read_budget(text: str) -> tuple[float, bool]:
 
 def full_bytes(fields: Sequence[Field], model: type[CTRModel], recipe: Recipe) -> int:
     """Bytes of FE, in floats of 32 bits."""
-
-    n_rows = sum(field.cardinality for field in fields)
-    return 4 * (n_rows * (recipe.embedding_dim + model.first_order) + dense_floats(model, len(fields), recipe))
+    dense, first_order = dense_floats(model, len(fields), recipe), model.first_order
+    plan = uniform_plan(fields, Full())
+    return ledger(fields, plan, recipe.embedding_dim, first_order=first_order, dense_floats=dense).bytes
 
 
 def budget_bytes(texts: Sequence[str], fields: Sequence[Field], model: type[CTRModel], recipe: Recipe) -> list[int]:

@@ -71,11 +71,9 @@ def _read(source: str | Path | nn.Module) -> tuple[Manifest, dict[str, Arrays], 
 
 
 def _stored(spec: AnySpec, arrays: Arrays, head_dtype: str) -> Arrays:
-    return (
-        arrays
-        if isinstance(spec, BandedSpec) or spec.head_dtype == head_dtype
-        else arrays | store_rows(arrays["rows"], head_dtype)
-    )
+    if isinstance(spec, BandedSpec) or spec.head_dtype == head_dtype:
+        return arrays
+    return arrays | store_rows(arrays["rows"], head_dtype)
 
 
 def _copy(source: Path, target: Path) -> None:
