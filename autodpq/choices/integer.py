@@ -18,7 +18,7 @@ BITS = (2, 4, 8)
 SCALE_BITS = 16
 _LARGEST = float(np.finfo(np.float16).max)
 # A row's outermost numbers may be cut off where that rounds the others better; with 8 bits it hardly ever does.
-_SHARES = (np.linspace(0.3, 1.0, 15)).astype(np.float32)
+SHARES = (np.linspace(0.3, 1.0, 15)).astype(np.float32)
 
 
 @register
@@ -63,7 +63,7 @@ class Int(Made):
         steps = np.where(np.isfinite(outermost), 0, np.nan).astype(np.float16)
         codes = np.full(rows.shape, self.largest, np.uint8)
         least = np.full(len(rows), np.inf)
-        for share in _SHARES if self.bits < max(BITS) else _SHARES[-1:]:
+        for share in SHARES if self.bits < max(BITS) else SHARES[-1:]:
             tried = (outermost * (share / np.float32(self.largest))).clip(max=_LARGEST).astype(np.float16)
             step = tried.astype(np.float32)[:, None]
             integers = np.rint(rows / np.where(step > 0, step, 1)).clip(-self.largest, self.largest)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from autodpq.embedding.mixture import Mixture
 from autodpq.embedding.quantizers import Quantizers
+from autodpq.embedding.straight_through import StraightThroughMixture
 from autodpq.kernels.kernels import Kernels
 from autodpq.kernels.native import is_known
-from autodpq.kernels.operations import Merge, gather, sum_of_weights, sum_rows, zeros
+from autodpq.kernels.operations import Merge, distinct_rows, gather, sum_of_weights, sum_rows, zeros
 from autodpq.plan import Field, bands_of
 
 TILE = 32
@@ -47,6 +48,8 @@ class Embedding(nn.Module, ABC):
 
     numbering: Tensor
     raw_starts: Tensor
+    _firsts: Tensor
+    _of_values: Tensor
 
     def __init__(
         self,
@@ -68,19 +71,26 @@ class Embedding(nn.Module, ABC):
         self.kernels = kernels
         self.quantizers: Quantizers | None = None
         self.raw_numbers: Tensor | None = None
-        self._mixture: Mixture | None = None
+        self._mixture: Mixture | StraightThroughMixture | None = None
         numbering, self.n_direct, self.n_raw = _number_rows(self.fields, self.moduli, self.quantized)
         starts = torch.tensor([self.raw_rows(number).start for number in self.quantized], dtype=torch.int64)
         self._shares = any(modulus < band.n_rows for modulus, band in zip(moduli, self.bands, strict=True))
         self._banded = any(field.cuts for field in fields)
         self.register_buffer("raw_starts", starts, persistent=False)
         self.register_buffer("numbering", numbering, persistent=False)
+        # Of many bands, the numbers of all values are looked up: to work them out takes a pass over the batch a band.
+        cardinalities = torch.tensor([0, *(field.cardinality for field in fields)], dtype=torch.int64)
+        self.register_buffer("_firsts", cardinalities.cumsum(0)[:-1].int(), persistent=False)
+        of_values = torch.cat(self.rows_of_ids()) if self._banded else torch.empty(0, dtype=torch.int32)
+        self.register_buffer("_of_values", of_values, persistent=False)
         self.table = nn.Parameter(zeros(self.n_direct + bool(self.n_raw), embedding_dim))
         self.raw = nn.Parameter(zeros(self.n_raw, embedding_dim)) if self.n_raw else None
         self.first_order = nn.Parameter(zeros(self.n_direct + self.n_raw)) if first_order else None
 
     def flatten(self, ids: Tensor) -> Tensor:
         """Row numbers of ids, int32 [rows, fields]."""
+        if self._banded:
+            return self._of_values[(ids.int() + self._firsts).flatten()].view(ids.shape)
         return self._row_numbers(ids.int(), self.numbering)
 
     def rows_of_ids(self) -> tuple[Tensor, ...]:
@@ -99,7 +109,7 @@ class Embedding(nn.Module, ABC):
         """Row numbers of ids, int32 both; ``numbering`` is that of :func:`_number_rows`, of all fields or of one."""
         first, *bands = numbering.unbind(-1)
         rows = ids + first
-        if self.raw is None and not self._shares:
+        if not self.n_raw and not self._shares:
             return rows
         for begin, modulus, start in zip(bands[::3], bands[1::3], bands[2::3], strict=True):
             place = ids - begin
@@ -123,13 +133,14 @@ class Embedding(nn.Module, ABC):
         """
 
     @abstractmethod
-    def mix(self, mixture: Mixture, rows: Tensor, counts: Tensor) -> Tensor:
+    def mix(self, mixture: Mixture | StraightThroughMixture, rows: Tensor, places: Tensor, counts: Tensor) -> Tensor:
         """What :meth:`quantize` gives while training, compiled.
 
         Args:
             mixture: The compiled operation.
-            rows: float [n, X], raw rows, field by field.
-            counts: int64 [quantized fields], how many each field has.
+            rows: float [n, X], raw rows, band by band.
+            places: int64 [n], numbers of the rows among their band's.
+            counts: int64 [quantized bands], how many each band has.
 
         Returns:
             float [n, X].
@@ -157,25 +168,35 @@ class Embedding(nn.Module, ABC):
         kernels = kernels or self.kernels
         if self.raw is None:
             return gather(self.table, flat, merge=merge)
+        if self.distinct:
+            return self._embed_distinct(flat, merge, kernels)
         # By columns, so that each field's rare values come together.
         columns, samples = (flat.t() >= self.n_direct).nonzero(as_tuple=True)
         positions = samples * flat.shape[1] + columns
-        if self._banded and not self.distinct:  # by bands
+        if self._banded:  # by bands
             positions = positions[flat.flatten()[positions].argsort(stable=True)]
         direct = flat.clamp(max=self.n_direct)
         if not len(positions):
             none = self.raw if merge is None else self.raw.detach()
             return gather(self.table, direct, positions, none[:0], merge)
         rare = flat.flatten()[positions] - self.n_direct
-        if self.distinct:
-            once = Merge.of(rare)
-            made = self.embed_rare(once.rows, merge, kernels)
-            rows = gather(made, once.places[:, None])[:, 0]
-        else:
-            rows = self.embed_rare(rare, merge, kernels)
-        return gather(self.table, direct, positions, rows, merge)
+        rows = gather(self.raw, rare, merge=None if merge is None else merge.of(rare))
+        return gather(self.table, direct, positions, self.embed_rare(rare, rows, kernels), merge)
 
-    def mixture(self, kernels: Kernels) -> Mixture | None:
+    def _embed_distinct(self, flat: Tensor, merge: Merge | None, kernels: Kernels) -> Tensor:
+        """What :meth:`forward` gives, each of the batch's rows read and quantized once."""
+        assert self.raw is not None
+        once = merge or kernels.distinct.of(flat)
+        n_direct = int(torch.searchsorted(once.rows, self.n_direct))
+        direct, rare = once.rows[:n_direct], once.rows[n_direct:] - self.n_direct
+        parts = []
+        if len(direct):
+            parts.append(distinct_rows(self.table, direct, merge))
+        if len(rare):
+            parts.append(self.embed_rare(rare, distinct_rows(self.raw, rare, merge), kernels))
+        return once.spread(torch.cat(parts))
+
+    def mixture(self, kernels: Kernels) -> Mixture | StraightThroughMixture | None:
         """The compiled form of :meth:`quantize`, for training in float32 on a CPU; None where it is not compiled.
 
         Raises:
@@ -183,38 +204,35 @@ class Embedding(nn.Module, ABC):
         """
         if not (kernels.compiled_batch and self.training):
             return None
-        if self._mixture is None and self.quantizers is not None and Mixture.fits(self.quantizers):
-            self._mixture = Mixture(self.quantizers)
+        if self._mixture is None and self.quantizers is not None:
+            kinds: tuple[type[Mixture | StraightThroughMixture], ...] = (Mixture, StraightThroughMixture)
+            self._mixture = next((kind(self.quantizers) for kind in kinds if kind.fits(self.quantizers)), None)
         return self._mixture
 
-    def embed_rare(self, rare: Tensor, merge: Merge | None, kernels: Kernels) -> Tensor:
+    def embed_rare(self, rare: Tensor, rows: Tensor, kernels: Kernels) -> Tensor:
         """Embeddings of a batch's quantized values, float [n, X].
 
         Args:
             rare: integer [n], their numbers among the raw rows, band by band.
-            merge: What :meth:`merge` makes of the batch.
+            rows: float [n, X], their raw rows.
             kernels: What it is computed by.
         """
-        assert self.raw is not None
         numbers = rare if self.raw_numbers is None else self.raw_numbers[rare]
         bands = torch.searchsorted(self.raw_starts, numbers.long(), right=True) - 1
         counts = torch.bincount(bands, minlength=len(self.quantized))
+        places = numbers - self.raw_starts[bands]
         mixture = self.mixture(kernels)
-        if mixture is not None and is_known(self.raw):
-            rows = gather(self.raw, rare, merge=None if merge is None else merge.of(rare))
-            return self.mix(mixture, rows, counts)
+        if mixture is not None and is_known(rows):
+            return self.mix(mixture, rows, places, counts)
         tiles = (counts + (TILE - 1)) // TILE
         fields = torch.repeat_interleave(tiles)
         shift = (tiles.cumsum(0) - tiles) * TILE - (counts.cumsum(0) - counts)
         slots = torch.arange(len(bands), device=bands.device) + shift[bands]
-        # What fills a tile up is a row of the batch; its output is dropped, so that nothing is added to its gradient.
-        filled = rare[:1].repeat(len(fields) * TILE)
-        filled[slots] = rare
-        filled = filled.view(-1, TILE)
-        raw_rows = gather(self.raw, filled, merge=None if merge is None else merge.of(filled))
-        numbers = filled if self.raw_numbers is None else self.raw_numbers[filled]
-        places = numbers - self.raw_starts[fields][:, None]
-        return self.quantize(raw_rows, places, fields, counts).flatten(0, 1)[slots]
+        # What fills a tile up is the batch's first row; its output is dropped: nothing is added to its gradient.
+        filled = slots.new_zeros(len(fields) * TILE)
+        filled[slots] = torch.arange(len(slots), device=slots.device)
+        tiled = rows.index_select(0, filled).view(-1, TILE, rows.shape[1])
+        return self.quantize(tiled, places[filled].view(-1, TILE), fields, counts).flatten(0, 1)[slots]
 
     @contextmanager
     def settled(self) -> Iterator[None]:

@@ -73,10 +73,10 @@ class Group(nn.Module, ABC):
             shift: float [X], what is added to them.
         """
 
-    def norms(self, weights: Tensor) -> Tensor:
-        """Squared norms of what stands for rows, each as often as it does; ``weights`` is float [fields of the group],
-        their numbers of rare values."""
-        return weights.new_zeros(())
+    def penalise(self, weights: Tensor, l2: float) -> None:
+        """Adds the gradient of the penalty l2 |q|^2 / 2 of what stands for rows, each as often as it does; ``weights``
+        is float [fields of the group], their numbers of rare values."""
+        return None
 
     def leave_out(self, place: int, column: int) -> None:
         """Says that a field has no candidates from a column on: what stands there is a copy that is not read."""
@@ -182,19 +182,22 @@ class SharedRows(Group):
         return torch.stack([torch.stack(row) for row in kept]) if kept else rows.new_zeros(0, width, *rows.shape[1:])
 
     def _of(self, rows: Tensor, places: Tensor, place: int, column: int) -> Tensor:
+        table = self.table(place, column)
+        return rows if table is None else nn.functional.embedding(places % len(table), table)
+
+    def table(self, place: int, column: int) -> Tensor | None:
+        """The rows that a candidate's values share, float [modulus, X]; None where each has one of its own."""
         key = f"{place}-{column}"
-        if key not in self.tables:
-            return rows
-        return nn.functional.embedding(places % self.moduli[place][column], self.tables[key])
+        return self.tables[key] if key in self.tables else None
 
     @torch.no_grad()
     def start(
         self, rows: Tensor, place: int, column: int, seed: int, weights: Tensor | None = None, n_iterations: int = 10
     ) -> None:
         """Starts every shared row from the mean of its values' rows."""
-        key = f"{place}-{column}"
-        if key in self.tables:
-            self.tables[key].copy_(mean_rows(rows, self.moduli[place][column], weights))
+        table = self.table(place, column)
+        if table is not None:
+            table.copy_(mean_rows(rows, len(table), weights))
 
     def shared(self, rows: Tensor, place: int, column: int) -> dict[str, npt.NDArray[Any]]:
         """Nothing: rows are not packed here."""

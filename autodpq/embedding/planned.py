@@ -14,6 +14,7 @@ from autodpq.embedding.base import Embedding
 from autodpq.embedding.mixture import Mixture, keys_of
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.quantizers import Quantizers
+from autodpq.embedding.straight_through import StraightThroughMixture
 from autodpq.kernels.kernels import TENSORS, Kernels
 from autodpq.kernels.operations import Merge, gather
 from autodpq.plan import CompressionPlan, Field, bands_of
@@ -98,18 +99,22 @@ class PlanEmbedding(Embedding):
         quantized: Tensor = self.quantizers(rows, places, fields)
         return quantized[:, 0]
 
-    def mix(self, mixture: Mixture, rows: Tensor, counts: Tensor) -> Tensor:
+    def mix(self, mixture: Mixture | StraightThroughMixture, rows: Tensor, places: Tensor, counts: Tensor) -> Tensor:
         assert self.quantizers is not None
-        mixed, _, _ = mixture(rows, counts, rows.new_ones(len(counts), 1), keys_of(self.quantizers), None, None)
+        weights = rows.new_ones(len(counts), 1)
+        if isinstance(mixture, StraightThroughMixture):
+            return mixture(rows, places, counts, weights)
+        mixed, _, _ = mixture(rows, counts, weights, keys_of(self.quantizers), None, None)
         return mixed
 
-    def centroid_norms(self) -> Tensor:
-        """Squared norms of the centroids, each as often as it serves a rare value on average: n / K times.
+    def penalise_centroids(self, l2: float) -> None:
+        """Adds the gradient of the penalty l2 |q|^2 / 2 of every centroid q, as often as it serves a rare value on
+        average: n / K times.
 
-        This is what the squared norms of the rare values' embeddings come to, had each a row of its own.
+        The squared norms are then what those of the rare values' embeddings come to, had each a row of its own.
         """
-        assert self.quantizers is not None
-        return self.quantizers.norms(self.tails)
+        if self.quantizers is not None:
+            self.quantizers.penalise(self.tails, l2)
 
     def raw_penalty(self, l2: float) -> Tensor | None:
         """The L2 penalty of each raw row; see :meth:`Embedding.raw_penalty`."""

@@ -158,9 +158,11 @@ class ProductQuantizers(Group):
         assert isinstance(source, ProductQuantizers)
         self.set_centroids(factor * source.centroids(place, column) + shift, own, 0)
 
-    def norms(self, weights: Tensor) -> Tensor:
-        """Squared norms of centroids, each as often as it serves a rare value on average: n / K times."""
-        return (weights[:, None, None, None] * self.share * self.keys.square()).sum()
+    @torch.no_grad()
+    def penalise(self, weights: Tensor, l2: float) -> None:
+        """Adds the gradient of the penalty, a centroid as often as it serves a rare value on average: n / K times."""
+        gradient = l2 * (weights[:, None, None, None] * self.share) * self.keys
+        self.keys.grad = gradient if self.keys.grad is None else self.keys.grad.add_(gradient)
 
     def leave_out(self, place: int, column: int) -> None:
         """The copies have no norms."""

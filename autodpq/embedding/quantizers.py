@@ -106,13 +106,12 @@ class Quantizers(nn.Module):
         group, place, column = self.group(field, candidate)
         return group.looked_up(rows, place, column)
 
-    def norms(self, weights: Tensor) -> Tensor:
-        """Squared norms of what stands for rows; ``weights``, float [fields], says how often a field's is used."""
-        total = weights.new_zeros(())
+    def penalise(self, weights: Tensor, l2: float) -> None:
+        """Adds the gradient of an L2 penalty on what stands for rows; ``weights``, float [fields], says how often a
+        field's is used."""
         for group, members in zip(self.groups, self._members, strict=True):
             assert isinstance(group, Group)
-            total = total + group.norms(weights[members])
-        return total
+            group.penalise(weights[members], l2)
 
     def forward(self, rows: Tensor, places: Tensor, fields: Tensor) -> Tensor:
         """Quantizes rows by every candidate of their field.

@@ -13,6 +13,7 @@ from autodpq.embedding.base import Embedding
 from autodpq.embedding.mixture import Mixture, keys_of
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.quantizers import Quantizers
+from autodpq.embedding.straight_through import StraightThroughMixture
 from autodpq.errors import AutoDPQError
 from autodpq.kernels.kernels import TENSORS, Kernels
 from autodpq.plan import CompressionPlan, Field, bands_of
@@ -102,7 +103,9 @@ class SupernetEmbedding(Embedding):
             logits = logits - torch.empty_like(logits).exponential_().log()
         return torch.softmax(logits / self.temperature + self.no_candidate, dim=1)
 
-    def mix(self, mixture: Mixture, rows: Tensor, counts: Tensor) -> Tensor:
+    def mix(self, mixture: Mixture | StraightThroughMixture, rows: Tensor, places: Tensor, counts: Tensor) -> Tensor:
+        if isinstance(mixture, StraightThroughMixture):
+            return mixture(rows, places, counts, self.weights())
         scaling = (self.row_deviation, self.row_mean) if self.scale else None
         running = self.mean, self.variance
         keys = keys_of(self.quantizers)

@@ -26,8 +26,11 @@ class Kernels:
     @property
     def merging(self) -> type[Merge] | None:
         """What merges the row numbers of a batch; None where gradients are dense."""
-        if not self.lazy:
-            return None
+        return self.distinct if self.lazy else None
+
+    @property
+    def distinct(self) -> type[Merge]:
+        """What finds the distinct row numbers of a batch."""
         return CompiledMerge if self.compiled_batch else Merge
 
     @property

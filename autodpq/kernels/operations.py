@@ -79,6 +79,10 @@ class Merge:
         """
         return _add_rows(gradient, places, n_rows)
 
+    def spread(self, rows: Tensor) -> Tensor:
+        """What stands in the batch's places, float [*places.shape, X], of the distinct numbers' rows, float [n, X]."""
+        return gather(rows, self.places)
+
     def table_gradient(self, gradient: Tensor, n_rows: int, *, placeholder: bool) -> Tensor:
         """The gradient of a table, sparse, each row once.
 
@@ -220,6 +224,21 @@ def gather(
         float [batch, fields, X].
     """
     return _apply(_Gather, table, ids, positions, rows, merge)
+
+
+def distinct_rows(table: Tensor, rows: Tensor, merge: Merge | None = None) -> Tensor:
+    """Rows of a table, float [n, X].
+
+    Args:
+        table: float [n_rows, X].
+        rows: int64 [n], distinct numbers, rising.
+        merge: Of the batch that they are of: the table's gradient is then sparse, and cannot be differentiated once
+            more.
+    """
+    if merge is None:
+        return table.index_select(0, rows)
+    places = torch.arange(len(rows), dtype=torch.int32, device=rows.device)
+    return gather(table, rows, merge=type(merge)(rows, places))
 
 
 class _SumOfWeights(torch.autograd.Function):

@@ -124,10 +124,8 @@ def training_step(network: Network, optimizer: Adam, ids: Tensor, labels: Tensor
     """
     optimizer.zero_grad()
     network.backward(ids, labels)
-    if l2 and isinstance(network.embedding, PlanEmbedding) and network.embedding.quantizers is not None:
-        norms = network.embedding.centroid_norms()
-        if norms.requires_grad:  # as any centroids make it
-            (0.5 * l2 * norms).backward()  # type: ignore[no-untyped-call]
+    if l2 and isinstance(network.embedding, PlanEmbedding):
+        network.embedding.penalise_centroids(l2)
     optimizer.step()
 
 

@@ -153,6 +153,7 @@ def test_trial_that_fits_no_node_is_refused(nodes: Any, cpus: int, gpus: int, op
     assert not ray.is_initialized()
 
 
+@pytest.mark.slow
 def test_outcomes_and_pruning_are_those_of_one_process(cluster: RayCluster, task: SearchTask) -> None:
     asked: list[tuple[int, int]] = []
 
@@ -225,11 +226,15 @@ def test_lost_node_s_trials_begin_again(
                 with suppress(ProcessLookupError):
                     os.kill(int(worker), signal.SIGKILL)
 
+    def prune_last(number: int, valid_aucs: Sequence[float]) -> bool:
+        return number == 3
+
     warnings.clear()
     spec = spec_of(task, recipe=SLOW)
-    outcomes = there(cluster, spec, PLANS[:4], on_epoch=lose)
-    for one, two in zip(here(spec, PLANS[:4]), outcomes, strict=True):
+    outcomes = there(cluster, spec, PLANS[:4], prune_last, on_epoch=lose)
+    for one, two in zip(here(spec, PLANS[:4], prune_last), outcomes, strict=True):
         assert_same(one, two)
+    assert [outcome.kind for outcome in outcomes] == ["complete", "complete", "complete", "pruned"]
     assert sorted(outcome.attempts for outcome in outcomes) == [1, 1, 1, 2]
     assert len(warnings) == 1 and "begins again" in warnings[0]
     assert capfd.readouterr() == ("", ""), "Ray does not write between the study's lines"

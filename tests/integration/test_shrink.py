@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from support.command_line import call_cli
+from support.command_line import call_here
 
 from autodpq.serving import open_model
 
@@ -17,7 +17,7 @@ RECIPE = "robust(batch_size=256, max_epochs=3, hidden=(16,16))"
 
 def call(own_csv: Path, out: Path, cache: Path, *options: str):
     asked = ["shrink", own_csv, "--recipe", RECIPE, "--candidates", "others,int(2|4|8),dpq(4|16,2|8)", "--steps", "4"]
-    return call_cli(*asked, *options, "--out", out, cache=cache)
+    return call_here(*asked, *options, "--out", out, cache=cache)
 
 
 def test_the_smallest_model_within_the_loss_is_taken_away(own_csv: Path, cache: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from support.command_line import call_cli
+from support.command_line import call_here
 
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
@@ -27,7 +27,7 @@ def wide(own_csv: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -
     asked = ["run", "--dataset", str(own_csv), "--space", "wide", "--bands", "60,12,4", "--strategies", STRATEGIES]
     asked += ["--candidates", "others,int(2|4|8),narrow(4),hashed(5),dpq(4|16,2|8)", "--budget", "30%,15%"]
     asked += ["--recipe", RECIPE, "--seeds", "1", "--trials", "2", "--out", str(out)]
-    done = call_cli(*asked, cache=cache)
+    done = call_here(*asked, cache=cache)
     assert done.code == 0, done.err
     return asked, out, done.out
 
@@ -61,9 +61,9 @@ def test_the_exported_file_is_what_was_measured(wide: tuple[list[str], Path, str
         kept = pd.read_parquet(out / "runs" / str(run) / "predictions.parquet")
         assert len(kept) and 0 < model.predict({name: ["1", "never seen"] for name in model.field_names}).min() < 1
     taken = tmp_path / "taken.safetensors"
-    exported = call_cli("export", str(out), "--out", str(taken), cache=cache)
+    exported = call_here("export", str(out), "--out", str(taken), cache=cache)
     assert exported.code == 0 and "bytes, float16" in exported.out, exported
-    audit = call_cli("audit", str(taken), cache=cache)
+    audit = call_here("audit", str(taken), cache=cache)
     assert audit.code == 0 and "format 3" in audit.out and "user/4" in audit.out, audit
 
 
@@ -82,10 +82,10 @@ def test_the_same_command_does_nothing_and_another_space_is_refused(
 ) -> None:
     asked, out, _ = wide
     before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/result.json")}
-    assert call_cli(*asked, cache=cache).code == 0
+    assert call_here(*asked, cache=cache).code == 0
     assert {path: path.stat().st_mtime_ns for path in out.glob("runs/*/result.json")} == before
     narrow = [word for word in asked if word not in ("--space", "wide", "--bands", "60,12,4", "--budget", "30%,15%")]
-    refused = call_cli(*narrow, cache=cache)
+    refused = call_here(*narrow, cache=cache)
     assert refused.code == 2 and "--space" in refused.err and "wide" in refused.err, refused.err
 
 
@@ -109,7 +109,7 @@ def test_what_is_no_space_or_budget_is_one_line(
     own_csv: Path, cache: Path, tmp_path: Path, options: str, message: str
 ) -> None:
     call = ["run", "--dataset", str(own_csv), "--space", "wide", "--out", str(tmp_path / "study")]
-    done = call_cli(*call, *options.split(), cache=cache)
+    done = call_here(*call, *options.split(), cache=cache)
     assert done.code == 2 and message in done.err and done.err.count("\n") == 1, done.err
     assert not (tmp_path / "study").exists() or not [*(tmp_path / "study").iterdir()]
 
@@ -122,7 +122,7 @@ def test_a_strategy_that_ignores_the_budget_is_told(own_csv: Path, cache: Path, 
     )
     out = tmp_path / "study"
     call = ["run", "--dataset", str(own_csv), "--space", "wide", "--budget", "10%", "--seeds", "1", "--recipe", RECIPE]
-    done = call_cli(*call, "--strategies", f"{tmp_path}/mine.py:Mine", "--out", str(out), cache=cache)
+    done = call_here(*call, "--strategies", f"{tmp_path}/mine.py:Mine", "--out", str(out), cache=cache)
     (error,) = pd.read_csv(out / "records.csv")["error"]
     assert done.code == 2 and "mine" in done.err, done
     assert "bytes: the budget is" in error, error

@@ -314,13 +314,16 @@ def test_what_can_be_derived_is_not_in_the_state():
     assert set(embedding.state_dict()) == {name for name, _ in embedding.named_parameters()}
 
 
-def test_centroid_norms_are_those_of_the_rows_that_they_stand_for():
+def test_centroids_are_penalised_as_the_rows_that_they_stand_for():
     embedding = embedding_of(MIXED)
-    expected = sum(
+    penalty = sum(
         FIELDS[column].tail / MIXED[name].K * centroids_of(embedding, number).square().sum()
         for number, (column, name) in enumerate([(0, "a"), (2, "c")])
     )
-    torch.testing.assert_close(embedding.centroid_norms(), expected)
+    keys = [group.keys for group in embedding.quantizers.groups]
+    embedding.penalise_centroids(0.3)
+    for own, expected in zip(keys, torch.autograd.grad(0.5 * 0.3 * penalty, keys), strict=True):
+        torch.testing.assert_close(own.grad, expected)
 
 
 def test_a_choice_for_a_field_without_rare_values_changes_nothing():

@@ -422,24 +422,30 @@ def test_centroids_that_are_set_are_the_ones_that_are_read():
 @pytest.mark.parametrize(
     "candidates", [[[DPQ(4, 2)], [DPQ(3, 4)], [DPQ(6, 2)]], [[DPQ(4, 2)]], CANDIDATES], ids=["plan", "one", "unequal"]
 )
-def test_weighted_norms(candidates):
+def test_penalties_of_centroids(candidates):
     quantizers = quantizers_of(candidates)
     weights = torch.arange(1.0, 1.0 + len(candidates), dtype=torch.float64)
-    expected = 0.0
+    penalty = torch.zeros((), dtype=torch.float64)
     for field, row in enumerate(candidates):
         for number, choice in enumerate(row):
-            for centroid in centroids_of(quantizers, field, number).detach():
-                expected += float(weights[field]) / choice.K * sum(float(value) ** 2 for value in centroid)
-    assert quantizers.norms(weights).item() == pytest.approx(expected)
+            penalty = penalty + weights[field] / choice.K * centroids_of(quantizers, field, number).square().sum()
+    keys = [group.keys for group in quantizers.groups]
+    expected = torch.autograd.grad(0.5 * 0.1 * penalty, keys)
+    for earlier in (0.0, 2.0):  # what is there already is added to
+        for own in keys:
+            own.grad = torch.full_like(own, earlier) if earlier else None
+        quantizers.penalise(weights, 0.1)
+        for own, gradient in zip(keys, expected, strict=True):
+            torch.testing.assert_close(own.grad, gradient + earlier)
 
 
-def test_weighted_norms_send_no_gradient_to_the_padding():
+def test_penalties_send_no_gradient_to_the_padding():
     quantizers = quantizers_of([[DPQ(2, 2)], [DPQ(6, 2)]])
-    quantizers.norms(torch.tensor([3.0, 5.0], dtype=torch.float64)).backward()
+    quantizers.penalise(torch.tensor([3.0, 5.0], dtype=torch.float64), 0.2)
     gradient = quantizers.groups[0].keys.grad
-    torch.testing.assert_close(gradient[0, 0, :2], 2 * 3.0 / 2 * centroids_of(quantizers, 0))
+    torch.testing.assert_close(gradient[0, 0, :2], 0.2 * 3.0 / 2 * centroids_of(quantizers, 0))
     assert (gradient[0, 0, 2:] == 0).all()
-    torch.testing.assert_close(gradient[1, 0], 2 * 5.0 / 6 * centroids_of(quantizers, 1))
+    torch.testing.assert_close(gradient[1, 0], 0.2 * 5.0 / 6 * centroids_of(quantizers, 1))
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_without_a_compiler_there_is_no_library(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("name", SOURCES)
 def test_sources_compile_without_a_warning(name: str, tmp_path: Path) -> None:
     program = native.compiler()
-    assert program is not None and SOURCES == ["mixture", "rows"]
+    assert program is not None and SOURCES == ["mixture", "rows", "straight_through"]
     source = native.FOLDER / f"{name}.cpp"
     command = [program, *native.FLAGS, "-Wall", "-Wextra", str(source), "-o", str(tmp_path / "made.so")]
     done = subprocess.run(command, capture_output=True, text=True)

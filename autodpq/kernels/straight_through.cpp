@@ -1,0 +1,223 @@
+// Rows as several candidates would store them, weighted, and the gradients straight through, for the distinct rows of a
+// batch.
+//
+// Rows lie one after another, band by band. Of every band come its candidates in turn. Rows are quantized in blocks, one
+// number of all rows of a block beside the other, so that the innermost loops run over rows.
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+namespace {
+
+constexpr int64_t LANES = 8, VECTORS = 4, BLOCK = LANES * VECTORS;  // rows; what is kept of a block fits registers
+
+typedef float Floats __attribute__((vector_size(LANES * sizeof(float))));
+typedef int32_t Integers __attribute__((vector_size(LANES * sizeof(int32_t))));
+
+enum Kind : int64_t { KEPT = 0, SHARED = 1, PRODUCT = 2, INTEGER = 3, HALF = 4 };
+
+// The nearest number of 16 bits; what is beyond the largest becomes that.
+inline float to_half(float value) {
+    const float size = std::fabs(value);
+    uint32_t bits;
+    std::memcpy(&bits, &size, sizeof bits);
+    bits = (bits + 0xFFFu + (bits >> 13 & 1u)) & ~0x1FFFu;
+    float rounded;
+    std::memcpy(&rounded, &bits, sizeof rounded);
+    const float tiny = std::nearbyint(size * 16777216.0f) / 16777216.0f;  // below the least normal number, 2^-14
+    rounded = size < 6.103515625e-5f ? tiny : rounded;
+    rounded = rounded > 65504.0f ? 65504.0f : rounded;
+    return std::copysign(rounded, value);
+}
+
+// The nearest centroid of every part of every row: codes [n, D] and what they stand for, [n, X].
+void product(const float* rows, int64_t n, int64_t X, const float* keys, int64_t K, int64_t D, int32_t* codes,
+             float* made) {
+    const int64_t S = X / D;
+    std::vector<float> bias(K * D);  // half of the centroids' squares
+    for (int64_t k = 0; k < K; ++k)
+        for (int64_t x = 0; x < X; ++x) bias[k * D + x / S] += 0.5f * keys[k * X + x] * keys[k * X + x];
+    std::vector<float> block(X * BLOCK);
+    for (int64_t begin = 0; begin < n; begin += BLOCK) {
+        const int64_t here = std::min(BLOCK, n - begin);
+        for (int64_t i = 0; i < here; ++i)
+            for (int64_t x = 0; x < X; ++x) block[x * BLOCK + i] = rows[(begin + i) * X + x];
+        for (int64_t d = 0; d < D; ++d) {
+            const float* parts = block.data() + d * S * BLOCK;
+            Floats best[VECTORS];
+            Integers code[VECTORS];
+            for (int v = 0; v < VECTORS; ++v) {
+                best[v] = Floats{} - std::numeric_limits<float>::infinity();
+                code[v] = Integers{};
+            }
+            for (int64_t k = 0; k < K; ++k) {
+                const float* key = keys + k * X + d * S;
+                Floats score[VECTORS];
+                for (int v = 0; v < VECTORS; ++v) score[v] = Floats{} - bias[k * D + d];
+                for (int64_t s = 0; s < S; ++s)
+                    for (int v = 0; v < VECTORS; ++v) {
+                        Floats part;
+                        std::memcpy(&part, parts + s * BLOCK + v * LANES, sizeof part);
+                        score[v] += key[s] * part;
+                    }
+                for (int v = 0; v < VECTORS; ++v) {
+                    const Integers better = score[v] > best[v];
+                    best[v] = better ? score[v] : best[v];
+                    code[v] = better ? Integers{} + static_cast<int32_t>(k) : code[v];
+                }
+            }
+            for (int64_t i = 0; i < here; ++i) {
+                const int32_t own = code[i / LANES][i % LANES];
+                codes[(begin + i) * D + d] = own;
+                std::memcpy(made + (begin + i) * X + d * S, keys + own * X + d * S, S * sizeof(float));
+            }
+        }
+    }
+}
+
+// Integers up to the largest times a scale of 16 bits: of shares of the row's outermost number, the best.
+void integers(const float* rows, int64_t n, int64_t X, float largest, const float* shares, int64_t n_shares,
+              float* made) {
+    std::vector<float> tried(X);
+    for (int64_t i = 0; i < n; ++i) {
+        const float* row = rows + i * X;
+        float outermost = 0.0f;
+#pragma omp simd reduction(max : outermost)
+        for (int64_t x = 0; x < X; ++x) outermost = std::fabs(row[x]) > outermost ? std::fabs(row[x]) : outermost;
+        float least = std::numeric_limits<float>::infinity();
+        for (int64_t share = 0; share < n_shares; ++share) {
+            const float step = to_half(outermost * (shares[share] / largest));
+            const float inverse = step > 0 ? 1.0f / step : 0.0f;
+            float error = 0.0f;
+            float* out = tried.data();
+#pragma omp simd reduction(+ : error)
+            for (int64_t x = 0; x < X; ++x) {
+                float whole = std::nearbyint(row[x] * inverse);
+                whole = whole > largest ? largest : whole;
+                whole = whole < -largest ? -largest : whole;
+                out[x] = whole * step;
+                error += (row[x] - out[x]) * (row[x] - out[x]);
+            }
+            if (error < least) {
+                least = error;
+                std::memcpy(made + i * X, out, X * sizeof(float));
+            }
+        }
+        // A row with something that is no finite number is none at all, rather than any other row.
+        if (!(least < std::numeric_limits<float>::infinity()))
+            for (int64_t x = 0; x < X; ++x) made[i * X + x] = std::numeric_limits<float>::quiet_NaN();
+    }
+}
+
+}  // namespace
+
+extern "C" {
+
+struct Shape {
+    int64_t bands, most, dim;    // quantized bands, candidates at most, X
+    const int64_t* counts;       // [bands] rows of each
+    const int64_t* candidates;   // [bands] candidates of each
+    const int64_t* kinds;        // [bands, most]
+    const int64_t* sizes;        // [bands, most] K, largest integer, or number of shared rows
+    const int64_t* subspaces;    // [bands, most] D
+    const float* shares;         // of the outermost number, that scales of integers are tried of
+    int64_t n_shares;
+    const float* rows;           // [n, X]
+    const int64_t* places;       // [n] numbers of the rows among their band's
+    const float* weights;        // [bands, most]
+    const float* const* parts;   // [bands, most] to centroids [K, X], or shared rows
+    int32_t* codes;              // for every product quantizer of every band: [rows of the band, D]
+    float* made;                 // for every candidate of every band: [rows of the band, X]
+};
+
+// Mixes the rows of a batch into mixed, [n, X]; keeps what the gradients need.
+void mix_straight(const Shape* shape, float* mixed) {
+    const int64_t X = shape->dim;
+    const float* rows = shape->rows;
+    const int64_t* places = shape->places;
+    int32_t* codes = shape->codes;
+    float* made = shape->made;
+    for (int64_t band = 0; band < shape->bands; ++band) {
+        const int64_t n = shape->counts[band];
+        std::memset(mixed, 0, n * X * sizeof(float));
+        for (int64_t candidate = 0; n && candidate < shape->candidates[band]; ++candidate) {
+            const int64_t at = band * shape->most + candidate, size = shape->sizes[at], D = shape->subspaces[at];
+            switch (shape->kinds[at]) {
+                case SHARED:
+                    for (int64_t i = 0; i < n; ++i)
+                        std::memcpy(made + i * X, shape->parts[at] + places[i] % size * X, X * sizeof(float));
+                    break;
+                case PRODUCT:
+                    product(rows, n, X, shape->parts[at], size, D, codes, made);
+                    codes += n * D;
+                    break;
+                case INTEGER: {
+                    const bool whole = size >= 127;  // with 8 bits, cutting numbers off hardly ever helps
+                    const float* shares = shape->shares + (whole ? shape->n_shares - 1 : 0);
+                    integers(rows, n, X, static_cast<float>(size), shares, whole ? 1 : shape->n_shares, made);
+                    break;
+                }
+                case HALF:
+                    for (int64_t j = 0; j < n * X; ++j) made[j] = to_half(rows[j]);
+                    break;
+                default:
+                    std::memcpy(made, rows, n * X * sizeof(float));
+            }
+            const float weight = shape->weights[at];
+#pragma omp simd
+            for (int64_t j = 0; j < n * X; ++j) mixed[j] += weight * made[j];
+            made += n * X;
+        }
+        rows += n * X;
+        mixed += n * X;
+        places += n;
+    }
+}
+
+// Gradients from that of mixed, [n, X]: by the weights [bands, most], and, unless part_gradients is null, by the rows
+// [n, X], straight through, and by centroids and shared rows. All are added to.
+void mix_straight_gradients(const Shape* shape, const float* gradient, float* weight_gradient, float* row_gradient,
+                            float* const* part_gradients) {
+    const int64_t X = shape->dim;
+    const int64_t* places = shape->places;
+    const int32_t* codes = shape->codes;
+    const float* made = shape->made;
+    for (int64_t band = 0; band < shape->bands; ++band) {
+        const int64_t n = shape->counts[band];
+        float through = 0.0f;
+        for (int64_t candidate = 0; n && candidate < shape->candidates[band]; ++candidate) {
+            const int64_t at = band * shape->most + candidate, D = shape->subspaces[at], S = X / D;
+            float total = 0.0f;
+#pragma omp simd reduction(+ : total)
+            for (int64_t j = 0; j < n * X; ++j) total += gradient[j] * made[j];
+            weight_gradient[at] += total;
+            made += n * X;
+            const float weight = shape->weights[at];
+            const bool is_shared = shape->kinds[at] == SHARED, is_product = shape->kinds[at] == PRODUCT;
+            if (!is_shared) through += weight;
+            if (part_gradients != nullptr && is_shared) {
+                for (int64_t i = 0; i < n; ++i) {
+                    float* sum = part_gradients[at] + places[i] % shape->sizes[at] * X;
+                    for (int64_t x = 0; x < X; ++x) sum[x] += weight * gradient[i * X + x];
+                }
+            } else if (part_gradients != nullptr && is_product) {
+                for (int64_t part = 0; part < n * D; ++part) {
+                    float* sum = part_gradients[at] + codes[part] * X + part % D * S;
+                    for (int64_t s = 0; s < S; ++s) sum[s] += weight * gradient[part * S + s];
+                }
+            }
+            if (is_product) codes += n * D;
+        }
+        if (part_gradients != nullptr)
+            for (int64_t j = 0; j < n * X; ++j) row_gradient[j] += through * gradient[j];
+        gradient += n * X;
+        row_gradient += n * X;
+        places += n;
+    }
+}
+
+}  // extern "C"
