@@ -25,6 +25,11 @@ Space = Mapping[str, Sequence[Choice]]
 Prune = Callable[[int, Sequence[float]], bool]
 
 
+def never(number: int, valid_aucs: Sequence[float]) -> bool:
+    """Prunes no trial."""
+    return False
+
+
 @dataclass(frozen=True)
 class Trial:
     """One plan, trained and evaluated on validation data.

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from autodpq.choices import Full
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
-from autodpq.search.strategy import AskTellStrategy, register
-from autodpq.trial import Budget, Space, Trial, best_trial
+from autodpq.search.strategy import Strategy, register
+from autodpq.trial import Budget, Space, best_trial
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from autodpq.search.task import SearchTask
 
 
-def _global_plans(space: Space) -> list[CompressionPlan]:
+def global_plans(space: Space) -> list[CompressionPlan]:
     """One plan per candidate: bands that do not have it among theirs are kept, where they can be."""
     every = dict.fromkeys(choice for candidates in space.values() for choice in candidates)
     shared = [
@@ -35,19 +32,18 @@ def _global_plans(space: Space) -> list[CompressionPlan]:
 def _within(task: SearchTask) -> list[CompressionPlan]:
     """Those within the task's budget of bytes."""
     limit = task.budget.bytes
-    plans = _global_plans(task.space)
+    plans = global_plans(task.space)
     return [plan for plan in plans if limit is None or task.trainer.ledger(plan).bytes <= limit]
 
 
 @register
-class Grid(AskTellStrategy):
+class Grid(Strategy):
     """The same choice for all bands, every candidate in turn that is within the budget of bytes."""
 
     name: ClassVar[str] = "grid"
-    uses_history: ClassVar[bool] = False
 
     def expected_trials(self, space: Space, budget: Budget) -> int:
-        every = len(_global_plans(space))
+        every = len(global_plans(space))
         return every if budget.trials is None else min(every, budget.trials)
 
     def search(self, task: SearchTask) -> CompressionPlan:
@@ -58,6 +54,3 @@ class Grid(AskTellStrategy):
         with task.phase("search"):
             task.evaluate_many(plans if limit is None else plans[:limit])
         return best_trial(task.history).plan
-
-    def ask(self, number: int, space: Space, rng: np.random.Generator, history: Sequence[Trial]) -> CompressionPlan:
-        return _global_plans(space)[number]

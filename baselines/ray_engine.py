@@ -16,7 +16,7 @@ from pydantic import Field, PositiveInt
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
 from autodpq.search.strategy import AskTellStrategy
-from autodpq.trial import Space, Trial, best_trial
+from autodpq.trial import Prune, Space, Trial
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,13 +46,7 @@ class RandomRay(AskTellStrategy):
 
     def plan(self, task: SearchTask, number: int) -> CompressionPlan:
         """The plan of a trial; within a budget of bytes, drawn evenly from all plans in it."""
-        rng = task.rng(number)
-        return self.ask(number, task.space, rng, ()) if task.budget.bytes is None else task.drawn_within(rng)
-
-    def search(self, task: SearchTask) -> CompressionPlan:
-        with task.phase("search"):
-            task.evaluate_many([self.plan(task, number) for number in range(self.n_trials(task))])
-        return best_trial(task.history).plan
+        return super().plan(task, number) if task.budget.bytes is None else task.drawn_within(task.rng(number))
 
 
 @dataclass(frozen=True)
@@ -107,7 +101,7 @@ class ASHA(RandomRay):
         self.reduction_factor = reduction_factor
         self.grace_period = grace_period
 
-    def search(self, task: SearchTask) -> CompressionPlan:
+    def pruner(self, task: SearchTask) -> Prune:
         from ray.tune.schedulers import ASHAScheduler
 
         max_epochs = task.trainer.recipe.max_epochs
@@ -116,15 +110,13 @@ class ASHA(RandomRay):
                 f"{self.name}: grace_period={self.grace_period} leaves nothing to end early: "
                 f"the recipe trains for at most {max_epochs} epochs"
             )
-        scheduler = ASHAScheduler(
-            time_attr="epoch",
-            metric="valid_auc",
-            mode="max",
-            max_t=max_epochs,
-            grace_period=self.grace_period,
-            reduction_factor=self.reduction_factor,
+        return _Halving(
+            ASHAScheduler(
+                time_attr="epoch",
+                metric="valid_auc",
+                mode="max",
+                max_t=max_epochs,
+                grace_period=self.grace_period,
+                reduction_factor=self.reduction_factor,
+            )
         )
-        with task.phase("search"):
-            numbers = range(self.n_trials(task))
-            task.evaluate_many([self.plan(task, number) for number in numbers], _Halving(scheduler))
-        return best_trial(task.history).plan

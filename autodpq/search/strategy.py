@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from autodpq.plan import CompressionPlan
 from autodpq.plugins.registry import Registry, is_class_of
-from autodpq.trial import Budget, Space, Trial, best_trial
+from autodpq.trial import Budget, Prune, Space, Trial, best_trial, never
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,14 +66,23 @@ class AskTellStrategy(Strategy):
     def ask(self, number: int, space: Space, rng: np.random.Generator, history: Sequence[Trial]) -> CompressionPlan:
         """The plan of trial ``number``; all randomness comes from ``rng``, which is seeded by (seed, number)."""
 
+    def plan(self, task: SearchTask, number: int) -> CompressionPlan:
+        """The plan of a trial: what is asked for. Within a budget of bytes, one that draws at random overrides it."""
+        return self.ask(number, task.space, task.rng(number), task.history if self.uses_history else ())
+
+    def pruner(self, task: SearchTask) -> Prune:
+        """What ends trials early; nothing by itself."""
+        return never
+
     def search(self, task: SearchTask) -> CompressionPlan:
+        prune = self.pruner(task)
         with task.phase("search"):
             numbers = range(self.n_trials(task))
             if self.uses_history:
                 for number in numbers:
-                    task.evaluate(self.ask(number, task.space, task.rng(number), task.history))
+                    task.evaluate_many([self.plan(task, number)], prune)
             else:
-                task.evaluate_many([self.ask(number, task.space, task.rng(number), ()) for number in numbers])
+                task.evaluate_many([self.plan(task, number) for number in numbers], prune)
         return best_trial(task.history).plan
 
 

@@ -14,7 +14,19 @@ import numpy as np
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan, Field, bands_of
 from autodpq.search.knapsack import best_within, cheapest, drawn_within
-from autodpq.trial import PHASES, Budget, Outcome, Phase, Pretrained, Prune, Space, Trial, check_bytes, check_plan
+from autodpq.trial import (
+    PHASES,
+    Budget,
+    Outcome,
+    Phase,
+    Pretrained,
+    Prune,
+    Space,
+    Trial,
+    check_bytes,
+    check_plan,
+    never,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,11 +61,6 @@ class Journal(Protocol):
     def add_point(self, seconds: float, phase: Phase, valid_auc: float, reached_by: Network | Trial | None) -> None:
         """The search reached a validation AUC at a time; what reached it is given where it is the best so far."""
         ...
-
-
-def never(number: int, valid_aucs: Sequence[float]) -> bool:
-    """Prunes no trial."""
-    return False
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from autodpq.data.dataset import Samples
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan, uniform_plan
 from autodpq.search.strategy import AskTellStrategy, Strategy
-from autodpq.search.task import SearchTask, never
+from autodpq.search.task import SearchTask
 from autodpq.testing import MemoryJournal, StrategyContract, ToyExecutor, make_samples, make_task, reachable_arrays
-from autodpq.trial import Space, Trial
+from autodpq.trial import Space, Trial, never
 
 
 class _Sound(AskTellStrategy):

@@ -18,10 +18,10 @@ from support.patience import PATIENCE
 from autodpq.choices import Choice, Full, Others
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
-from autodpq.search.task import SearchTask, never
+from autodpq.search.task import SearchTask
 from autodpq.testing import CANDIDATES, FIELDS, RECIPE, make_task
 from autodpq.training.fit import Epoch
-from autodpq.trial import Outcome, Prune
+from autodpq.trial import Outcome, Prune, never
 from studies.workers.local import LocalExecutor
 from studies.workers.machine import torch_settings
 from studies.workers.messages import TrainerSpec, to_arrays
@@ -57,6 +57,7 @@ class Dying(DeepFM):
 def _a_busy_cluster_is_not_lost() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("studies.workers.ray_cluster.LOST_SECONDS", PATIENCE)
+        patch.setattr("studies.workers.ray_cluster.IDLE_SECONDS", PATIENCE)
         patch.setattr("studies.workers.ray_connection.CHECK_SECONDS", PATIENCE)
         patch.setattr("studies.workers.ray_connection.PROBE_SECONDS", PATIENCE)
         yield

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from support.planted import PAIRS, SPACE
 
 from autodpq.choices import DPQ, Choice, Full
@@ -10,12 +9,12 @@ from autodpq.plan import CompressionPlan
 from autodpq.testing import CANDIDATES, ToyExecutor, make_task
 from autodpq.trial import Budget
 from baselines import FullEmbedding, Grid, Random
+from baselines.grid import global_plans
 
 
 def test_grid_tries_every_pair_once_in_order_the_same_for_all_searched_fields() -> None:
-    rng = np.random.default_rng(0)
-    plans = [Grid().ask(number, SPACE, rng, ()) for number in range(9)]
-    assert [plan["user"] for plan in plans] == list(PAIRS)
+    plans = global_plans(SPACE)
+    assert len(plans) == 9 and [plan["user"] for plan in plans] == list(PAIRS)
     for plan in plans:
         assert plan["gender"] == Full()
         assert plan["user"] == plan["movie"] == plan["zip"]
@@ -45,9 +44,7 @@ def test_trials_are_expected_by_the_space_before_there_is_a_task() -> None:
 
 def test_grid_leaves_out_pairs_that_not_every_field_may_take() -> None:
     space: dict[str, Sequence[Choice]] = {"user": (DPQ(8, 2), DPQ(16, 2), DPQ(4, 2)), "zip": (DPQ(4, 2), DPQ(8, 2))}
-    rng = np.random.default_rng(0)
-    plans = [Grid().ask(number, space, rng, ()) for number in range(2)]
-    assert plans == [CompressionPlan({"user": pair, "zip": pair}) for pair in (DPQ(8, 2), DPQ(4, 2))]
+    assert global_plans(space) == [CompressionPlan({"user": pair, "zip": pair}) for pair in (DPQ(8, 2), DPQ(4, 2))]
 
 
 def test_grid_gives_the_one_plan_of_a_grid_of_one_pair() -> None:

@@ -18,11 +18,11 @@ from autodpq.errors import AutoDPQError
 from autodpq.metrics import Metrics
 from autodpq.models import DeepFM
 from autodpq.plan import CompressionPlan
-from autodpq.search.task import SearchTask, never
+from autodpq.search.task import SearchTask
 from autodpq.testing import CANDIDATES, make_task
 from autodpq.training.attempt import train_one
 from autodpq.training.fit import Epoch
-from autodpq.trial import Outcome, Prune
+from autodpq.trial import Outcome, Prune, never
 from studies.workers.local import LocalExecutor
 from studies.workers.machine import choose_device, device_name, machine_name, versions
 from studies.workers.messages import EpochEnded, SentOutcome, TrainerSpec, TrialEnded, TrialLost, from_arrays, to_arrays

@@ -26,11 +26,10 @@ from autodpq.choices import DPQ, Full, Others
 from autodpq.metrics import Metrics
 from autodpq.models import MODELS
 from autodpq.plan import CompressionPlan
-from autodpq.search.task import never
 from autodpq.testing import CANDIDATES, FIELDS, RECIPE, make_samples
 from autodpq.training.fit import Epoch
 from autodpq.training.trainer import Trainer
-from autodpq.trial import Outcome, Prune
+from autodpq.trial import Outcome, Prune, never
 from studies.workers.local import LocalExecutor
 from studies.workers.messages import Ready, SentOutcome, TrainerSpec, to_arrays
 from studies.workers.order import MAX_ATTEMPTS

@@ -22,9 +22,8 @@ from autodpq.choices import Full
 from autodpq.errors import AutoDPQError
 from autodpq.metrics import Metrics
 from autodpq.plan import CompressionPlan
-from autodpq.search.task import never
 from autodpq.training.fit import Epoch
-from autodpq.trial import Outcome
+from autodpq.trial import Outcome, never
 from studies.workers.messages import EpochEnded, SentOutcome, TrainerSpec, TrialEnded, TrialLost
 from studies.workers.order import MAX_ATTEMPTS, PruningOrder, in_order
 from studies.workers.ray_cluster import LOST_SECONDS, RayCluster, RayExecutor
