@@ -145,7 +145,7 @@ RECIPES = {
         hidden=(64, 64),
         l2=1e-6,
         penalty="proximal",
-        continued_learning_rate=3e-4,
+        continued_learning_rate=1e-4,
         plateau_factor=0.1,
         quantizer_scores="euclidean",
     ),
