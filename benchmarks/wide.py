@@ -22,8 +22,8 @@ from autodpq.data import dataset_spec, load_dataset
 from autodpq.models.deepfm import DeepFM
 from autodpq.plan import CompressionPlan
 from autodpq.search.bilevel import SearchOptions, search
-from autodpq.search.bytes import MOST_CANDIDATES
-from autodpq.search.knapsack import best_within, lower_hull
+from autodpq.search.bytes import thinned
+from autodpq.search.knapsack import best_within
 from autodpq.search.sensitivity import rises
 from autodpq.training.fit import DeviceRows, make_optimizer, training_step
 from autodpq.training.recipes import find_recipe
@@ -49,8 +49,7 @@ def space_within(trainer: Trainer, config: StudyConfig) -> tuple[Pretrained, Com
     left = trainer.ledger(trainer.full_plan()).bytes // 10 - fixed
     chosen = best_within([*prices.values()], [losses[name] for name in prices], left)
     plan = CompressionPlan({name: space[name][option] for name, option in zip(prices, chosen, strict=True)})
-    hulls = {name: lower_hull(prices[name], losses[name])[:MOST_CANDIDATES] for name in space}
-    return state, plan, {name: tuple(space[name][option] for option in hull) for name, hull in hulls.items()}
+    return state, plan, thinned(trainer, space, losses)
 
 
 def milliseconds(trainer: Trainer, kind: str, pretrained: Pretrained, plan: CompressionPlan, space: Space) -> float:

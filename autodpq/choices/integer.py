@@ -45,6 +45,11 @@ class Int(Made):
         """The largest integer; the smallest is its negative."""
         return (1 << self.bits - 1) - 1
 
+    @property
+    def shares(self) -> Floats:
+        """The shares of a row's outermost number that are tried as the largest: the last of all."""
+        return SHARES if self.bits < max(BITS) else SHARES[-1:]
+
     def cost(self, n_rows: int, dim: int) -> Cost:
         """A parameter for every integer and every scale."""
         return Cost(n_rows * (dim + 1), n_rows * (dim * self.bits + SCALE_BITS))
@@ -63,7 +68,7 @@ class Int(Made):
         steps = np.where(np.isfinite(outermost), 0, np.nan).astype(np.float16)
         codes = np.full(rows.shape, self.largest, np.uint8)
         least = np.full(len(rows), np.inf)
-        for share in SHARES if self.bits < max(BITS) else SHARES[-1:]:
+        for share in self.shares:
             tried = (outermost * (share / np.float32(self.largest))).clip(max=_LARGEST).astype(np.float16)
             step = tried.astype(np.float32)[:, None]
             integers = np.rint(rows / np.where(step > 0, step, 1)).clip(-self.largest, self.largest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +72,6 @@ class Embedding(nn.Module, ABC):
         self.kernels = kernels
         self.quantizers: Quantizers | None = None
         self.raw_numbers: Tensor | None = None
-        self._mixture: Mixture | StraightThroughMixture | None = None
         numbering, self.n_direct, self.n_raw = _number_rows(self.fields, self.moduli, self.quantized)
         starts = torch.tensor([self.raw_rows(number).start for number in self.quantized], dtype=torch.int64)
         self._shares = any(modulus < band.n_rows for modulus, band in zip(moduli, self.bands, strict=True))
@@ -194,7 +194,7 @@ class Embedding(nn.Module, ABC):
             parts.append(distinct_rows(self.table, direct, merge))
         if len(rare):
             parts.append(self.embed_rare(rare, distinct_rows(self.raw, rare, merge), kernels))
-        return once.spread(torch.cat(parts))
+        return gather(torch.cat(parts), once.places)
 
     def mixture(self, kernels: Kernels) -> Mixture | StraightThroughMixture | None:
         """The compiled form of :meth:`quantize`, for training in float32 on a CPU; None where it is not compiled.
@@ -202,12 +202,14 @@ class Embedding(nn.Module, ABC):
         Raises:
             AutoDPQError: It cannot be compiled.
         """
-        if not (kernels.compiled_batch and self.training):
+        return self._mixture if kernels.compiled_batch and self.training else None
+
+    @cached_property
+    def _mixture(self) -> Mixture | StraightThroughMixture | None:
+        if self.quantizers is None:
             return None
-        if self._mixture is None and self.quantizers is not None:
-            kinds: tuple[type[Mixture | StraightThroughMixture], ...] = (Mixture, StraightThroughMixture)
-            self._mixture = next((kind(self.quantizers) for kind in kinds if kind.fits(self.quantizers)), None)
-        return self._mixture
+        kinds: tuple[type[Mixture | StraightThroughMixture], ...] = (Mixture, StraightThroughMixture)
+        return next((kind(self.quantizers) for kind in kinds if kind.fits(self.quantizers)), None)
 
     def embed_rare(self, rare: Tensor, rows: Tensor, kernels: Kernels) -> Tensor:
         """Embeddings of a batch's quantized values, float [n, X].

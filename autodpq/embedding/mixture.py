@@ -7,8 +7,6 @@ these are hundreds of small ones, which take longer to call than to compute.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,9 +14,11 @@ import torch
 from torch import Tensor
 
 from autodpq.choices import DPQ
+from autodpq.embedding.parts import Parts, compiled
 from autodpq.embedding.product import ProductQuantizers
 from autodpq.embedding.quantizers import Quantizers
-from autodpq.kernels.native import library
+
+_SOURCE = "mixture"
 
 
 class _Shape(ctypes.Structure):
@@ -40,15 +40,6 @@ class _Shape(ctypes.Structure):
     )  # fmt: skip
 
 
-@cache
-def _compiled() -> ctypes.CDLL:
-    compiled = library("mixture")
-    compiled.mix.argtypes = [ctypes.c_void_p] * 2
-    compiled.mix_gradients.argtypes = [ctypes.c_void_p] * 5
-    compiled.mix.restype = compiled.mix_gradients.restype = None
-    return compiled
-
-
 class Mixture:
     """Mixes rare rows by candidates, weights and BatchNorm, with gradients by rows, weights and centroids.
 
@@ -60,23 +51,21 @@ class Mixture:
     """
 
     def __init__(self, quantizers: Quantizers) -> None:
-        _compiled()
+        compiled(_SOURCE)
         candidates = quantizers.candidates
-        groups: list[object] = list(quantizers.groups)
         shape = len(candidates), max(map(len, candidates))
         self.centroids, self.subspaces = np.ones(shape, np.int64), np.ones(shape, np.int64)
-        self._groups, self._offsets = np.zeros(shape, np.int64), np.zeros(shape, np.uint64)
+        self.parts = Parts(shape)
         for field, row in enumerate(candidates):
             for candidate, choice in enumerate(row):
                 group, place, column = quantizers.group(field, candidate)
                 assert isinstance(choice, DPQ) and isinstance(group, ProductQuantizers)
                 self.centroids[field, candidate], self.subspaces[field, candidate] = choice.K, choice.D
-                self._groups[field, candidate] = groups.index(group)
-                self._offsets[field, candidate] = 4 * (place * group.keys.stride(0) + column * group.keys.stride(1))
+                self.parts.add((field, candidate), *group.location(place, column))
         self.candidates = np.array([len(row) for row in candidates], np.int64)
         # How many numbers of weights of centroids a row of each field leaves behind.
-        self._real = np.arange(shape[1]) < self.candidates[:, None]
-        self.softmax_size = (self.centroids * self.subspaces * self._real).sum(1)
+        is_real = np.arange(shape[1]) < self.candidates[:, None]
+        self.softmax_size = (self.centroids * self.subspaces * is_real).sum(1)
         options = quantizers.options
         self.inverse_temperature, self.euclidean = 1 / options.temperature, int(options.scores == "euclidean")
 
@@ -85,21 +74,11 @@ class Mixture:
         """Whether what is compiled knows all candidates, and how codes are chosen."""
         return quantizers.product() is not None and quantizers.options.gradient == "softmax"
 
-    def addresses(self, tensors: Sequence[Tensor]) -> np.ndarray[Any, np.dtype[np.uint64]]:
-        """Where the centroids of every candidate lie in tensors of the groups' shapes, uint64 [fields, candidates]."""
-        starts = np.array([tensor.data_ptr() for tensor in tensors], np.uint64)
-        return starts[self._groups] + self._offsets
-
-    def used_groups(self, counts: np.ndarray[Any, np.dtype[np.int64]]) -> set[int]:
-        """The groups that have a candidate of a field with rows; ``counts`` is int64 [fields]."""
-        return set(self._groups[self._real & (counts > 0)[:, None]].tolist())
-
     def __call__(
         self,
         rows: Tensor,
         counts: Tensor,
         weights: Tensor,
-        keys: Sequence[Tensor],
         running: tuple[Tensor, Tensor] | None,
         scaling: tuple[Tensor, Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -109,7 +88,6 @@ class Mixture:
             rows: float [n, X], field by field.
             counts: int64 [fields], rows of each.
             weights: float [fields, candidates].
-            keys: The centroids of the quantizers' groups.
             running: Mean and variance for fields of fewer than two rows, float [fields, candidates, X] each; None for
                 candidates that are not normalised.
             scaling: Deviation and mean that results are brought to, float [fields, X] each; None for none.
@@ -118,15 +96,9 @@ class Mixture:
             float [n, X]; mean and variance of the batch, float [fields, candidates, X] each, zeros where nothing is
             normalised.
         """
-        mixed: tuple[Tensor, Tensor, Tensor] = _Mix.apply(self, rows, counts, weights, running, scaling, *keys)  # type: ignore[no-untyped-call]
+        arguments = rows, counts, weights, running, scaling, *self.parts.tensors
+        mixed: tuple[Tensor, Tensor, Tensor] = _Mix.apply(self, *arguments)  # type: ignore[no-untyped-call]
         return mixed
-
-
-def keys_of(quantizers: Quantizers) -> list[Tensor]:
-    """The centroids of all groups, float [fields, candidates, K, X] each."""
-    groups = quantizers.product()
-    assert groups is not None, "a mixture fits"
-    return [group.keys for group in groups]
 
 
 def _address(pair: tuple[Tensor, Tensor] | None, which: int) -> int | None:
@@ -151,7 +123,7 @@ class _Mix(torch.autograd.Function):
         softmax = rows.new_empty(int(of_fields @ mixture.softmax_size))
         normalised = rows.new_empty(int(of_fields @ mixture.candidates), dim)
         mixed, (mean, variance) = torch.empty_like(rows), rows.new_zeros((2, *weights.shape, dim))
-        addresses = mixture.addresses(groups)
+        addresses = mixture.parts.addresses(groups)
         ctx.shape = _Shape(
             *weights.shape, dim, counts.data_ptr(), mixture.candidates.ctypes.data, mixture.centroids.ctypes.data,
             mixture.subspaces.ctypes.data, addresses.ctypes.data, mixture.inverse_temperature, mixture.euclidean,
@@ -159,7 +131,7 @@ class _Mix(torch.autograd.Function):
             weights.data_ptr(), *(_address(scaling, which) for which in (0, 1)),
             softmax.data_ptr(), normalised.data_ptr(), mean.data_ptr(), variance.data_ptr(),
         )  # fmt: skip
-        _compiled().mix(ctypes.byref(ctx.shape), mixed.data_ptr())
+        compiled(_SOURCE).mix(ctypes.byref(ctx.shape), mixed.data_ptr())
         # What the shape points to must live as long as it does; of inputs, autograd sees to their not being changed.
         ctx.save_for_backward(rows, weights, *groups)
         ctx.kept = counts, softmax, normalised, mean, variance, addresses, scaling, running
@@ -170,21 +142,8 @@ class _Mix(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         rows, weights, *groups = ctx.saved_tensors
-        gradient = gradients[0].contiguous()
-        by_weights, by_rows = torch.zeros_like(weights), torch.zeros_like(rows)
-        by_groups: list[Tensor | None] = [None] * len(groups)
-        addresses = None
-        if any(ctx.needs_input_grad[6:]) or ctx.needs_input_grad[1]:
-            made = [torch.zeros_like(group) for group in groups]
-            # Without a row there is no gradient, rather than one of zeros, by which Adam's momentum would move them.
-            used = ctx.mixture.used_groups(ctx.kept[0].numpy())
-            by_groups = [tensor if number in used else None for number, tensor in enumerate(made)]
-            addresses = ctx.mixture.addresses(made)
-        _compiled().mix_gradients(
-            ctypes.byref(ctx.shape),
-            gradient.data_ptr(),
-            by_weights.data_ptr(),
-            by_rows.data_ptr(),
-            None if addresses is None else addresses.ctypes.data,
+        of_all = ctx.needs_input_grad[1] or any(ctx.needs_input_grad[6:])
+        by_rows, by_weights, by_groups = ctx.mixture.parts.gradients(
+            _SOURCE, ctx.shape, (rows, weights, groups), ctx.kept[0], gradients[0], of_all=of_all
         )
-        return None, by_rows if addresses is not None else None, None, by_weights, None, None, *by_groups
+        return None, by_rows, None, by_weights, None, None, *by_groups

@@ -11,7 +11,7 @@ from torch import Tensor
 from autodpq.choices import Arrays, Made
 from autodpq.costs import chosen
 from autodpq.embedding.base import Embedding
-from autodpq.embedding.mixture import Mixture, keys_of
+from autodpq.embedding.mixture import Mixture
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.quantizers import Quantizers
 from autodpq.embedding.straight_through import StraightThroughMixture
@@ -100,11 +100,10 @@ class PlanEmbedding(Embedding):
         return quantized[:, 0]
 
     def mix(self, mixture: Mixture | StraightThroughMixture, rows: Tensor, places: Tensor, counts: Tensor) -> Tensor:
-        assert self.quantizers is not None
         weights = rows.new_ones(len(counts), 1)
         if isinstance(mixture, StraightThroughMixture):
             return mixture(rows, places, counts, weights)
-        mixed, _, _ = mixture(rows, counts, weights, keys_of(self.quantizers), None, None)
+        mixed, _, _ = mixture(rows, counts, weights, None, None)
         return mixed
 
     def penalise_centroids(self, l2: float) -> None:

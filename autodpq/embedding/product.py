@@ -111,6 +111,10 @@ class ProductQuantizers(Group):
         parts = torch.bmm(weights.flatten(0, 2), self._by_subspace(_some(self.keys, fields)).flatten(0, 2))
         return parts.view(*scores.shape[:4], -1).transpose(2, 3).flatten(3)
 
+    def location(self, place: int, column: int) -> tuple[Tensor, int]:
+        """Where a candidate's centroids lie: in which tensor, and from which number on."""
+        return self.keys, place * self.keys.stride(0) + column * self.keys.stride(1)
+
     def centroids(self, place: int, column: int) -> Tensor:
         """The centroids of a candidate, float [K, X], a view."""
         return self.keys[place, column, : self.sizes[place][column]]
@@ -165,7 +169,7 @@ class ProductQuantizers(Group):
         self.keys.grad = gradient if self.keys.grad is None else self.keys.grad.add_(gradient)
 
     def leave_out(self, place: int, column: int) -> None:
-        """The copies have no norms."""
+        """The copies have no penalty."""
         self.share[place, column:] = 0
 
 

@@ -7,7 +7,6 @@ these are hundreds of small ones, which take longer to call than to compute.
 from __future__ import annotations
 
 import ctypes
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,11 @@ from torch import Tensor
 from autodpq.choices import DPQ, Choice, Float16, Int
 from autodpq.choices.integer import SHARES
 from autodpq.embedding.groups import SharedRows
+from autodpq.embedding.parts import Parts, compiled
 from autodpq.embedding.product import ProductQuantizers
 from autodpq.embedding.quantizers import Quantizers
-from autodpq.kernels.native import library
 
+_SOURCE = "straight_through"
 _KEPT, _SHARED, _PRODUCT, _INTEGER, _HALF = range(5)  # as in ``straight_through.cpp``
 
 
@@ -29,19 +29,9 @@ class _Shape(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("bands", "most", "dim")),
-        *((name, ctypes.c_void_p) for name in ("counts", "candidates", "kinds", "sizes", "subspaces", "shares")),
-        ("n_shares", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("rows", "places", "weights", "parts", "codes", "made")),
+        *((name, ctypes.c_void_p) for name in ("counts", "candidates", "kinds", "sizes", "subspaces", "tried")),
+        *((name, ctypes.c_void_p) for name in ("shares_end", "rows", "places", "weights", "parts", "codes", "made")),
     )
-
-
-@cache
-def _compiled() -> ctypes.CDLL:
-    compiled = library("straight_through")
-    compiled.mix_straight.argtypes = [ctypes.c_void_p] * 2
-    compiled.mix_straight_gradients.argtypes = [ctypes.c_void_p] * 5
-    compiled.mix_straight.restype = compiled.mix_straight_gradients.restype = None
-    return compiled
 
 
 class StraightThroughMixture:
@@ -55,39 +45,30 @@ class StraightThroughMixture:
     """
 
     def __init__(self, quantizers: Quantizers) -> None:
-        _compiled()
+        compiled(_SOURCE)
         candidates = quantizers.candidates
         shape = len(candidates), max(map(len, candidates))
         self.candidates = np.array([len(row) for row in candidates], np.int64)
         self.kinds, self.sizes = np.zeros(shape, np.int64), np.ones(shape, np.int64)
-        self.subspaces = np.ones(shape, np.int64)
-        self._parts: list[Tensor] = []
-        # Of every candidate, which of the parts it has, and where in it, in bytes.
-        self._owners, self._offsets = np.full(shape, -1, np.int64), np.zeros(shape, np.uint64)
-        owners: dict[int, int] = {}
+        self.subspaces, self.tried = np.ones(shape, np.int64), np.zeros(shape, np.int64)
+        self.parts = Parts(shape)
         for band, row in enumerate(candidates):
             for number, choice in enumerate(row):
                 at = band, number
                 group, place, column = quantizers.group(band, number)
-                part: Tensor | None = None
                 if isinstance(group, ProductQuantizers):
                     assert isinstance(choice, DPQ)
                     self.kinds[at], self.sizes[at], self.subspaces[at] = _PRODUCT, choice.K, choice.D
-                    part = group.keys
-                    self._offsets[at] = 4 * (place * part.stride(0) + column * part.stride(1))
+                    self.parts.add(at, *group.location(place, column))
                 elif isinstance(group, SharedRows):
-                    part = group.table(place, column)
-                    if part is not None:
-                        self.kinds[at], self.sizes[at] = _SHARED, len(part)
+                    table = group.table(place, column)
+                    if table is not None:
+                        self.kinds[at], self.sizes[at] = _SHARED, len(table)
+                        self.parts.add(at, table)
                 elif isinstance(choice, Int):
-                    self.kinds[at], self.sizes[at] = _INTEGER, choice.largest
+                    self.kinds[at], self.sizes[at], self.tried[at] = _INTEGER, choice.largest, len(choice.shares)
                 else:
                     self.kinds[at] = _HALF
-                if part is not None:
-                    if id(part) not in owners:
-                        owners[id(part)] = len(self._parts)
-                        self._parts.append(part)
-                    self._owners[at] = owners[id(part)]
         # How many codes a row of each band has.
         self.code_size = (self.subspaces * (self.kinds == _PRODUCT)).sum(1)
 
@@ -95,15 +76,6 @@ class StraightThroughMixture:
     def fits(quantizers: Quantizers) -> bool:
         """Whether what is compiled knows all candidates, and how codes are chosen."""
         return quantizers.options.compact and all(_is_known(choice) for row in quantizers.candidates for choice in row)
-
-    def addresses(self, tensors: list[Tensor]) -> np.ndarray[Any, np.dtype[np.uint64]]:
-        """Where every candidate's part lies in tensors of the parts' shapes, uint64 [bands, candidates]; 0 for none."""
-        starts = np.array([*(tensor.data_ptr() for tensor in tensors), 0], np.uint64)
-        return starts[self._owners] + self._offsets
-
-    def used_parts(self, counts: np.ndarray[Any, np.dtype[np.int64]]) -> set[int]:
-        """The parts that a candidate of a band with rows has; ``counts`` is int64 [bands]."""
-        return set(self._owners[(self._owners >= 0) & (counts > 0)[:, None]].tolist())
 
     def __call__(self, rows: Tensor, places: Tensor, counts: Tensor, weights: Tensor) -> Tensor:
         """Mixes rows.
@@ -117,7 +89,8 @@ class StraightThroughMixture:
         Returns:
             float [n, X].
         """
-        mixed: Tensor = _Mix.apply(self, rows, places, counts, weights, *self._parts)  # type: ignore[no-untyped-call]
+        arguments = rows, places, counts, weights, *self.parts.tensors
+        mixed: Tensor = _Mix.apply(self, *arguments)  # type: ignore[no-untyped-call]
         return mixed
 
 
@@ -140,13 +113,14 @@ class _Mix(torch.autograd.Function):
         dim, of_bands = rows.shape[1], counts.numpy()
         codes = torch.empty(int(of_bands @ mixture.code_size), dtype=torch.int32)
         made = rows.new_empty(int(of_bands @ mixture.candidates), dim)
-        mixed, addresses = torch.empty_like(rows), mixture.addresses([*parts])
+        mixed, addresses = torch.empty_like(rows), mixture.parts.addresses(parts)
+        arrays = mixture.candidates, mixture.kinds, mixture.sizes, mixture.subspaces, mixture.tried
         ctx.shape = _Shape(
-            *weights.shape, dim, counts.data_ptr(), mixture.candidates.ctypes.data, mixture.kinds.ctypes.data,
-            mixture.sizes.ctypes.data, mixture.subspaces.ctypes.data, SHARES.ctypes.data, len(SHARES), rows.data_ptr(),
-            places.data_ptr(), weights.data_ptr(), addresses.ctypes.data, codes.data_ptr(), made.data_ptr(),
+            *weights.shape, dim, counts.data_ptr(), *(array.ctypes.data for array in arrays),
+            SHARES.ctypes.data + SHARES.nbytes, rows.data_ptr(), places.data_ptr(), weights.data_ptr(),
+            addresses.ctypes.data, codes.data_ptr(), made.data_ptr(),
         )  # fmt: skip
-        _compiled().mix_straight(ctypes.byref(ctx.shape), mixed.data_ptr())
+        compiled(_SOURCE).mix(ctypes.byref(ctx.shape), mixed.data_ptr())
         # What the shape points to must live as long as it does; of inputs, autograd sees to their not being changed.
         ctx.save_for_backward(rows, weights, *parts)
         ctx.kept = counts, places, addresses, codes, made
@@ -156,21 +130,8 @@ class _Mix(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         rows, weights, *parts = ctx.saved_tensors
-        gradient = gradients[0].contiguous()
-        by_weights, by_rows = torch.zeros_like(weights), torch.zeros_like(rows)
-        by_parts: list[Tensor | None] = [None] * len(parts)
-        addresses = None
-        if ctx.needs_input_grad[1] or any(ctx.needs_input_grad[5:]):
-            made = [torch.zeros_like(part) for part in parts]
-            # Without a row there is no gradient, rather than one of zeros, by which Adam's momentum would move them.
-            used = ctx.mixture.used_parts(ctx.kept[0].numpy())
-            by_parts = [tensor if number in used else None for number, tensor in enumerate(made)]
-            addresses = ctx.mixture.addresses(made)
-        _compiled().mix_straight_gradients(
-            ctypes.byref(ctx.shape),
-            gradient.data_ptr(),
-            by_weights.data_ptr(),
-            by_rows.data_ptr(),
-            None if addresses is None else addresses.ctypes.data,
+        of_all = ctx.needs_input_grad[1] or any(ctx.needs_input_grad[5:])
+        by_rows, by_weights, by_parts = ctx.mixture.parts.gradients(
+            _SOURCE, ctx.shape, (rows, weights, parts), ctx.kept[0], gradients[0], of_all=of_all
         )
-        return None, by_rows if addresses is not None else None, None, None, by_weights, *by_parts
+        return None, by_rows, None, None, by_weights, *by_parts

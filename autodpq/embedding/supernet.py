@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from autodpq.choices import Choice, Full
 from autodpq.embedding.base import Embedding
-from autodpq.embedding.mixture import Mixture, keys_of
+from autodpq.embedding.mixture import Mixture
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.quantizers import Quantizers
 from autodpq.embedding.straight_through import StraightThroughMixture
@@ -108,8 +108,7 @@ class SupernetEmbedding(Embedding):
             return mixture(rows, places, counts, self.weights())
         scaling = (self.row_deviation, self.row_mean) if self.scale else None
         running = self.mean, self.variance
-        keys = keys_of(self.quantizers)
-        mixed, mean, variance = mixture(rows, counts, self.weights(), keys, running, scaling)
+        mixed, mean, variance = mixture(rows, counts, self.weights(), running, scaling)
         if self.tracking:
             self._track(mean, variance, counts)
         return mixed

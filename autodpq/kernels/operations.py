@@ -79,10 +79,6 @@ class Merge:
         """
         return _add_rows(gradient, places, n_rows)
 
-    def spread(self, rows: Tensor) -> Tensor:
-        """What stands in the batch's places, float [*places.shape, X], of the distinct numbers' rows, float [n, X]."""
-        return gather(rows, self.places)
-
     def table_gradient(self, gradient: Tensor, n_rows: int, *, placeholder: bool) -> Tensor:
         """The gradient of a table, sparse, each row once.
 

@@ -124,8 +124,8 @@ struct Shape {
     const int64_t* kinds;        // [bands, most]
     const int64_t* sizes;        // [bands, most] K, largest integer, or number of shared rows
     const int64_t* subspaces;    // [bands, most] D
-    const float* shares;         // of the outermost number, that scales of integers are tried of
-    int64_t n_shares;
+    const int64_t* tried;        // [bands, most] how many shares of the outermost number, the last ones, are tried
+    const float* shares_end;     // behind the shares
     const float* rows;           // [n, X]
     const int64_t* places;       // [n] numbers of the rows among their band's
     const float* weights;        // [bands, most]
@@ -135,7 +135,7 @@ struct Shape {
 };
 
 // Mixes the rows of a batch into mixed, [n, X]; keeps what the gradients need.
-void mix_straight(const Shape* shape, float* mixed) {
+void mix(const Shape* shape, float* mixed) {
     const int64_t X = shape->dim;
     const float* rows = shape->rows;
     const int64_t* places = shape->places;
@@ -155,12 +155,10 @@ void mix_straight(const Shape* shape, float* mixed) {
                     product(rows, n, X, shape->parts[at], size, D, codes, made);
                     codes += n * D;
                     break;
-                case INTEGER: {
-                    const bool whole = size >= 127;  // with 8 bits, cutting numbers off hardly ever helps
-                    const float* shares = shape->shares + (whole ? shape->n_shares - 1 : 0);
-                    integers(rows, n, X, static_cast<float>(size), shares, whole ? 1 : shape->n_shares, made);
+                case INTEGER:
+                    integers(rows, n, X, static_cast<float>(size), shape->shares_end - shape->tried[at],
+                             shape->tried[at], made);
                     break;
-                }
                 case HALF:
                     for (int64_t j = 0; j < n * X; ++j) made[j] = to_half(rows[j]);
                     break;
@@ -180,8 +178,8 @@ void mix_straight(const Shape* shape, float* mixed) {
 
 // Gradients from that of mixed, [n, X]: by the weights [bands, most], and, unless part_gradients is null, by the rows
 // [n, X], straight through, and by centroids and shared rows. All are added to.
-void mix_straight_gradients(const Shape* shape, const float* gradient, float* weight_gradient, float* row_gradient,
-                            float* const* part_gradients) {
+void mix_gradients(const Shape* shape, const float* gradient, float* weight_gradient, float* row_gradient,
+                   float* const* part_gradients) {
     const int64_t X = shape->dim;
     const int64_t* places = shape->places;
     const int32_t* codes = shape->codes;

@@ -65,7 +65,7 @@ class AutoDPQ(Strategy):
             space, losses, limit = task.space, {}, None
             if task.budget.bytes is not None:
                 losses = rises(trainer, pretrained, task.space)
-                space = thinned(task, losses)
+                space = thinned(trainer, task.space, losses)
                 limit = byte_limit(task, space)
             network = trainer.build_supernet(space, self.scale)
             trainer.start(network, pretrained)

@@ -15,6 +15,7 @@ from autodpq.plan import CompressionPlan, bands_of
 from autodpq.search.bilevel import ByteLimit
 from autodpq.search.knapsack import lower_hull
 from autodpq.search.task import SearchTask
+from autodpq.training.trainer import Trainer
 from autodpq.trial import Space
 
 MOST_CANDIDATES = 8
@@ -23,24 +24,25 @@ MOST_LOGITS = 4.0
 """How far below the best of its band a candidate starts at most."""
 
 
-def thinned(task: SearchTask, losses: Mapping[str, Sequence[float]]) -> dict[str, tuple[Choice, ...]]:
+def thinned(trainer: Trainer, space: Space, losses: Mapping[str, Sequence[float]]) -> dict[str, tuple[Choice, ...]]:
     """The space with at most :data:`MOST_CANDIDATES` a band: those on the lower hull of loss by bytes.
 
     Args:
-        task: The task.
-        losses: How much the loss rises under each candidate of each band.
+        trainer: Knows prices.
+        space: Candidates of each band.
+        losses: How much the loss rises under each of them.
     """
-    prices, _ = task.trainer.prices(task.space)
-    space = {}
-    for name, candidates in task.space.items():
+    prices, _ = trainer.prices(space)
+    kept = {}
+    for name, candidates in space.items():
         hull = (
             lower_hull(prices[name], losses[name]) if len(candidates) > MOST_CANDIDATES else [*range(len(candidates))]
         )
         if len(hull) > MOST_CANDIDATES:  # the ends, and evenly between
             places = [round(place * (len(hull) - 1) / (MOST_CANDIDATES - 1)) for place in range(MOST_CANDIDATES)]
             hull = [hull[place] for place in places]
-        space[name] = tuple(candidates[option] for option in hull)
-    return space
+        kept[name] = tuple(candidates[option] for option in hull)
+    return kept
 
 
 def byte_limit(task: SearchTask, space: Mapping[str, Sequence[Choice]]) -> ByteLimit:
