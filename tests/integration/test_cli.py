@@ -114,7 +114,11 @@ def test_same_command_again_runs_nothing(study: tuple[Path, Called], arguments: 
     assert (out / "records.csv").read_bytes() == records
 
 
-def test_lost_result_is_measured_anew_with_the_same_digits(copy: Path, arguments: list[str], cache: Path) -> None:
+@pytest.mark.parametrize("elsewhere", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["here", "elsewhere"])
+def test_lost_result_is_measured_anew_with_the_same_digits(
+    elsewhere: bool, copy: Path, arguments: list[str], call_here: Call, cache: Path
+) -> None:
+    """Also by a process of its own, whose sets and dictionaries have another order, and which draws the report."""
     before = records_of(copy)
     lost = {}
     for strategy in ("autodpq", "random"):
@@ -123,10 +127,13 @@ def test_lost_result_is_measured_anew_with_the_same_digits(copy: Path, arguments
         lost[path] = json.loads(path.read_text())
         shutil.rmtree(path.parent)
     kept = {path: path.stat().st_mtime_ns for path in copy.glob("runs/*/result.json")}
-    again = call_cli(*arguments, copy, cache=cache, env={"PYTHONHASHSEED": "77"})
+    if elsewhere:
+        again = call_cli(*arguments, copy, cache=cache, env={"PYTHONHASHSEED": "77"})
+        assert list((copy / "report").glob("figure3*"))
+    else:
+        again = call_here(*arguments, copy)
     assert again.code == 0 and again.err == "", again.err
     assert "12 runs, 10 of them done before" in again.out
-    assert list((copy / "report").glob("figure3*"))
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     pd.testing.assert_frame_equal(records_of(copy).drop(columns=[*TIMES]), before.drop(columns=[*TIMES]))
     for path, result in lost.items():

@@ -333,6 +333,7 @@ def test_unknown_words_are_usage_errors(call_here: Call, arguments: list[str], m
     assert done.code == 2 and message in " ".join(done.err.split()) and "Traceback" not in done.err
 
 
+@pytest.mark.slow  # the pages of the documentation run programs in processes of their own, too
 def test_an_error_in_a_process_of_its_own(cache: Path, tmp_path: Path) -> None:
     done = call_cli("run", "--strategies", "gird", "--out", tmp_path / "study", cache=cache)
     assert_one_line(done, "did you mean 'grid'?")

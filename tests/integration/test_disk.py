@@ -142,6 +142,7 @@ shutil.copytree(out, kept)
 KINDS = (".safetensors", "vocabulary.parquet", "predictions.parquet", "result.json", "records.csv", "trials.jsonl")
 
 
+@pytest.mark.slow  # where there is no room, above, is told the same way
 @pytest.mark.skipif(not can_mount(), reason="no disk can be mounted here")
 def test_disk_that_is_full_and_then_read_only(cache: Path, whole: Path, arguments: list[str], tmp_path: Path) -> None:
     (tmp_path / "study").mkdir()

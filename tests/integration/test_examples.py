@@ -68,6 +68,7 @@ def test_the_quickstart_runs(
         assert (tmp_path / name).stat().st_size > 1000
 
 
+@pytest.mark.slow  # a kernel imports all anew; what its cells call is called by the quickstart
 @SIZES
 def test_the_notebook_runs_and_shows_what_is_kept_in_it(
     tmp_path: Path, cache: Path, changes: Mapping[str, str]

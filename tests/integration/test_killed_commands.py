@@ -25,6 +25,8 @@ COMMANDS = {
     "inspect": ["data", "inspect", "HOME/shop.csv"],
 }
 
+KILLS = 20
+
 # One process imports what the commands need, and has forks of it run them: each is killed at its n-th change of a file.
 KILLED = """
 import contextlib, json, os, shutil, signal, sys
@@ -120,22 +122,17 @@ def study(tmp_path_factory: pytest.TempPathFactory, own_csv: Path, cache: Path) 
     return home
 
 
-@pytest.mark.parametrize(
-    ("command", "kills"),
-    [
-        ("predict", 3),
-        *(pytest.param(command, 20, marks=pytest.mark.slow) for command in COMMANDS),
-    ],
-)
+@pytest.mark.slow  # studies are killed in test_killed.py
+@pytest.mark.parametrize("command", COMMANDS)
 def test_command_that_is_killed_leaves_what_was_there_or_all_of_it_and_works_again(
-    study: Path, tmp_path: Path, command: str, kills: int
+    study: Path, tmp_path: Path, command: str
 ) -> None:
     shutil.copytree(study, tmp_path / "home")
-    call = [sys.executable, "-c", KILLED, str(tmp_path), json.dumps(COMMANDS[command]), str(kills)]
+    call = [sys.executable, "-c", KILLED, str(tmp_path), json.dumps(COMMANDS[command]), str(KILLS)]
     done = subprocess.run(call, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     came_to = json.loads(done.stdout.splitlines()[-1])
-    assert came_to["kills"] == min(kills, came_to["changes"]) >= 3
+    assert came_to["kills"] == min(KILLS, came_to["changes"]) >= 3
 
 
 def assert_one_line(done: Called, *parts: str) -> None:
@@ -186,6 +183,7 @@ for name, arguments in commands.items():
 """
 
 
+@pytest.mark.slow  # where there is no room, above, is told the same way
 @pytest.mark.skipif(not can_mount(), reason="no disk can be mounted here")
 def test_commands_on_a_disk_that_is_read_only(study: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"

@@ -12,7 +12,7 @@ from autodpq.serving import open_model
 
 pytestmark = pytest.mark.usefixtures("nothing_is_drawn")
 
-RECIPE = "robust(batch_size=256, max_epochs=3, hidden=(16,16))"
+RECIPE = "robust(batch_size=512, max_epochs=2, hidden=(16,16))"
 
 
 def call(own_csv: Path, out: Path, cache: Path, *options: str):

@@ -22,6 +22,7 @@ from studies.folder.records import load_state
 from studies.prepared import prepare
 
 
+@pytest.mark.slow  # three trainings of all generated rows
 def test_autodpq_comes_near_the_plan_that_generated_the_data(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

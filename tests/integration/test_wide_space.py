@@ -16,8 +16,8 @@ from autodpq.serving import open_model
 
 pytestmark = pytest.mark.usefixtures("nothing_is_drawn")
 
-RECIPE = "robust(batch_size=256, max_epochs=3, hidden=(16,16))"
-STRATEGIES = "fe,others,grid,random,tpe,sensitivity,autodpq"
+RECIPE = "robust(batch_size=512, max_epochs=2, hidden=(16,16))"
+STRATEGIES = "fe,others,grid,random,sensitivity,autodpq"
 BUDGETS = (0.3, 0.15)
 
 

@@ -264,7 +264,9 @@ def tables() -> list[Any]:
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system")
-@pytest.mark.parametrize("opened", ["before", "before, and asked", "after"])
+@pytest.mark.parametrize(
+    "opened", ["before, and asked", *(pytest.param(when, marks=pytest.mark.slow) for when in ("before", "after"))]
+)
 def test_a_forked_process_predicts(path: Path, opened: str) -> None:
     # The threads that polars has now are what a forked process lacks.
     pl.DataFrame({"a": [1, 2]}).lazy().select(pl.col("a").sum()).collect()

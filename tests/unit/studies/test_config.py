@@ -240,6 +240,7 @@ print(run_config(check_config({{}}), make_dataset(*{ROWS}), "deepfm", FullEmbedd
 """
 
 
+@pytest.mark.slow  # each process of the tests has sets of another order, and finds the names below
 def test_run_is_named_alike_in_another_process() -> None:
     environment = {**os.environ, "PYTHONHASHSEED": "4321"}
     command = [sys.executable, "-c", NAMED, str(Path(__file__).parents[2]), str(Path(__file__).parents[3])]

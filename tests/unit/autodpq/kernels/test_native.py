@@ -36,6 +36,7 @@ def test_without_a_compiler_there_is_no_library(monkeypatch: pytest.MonkeyPatch)
         native.library("rows")
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("name", SOURCES)
 def test_sources_compile_without_a_warning(name: str, tmp_path: Path) -> None:

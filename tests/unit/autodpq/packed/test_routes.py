@@ -112,7 +112,7 @@ COUNTER = itertools.count()
 
 
 @pytest.mark.parametrize("route", TRAINED)
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(frame=frames())
 def test_any_source_gives_the_ids_of_any_other(
     route: str, frame: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory

@@ -52,7 +52,7 @@ def test_every_value_gets_its_id_back_and_others_the_fallback(tmp_path: Path) ->
     assert side.name == "v.parquet" and pl.read_parquet(path).equals(vocabulary())
 
 
-@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=20), unique=True, max_size=30), st.data())
+@given(st.lists(st.text(max_size=20).map(canonical_text), unique=True, max_size=30), st.data())
 def test_any_text_goes_there_and_back(
     tmp_path_factory: pytest.TempPathFactory, values: list[str], data: st.DataObject
 ) -> None:

@@ -334,6 +334,7 @@ def test_relative_journal_stays_where_it_was(tmp_path: Path, monkeypatch: pytest
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["elsewhere", "one.journal", "two.log"]
 
 
+@pytest.mark.slow  # a server of one's own, as all tests that ask for one
 def test_server_that_restarts_between_trials_is_not_noticed(server: Server, database: str) -> None:
     run, lines = mirror(database).open(NAME, RUN, ATTRIBUTES, CHOICES), lines_of(4)
     run.copy(lines[:2])
@@ -353,6 +354,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("optuna.storages._rdb.storage.time", SimpleNamespace(sleep=refuse))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_waiting")
 def test_outages_are_warned_of_once_each_and_caught_up_with(server: Server, database: str) -> None:
     warnings: list[str] = []
@@ -394,7 +396,9 @@ def _mirror_run(url: str, number: int, barrier: Any, results: Any) -> None:
     results.put(warnings)
 
 
-@pytest.mark.parametrize("url", ["sqlite", "journal", "postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    "url", ["sqlite", "journal", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
+)
 def test_processes_mirror_into_one_storage_at_the_same_time(url: str) -> None:
     context = forking()
     barrier, results = context.Barrier(2), context.Queue()
@@ -470,6 +474,7 @@ def test_server_that_is_not_there_is_told_at_once(query: str) -> None:
     assert "onnection refused" in message
 
 
+@pytest.mark.slow  # it waits
 def test_server_that_does_not_answer_is_given_up() -> None:
     pytest.importorskip("psycopg")
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -479,6 +484,7 @@ def test_server_that_does_not_answer_is_given_up() -> None:
         assert 2 < time.monotonic() - begun < PATIENCE, "by itself the driver waits for ever"
 
 
+@pytest.mark.slow
 def test_wrong_password_and_database_are_told_without_the_password(server: Server, database: str) -> None:
     right = quote(PASSWORD, safe="")
     assert 'password authentication failed for user "tester"' in refused(database.replace(right, "secret"))
@@ -486,6 +492,7 @@ def test_wrong_password_and_database_are_told_without_the_password(server: Serve
     assert "does not exist" in message and PASSWORD not in message and right not in message
 
 
+@pytest.mark.slow
 def test_plain_postgresql_uses_the_driver_that_is_installed(
     server: Server, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

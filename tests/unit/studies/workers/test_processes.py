@@ -713,6 +713,7 @@ def interrupted(answer: Connection, said: Path) -> None:
     answer.send([(outcome.kind, outcome.attempts) for outcome in outcomes])
 
 
+@pytest.mark.slow  # test_killed.py interrupts studies that have workers, too
 def test_ctrl_c_of_a_terminal_goes_to_the_workers_as_well_and_does_not_reach_them(tmp_path: Path) -> None:
     # In a process in which nothing has been started before: what starts along with the first worker counts too.
     ours, theirs = forking().Pipe(duplex=False)
