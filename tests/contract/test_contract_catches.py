@@ -186,6 +186,7 @@ def test_a_strategy_that_breaks_the_contract_does_not_pass(strategy: type[Strate
         getattr(contract_of(strategy), test)(**dict(TESTS)[test])
 
 
+@pytest.mark.slow  # it starts processes
 def test_a_strategy_that_depends_on_the_process_does_not_pass() -> None:
     with pytest.raises(AssertionError):
         contract_of(DependsOnTheProcess).test_same_seed_gives_the_same_plan_in_another_process()

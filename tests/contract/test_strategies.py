@@ -13,6 +13,15 @@ from autodpq.testing import StrategyContract
 BUILT_IN = {entry.name: entry.thing for entry in STRATEGIES.known() if entry.origin == "built in"}
 
 
+SLOW = ("nsga2", "random-ray")
+"""What asks one engine in one way is tested once: by TPE for Optuna's, by ASHA for Ray Tune's."""
+
+
+def marked(name: str) -> object:
+    """A parameter, by hand only where another one stands for it."""
+    return pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+
+
 def test_registry_is_not_short() -> None:
     expected = {"fe", "fe-continued", "others", "grid", "random", "tpe", "nsga2", "random-ray", "asha", "autodpq"}
     assert expected <= set(BUILT_IN)
@@ -20,6 +29,6 @@ def test_registry_is_not_short() -> None:
 
 
 class TestEveryStrategy(StrategyContract):
-    @pytest.fixture(autouse=True, params=sorted(BUILT_IN))
+    @pytest.fixture(autouse=True, params=map(marked, sorted(BUILT_IN)))
     def _of_the_registry(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(type(self), "strategy", BUILT_IN[request.param], raising=False)

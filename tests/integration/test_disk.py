@@ -232,7 +232,7 @@ def cut_first_line(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        ("trials.jsonl", cut_first_line, "trials.jsonl, line 1: not valid JSON"),
+        pytest.param("trials.jsonl", cut_first_line, "trials.jsonl, line 1: not valid JSON", marks=pytest.mark.slow),
         ("trials.jsonl", lambda path: path.write_text("{}\n"), "trials.jsonl, line 1: damaged (KeyError: 'plan')"),
         pytest.param(
             "trials.jsonl",
@@ -248,8 +248,13 @@ def cut_first_line(path: Path) -> None:
             marks=pytest.mark.slow,
         ),
         pytest.param("config.json", cut, "config.json: not valid JSON", marks=pytest.mark.slow),
-        ("config.json", lambda path: path.write_text("[]"), "config.json: damaged (it holds no JSON object)"),
-        ("../../study.json", cut, "study.json: not valid JSON"),
+        pytest.param(
+            "config.json",
+            lambda path: path.write_text("[]"),
+            "config.json: damaged (it holds no JSON object)",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("../../study.json", cut, "study.json: not valid JSON", marks=pytest.mark.slow),
         pytest.param("../../pretrained/*.json", cut, ".json: not valid JSON", marks=pytest.mark.slow),
         ("../../pretrained/*.json", lambda path: path.write_text("{}"), ".json: damaged (KeyError: 'seconds')"),
         ("../../pretrained/*.safetensors", cut, ".safetensors: not readable as weights"),

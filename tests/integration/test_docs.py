@@ -145,7 +145,7 @@ def test_page_runs_from_its_beginning_to_its_end(page: str, shell: bool, page_fo
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site."""
+    """The built site, which takes ten seconds."""
     out = tmp_path_factory.mktemp("site")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)],
@@ -160,6 +160,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_the_site_has_every_page(site: Path) -> None:
     for path in DOCS.rglob("*.md"):
         relative = path.relative_to(DOCS).with_suffix(".html")
@@ -167,6 +168,7 @@ def test_the_site_has_every_page(site: Path) -> None:
         assert built.stat().st_size > 5000, built
 
 
+@pytest.mark.slow
 def test_the_reference_has_every_command_and_every_option(site: Path) -> None:
     text = re.sub(r"<[^>]+>", "", (site / "reference" / "command-line.html").read_text())
     waiting: list[tuple[str, Any]] = [("autodpq-study", typer.main.get_command(app))]
@@ -194,6 +196,7 @@ class Fetched(HTMLParser):
         assert "mermaid" not in (values.get("class") or ""), "its script would be fetched"
 
 
+@pytest.mark.slow
 def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
     pages = list(site.rglob("*.html"))
     found: set[str] = set()

@@ -86,7 +86,7 @@ def expected() -> dict[str, object]:
     [
         (as_csv, "all"),
         (as_pattern, "all"),
-        (as_csv, "train"),
+        pytest.param(as_csv, "train", marks=pytest.mark.slow),
         *(pytest.param(write, "all", marks=pytest.mark.slow) for write in (as_gzip, as_arrow, as_folder)),
     ],
 )

@@ -186,7 +186,9 @@ def test_print_is_black_on_white(browser: Browser) -> None:
     assert document.startswith(b"%PDF-") and len(document) > 20_000
 
 
-@pytest.mark.parametrize("width", [320, 390, 768])
+@pytest.mark.parametrize(
+    "width", [pytest.param(320, marks=pytest.mark.slow), 390, pytest.param(768, marks=pytest.mark.slow)]
+)
 def test_a_phone_does_not_scroll_sideways(browser: Browser, width: int) -> None:
     browser.call("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=2, mobile=True)
     browser.value("document.querySelectorAll('details').forEach(card => card.open = true)")

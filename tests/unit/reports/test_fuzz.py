@@ -207,6 +207,7 @@ CHECKS = [check_report, check_status, check_resumed]
 
 
 @pytest.mark.parametrize("check", CHECKS)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_altered_studies_are_errors_of_ours(check, study, data):
     check(study, data)

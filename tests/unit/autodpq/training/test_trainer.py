@@ -179,8 +179,11 @@ def test_training_on_takes_the_continued_learning_rate():
 
 @pytest.mark.parametrize(
     ("model", "from_pretrained"),
-    [*((model, True) for model in MODELS.values()), (DeepFM, False)],
-    ids=[*MODELS, "from nothing"],
+    [
+        (DeepFM, True),
+        (DeepFM, False),
+        *(pytest.param(model, True, marks=pytest.mark.slow) for model in MODELS.values() if model is not DeepFM),
+    ],
 )
 def test_the_same_seed_gives_the_same_outcome(model, from_pretrained):
     def outcome(seed):

@@ -126,6 +126,7 @@ def test_resamples_of_one_class_are_left_out() -> None:
     assert 400 < entry.resamples < 600 and (entry.difference, entry.low, entry.high) == (1.0, 1.0, 1.0)
 
 
+@pytest.mark.slow
 def test_interval_covers_the_true_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores are normal, so that the true AUCs are known: Phi(separation / sqrt(2 variance))."""
     monkeypatch.setattr(bootstrap, "MOST_RESAMPLES", 200)

@@ -397,7 +397,9 @@ def _mirror_run(url: str, number: int, barrier: Any, results: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["sqlite", "journal", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
+    "url",
+    [pytest.param("sqlite", marks=pytest.mark.slow), "journal", pytest.param("postgresql", marks=pytest.mark.slow)],
+    indirect=True,
 )
 def test_processes_mirror_into_one_storage_at_the_same_time(url: str) -> None:
     context = forking()
