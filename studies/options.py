@@ -121,6 +121,14 @@ class StudyConfig(BaseModel):
         Field(ge=1),
         CommandLine("Trials of each search; else 20, and grid tries all."),
     ] = None
+    timeout: Annotated[
+        float | None,
+        Field(gt=0),
+        CommandLine(
+            "Seconds after which the study ends: what is finished is kept and reported, and the same command goes on; "
+            "else no limit."
+        ),
+    ] = None
     trial_timeout: Annotated[
         float | None,
         Field(gt=0),

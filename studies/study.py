@@ -13,10 +13,12 @@ from rich.console import Console
 import reports
 from autodpq.errors import AutoDPQError, nearest
 from autodpq.plan import CompressionPlan
+from autodpq.records.folder import read_asked
 from studies.folder.frames import Frame, keep_frame
 from studies.folder.models import best_compressed, records_frame
 from studies.main_guard import check_main_guard
 from studies.options import StudyConfig
+from studies.time_limit import TimeIsUp, time_limit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,6 +71,12 @@ class Study:
     def report(self) -> Path:
         """The report's page."""
         return self.folder / "report" / "index.html"
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The runs that were asked for last and have not ended, for time was up or the study was stopped."""
+        asked = read_asked(self.folder / "asked.json")
+        return tuple(name for run, name in asked.items() if not (self.folder / "runs" / run / "result.json").exists())
 
     @property
     def failed(self) -> int:
@@ -266,8 +274,12 @@ def run_and_report(values: Mapping[str, Any], out: Path, console: Console) -> St
     from studies.watch.progress import Progress
 
     config = _check(values)
-    with Progress(console, config.log_level) as progress:
-        run_study(config, out, progress)
+    try:
+        with Progress(console, config.log_level) as progress, time_limit(config.timeout):
+            run_study(config, out, progress)
+    except TimeIsUp:
+        if not any(out.glob("runs/*/result.json")):
+            raise AutoDPQError(f"timeout: no run has ended in {config.timeout:g} s; the same command goes on") from None
     return write_report(out)
 
 

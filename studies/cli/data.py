@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -12,20 +12,21 @@ data_app = typer.Typer(no_args_is_help=True, help="Look at data before anything 
 
 
 @data_app.command()
-@takes(*COLUMNS, "threshold", *FOLDERS)
+@takes(*COLUMNS, "threshold", "bands", *FOLDERS)
 def inspect(
     dataset: Annotated[
         str, typer.Argument(help="A file, a folder of parquet files, a pattern, or a name (list datasets).")
     ],
     *,
     threshold: int | None,
+    bands: Literal["auto"] | tuple[int, ...],
     **loading: Any,
 ) -> None:
-    """Show fields, cardinalities, rare values, a suggested threshold, the split, and what plans would cost."""
+    """Show fields, cardinalities, rare values, a suggested threshold, the split, what plans would cost, and bands."""
     from studies.cli.inspection import inspect_data
     from studies.cli.inspection_table import inspection_table
 
-    print(inspection_table(inspect_data({"dataset": dataset, **loading}, threshold)).to_text(), end="")
+    print(inspection_table(inspect_data({"dataset": dataset, **loading}, threshold, bands)).to_text(), end="")
 
 
 @data_app.callback()

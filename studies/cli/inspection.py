@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
-from autodpq.choices import DPQ
+from autodpq.choices import DPQ, Full
+from autodpq.costs import band_bytes
 from autodpq.data import EncodedDataset, dataset_spec, split_dataset
 from autodpq.data.registry import DatasetSpec
 from autodpq.data.source import BATCH_ROWS
@@ -55,6 +56,27 @@ class FieldInspection:
 
 
 @dataclass(frozen=True)
+class BandInspection:
+    """One band of the wide space.
+
+    Attributes:
+        name: What plans call it.
+        values: How many values it has.
+        most: How many samples its most frequent value has.
+        least: How many its rarest has.
+        samples: Share of all samples that hold a value of it.
+        bytes: What its rows take in 16-bit floats.
+    """
+
+    name: str
+    values: int
+    most: int
+    least: int
+    samples: float
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Inspection:
     """One data set.
 
@@ -71,6 +93,7 @@ class Inspection:
         split: How a run would split it, in words.
         embedding_dim: X.
         plans: What uniform plans cost at the threshold.
+        bands: The bands of the wide space.
         notes: What was done to values, and what a person should look at.
     """
 
@@ -86,18 +109,24 @@ class Inspection:
     split: str
     embedding_dim: int
     plans: tuple[AuditRow, ...]
+    bands: tuple[BandInspection, ...]
     notes: tuple[str, ...]
 
 
-def inspect_data(loading: Mapping[str, Any], threshold: int | None = None) -> Inspection:
+def inspect_data(
+    loading: Mapping[str, Any],
+    threshold: int | None = None,
+    bands: Literal["auto"] | tuple[int, ...] = "auto",
+) -> Inspection:
     """Looks at a data set.
 
     Args:
         loading: Where it comes from: options of :data:`studies.prepared.LOADING`.
         threshold: From how many samples on a value is frequent; None for what a run takes.
+        bands: Of the wide space, as a run takes them.
 
     Raises:
-        AutoDPQError: It cannot be had, or the threshold is above every count.
+        AutoDPQError: It cannot be had, or the threshold is above every count, or there are no such bands.
     """
     spec, dataset = dataset_spec(loading["dataset"]), load_rows(loading)
     taken = spec.threshold if threshold is None else threshold
@@ -131,8 +160,20 @@ def inspect_data(loading: Mapping[str, Any], threshold: int | None = None) -> In
         split=_split_in_words(dataset, spec.split_method),
         embedding_dim=spec.embedding_dim,
         plans=tuple(audit_rows(sizes, _choices(spec), spec.embedding_dim)),
+        bands=tuple(_bands(dataset, bands, spec.embedding_dim)),
         notes=(*dataset.notes(), *_advice([field for field in fields if field.name not in naming], spec)),
     )
+
+
+def _bands(
+    dataset: EncodedDataset, bands: Literal["auto"] | tuple[int, ...], embedding_dim: int
+) -> Iterator[BandInspection]:
+    for field, counts in zip(dataset.banded(bands), dataset.counts, strict=True):
+        for band in field.bands:
+            own = counts[band.start : band.stop]
+            cost = band_bytes(band, Full(), embedding_dim, first_order=False, compact=True)
+            samples = int(own.sum()) / len(dataset)
+            yield BandInspection(band.name, band.n_rows, int(own[0]), int(own[-1]), samples, cost)
 
 
 def suggest_threshold(rarest: np.ndarray[Any, np.dtype[np.int64]]) -> int | None:

@@ -16,7 +16,8 @@ def inspection_table(inspection: Inspection) -> Table:
     """The fields and the plans, with all that is to be said below."""
     tidy = tuple({column: getattr(field, column, field.name) for column in _COLUMNS} for field in inspection.fields)
     title = f"What plans would cost at threshold {inspection.threshold}, X = {inspection.embedding_dim}"
-    return Table((_fields_grid(inspection), plans_grid(title, inspection.plans, {})), _COLUMNS, tidy)
+    grids = _fields_grid(inspection), plans_grid(title, inspection.plans, {}), _bands_grid(inspection)
+    return Table(grids, _COLUMNS, tidy)
 
 
 def _fields_grid(inspection: Inspection) -> Grid:
@@ -38,6 +39,30 @@ def _fields_grid(inspection: Inspection) -> Grid:
         rows,
         notes=tuple(_notes(inspection)),
         text_columns=3,
+    )
+
+
+def _bands_grid(inspection: Inspection) -> Grid:
+    rows = tuple(
+        (
+            Cell(band.name),
+            Cell(f"{band.values:,}"),
+            Cell(f"{band.most:,}" if band.most == band.least else f"{band.most:,} to {band.least:,}"),
+            Cell(f"{band.samples:.1%}"),
+            Cell(f"{band.bytes:,}"),
+        )
+        for band in inspection.bands
+    )
+    total = sum(band.bytes for band in inspection.bands)
+    return Grid(
+        f"Bands of --space wide, X = {inspection.embedding_dim}",
+        ("Band", "Values", "Samples of a value", "of samples", "Bytes, float16"),
+        rows,
+        notes=(
+            "Every value is in a band, and every band gets a choice of its own within --budget; all rows take "
+            f"{total:,} bytes in 16-bit floats.",
+        ),
+        text_columns=1,
     )
 
 

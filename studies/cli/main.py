@@ -63,6 +63,11 @@ def run(
     console = Console(emoji=False)
     study = run_and_report(values, out, console)
     _print_report(console, study)
+    if study.missing:
+        count = len(study.missing)
+        missing = f"{count} of the runs {'is' if count == 1 else 'are'} missing"
+        console.print(f"The time is up: {missing}; the same command goes on from there", soft_wrap=True)
+        raise typer.Exit(1)
     if study.failed:
         console.print(f"{study.failed} of {len(study.records)} runs failed; the notes below the table say why")
         raise typer.Exit(1)

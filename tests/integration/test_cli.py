@@ -225,6 +225,33 @@ def test_ctrl_c_says_that_what_is_finished_is_kept(cache: Path, arguments: list[
     assert len(list((tmp_path / "study").glob("runs/*/result.json"))) == 1
 
 
+def test_a_study_whose_time_is_up_reports_what_is_finished_and_goes_on(
+    arguments: list[str], call_here: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    out, begun = tmp_path / "study", []
+
+    def start(*_: Any) -> None:
+        begun.append(True)
+        if len(begun) == ends_at:
+            signal.raise_signal(signal.SIGALRM)
+
+    monkeypatch.setattr("studies.watch.progress.Progress.start_run", start)
+    options = [out, "--strategies", "fe,others", "--seeds", "1"]
+    ends_at = 1
+    done = call_here(*arguments, *options, "--timeout", "3600")
+    assert (done.code, done.err) == (2, "Error: timeout: no run has ended in 3600 s; the same command goes on\n")
+    begun.clear()
+    ends_at = 2
+    done = call_here(*arguments, *options, "--timeout", "3600")
+    assert done.code == 1 and done.err == "", done.err
+    assert "| FE " in (out / "report" / "table1.md").read_text()
+    assert done.out.splitlines()[-1] == "The time is up: 1 of the runs is missing; the same command goes on from there"
+    ends_at = 0
+    done = call_here(*arguments, *options, "--timeout", "3600")
+    assert done.code == 0 and "The time is up" not in done.out, done
+    assert len(records_of(out)) == 2
+
+
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     with installing(tmp_path, monkeypatch) as made:

@@ -42,6 +42,9 @@ RUN = [  # the README's turn is in test_readme.py
 ]
 
 
+SLOW = {"docs/how-to/cluster.md": pytest.mark.slow}  # it starts processes, as test_cli.py does
+
+
 def commands_of(block: Block) -> Iterator[list[str]]:
     """The calls of the program in a block of shell commands, as lists of arguments."""
     for line in block.text.replace("\\\n", " ").splitlines():
@@ -127,7 +130,7 @@ def page_folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("shell", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["here", "shell"])
-@pytest.mark.parametrize("page", RUN)
+@pytest.mark.parametrize("page", [pytest.param(page, marks=SLOW.get(page, ())) for page in RUN])
 def test_page_runs_from_its_beginning_to_its_end(page: str, shell: bool, page_folder: Path, call_here: Call) -> None:
     """Lines that do nothing but call the program are called in this process, with little to train; in a shell, as a
     person's, they start Python every time and train as long as they do.

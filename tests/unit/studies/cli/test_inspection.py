@@ -114,6 +114,23 @@ def test_the_split_is_said(clicks: Path, options: dict[str, Any], expected: str)
     assert inspect_data({"dataset": str(clicks), **options}).split.startswith(expected)
 
 
+def test_bands_hold_every_value_and_every_sample_once_per_field(clicks: Path) -> None:
+    found = inspect_data({"dataset": str(clicks), "fields": ["user", "town"]}, 5, (100, 10))
+    dataset = load_dataset(clicks, fields=["user", "town"])
+    counts = dataset.counts[0]
+    first, middle, last = (band for band in found.bands if band.name.startswith("user"))
+    assert (first.name, first.most, last.least) == ("user/1", counts[0], counts[-1])
+    assert first.least >= 100 > middle.most and middle.least >= 10 > last.most
+    assert first.values + middle.values + last.values == len(counts)
+    assert first.samples + middle.samples + last.samples == pytest.approx(1)
+    assert (middle.samples, middle.bytes) == (
+        pytest.approx(counts[(counts < 100) & (counts >= 10)].sum() / N_ROWS),
+        32 * middle.values,
+    )
+    with pytest.raises(AutoDPQError, match="counts must fall"):
+        inspect_data({"dataset": str(clicks)}, 5, (10, 100))
+
+
 def test_people_are_told_all_of_it(clicks: Path) -> None:
     text = inspection_table(inspect_data({"dataset": str(clicks)})).to_text()
     said = " ".join(text.split())
@@ -129,6 +146,8 @@ def test_people_are_told_all_of_it(clicks: Path) -> None:
         "row has a value of its own in nearly every row; if it names rows, exclude it.",
         "Whole numbers count as names of things: user; a quantity among them is binned by --numeric.",
         "What plans would cost at threshold 10, X = 16",
+        "Bands of --space wide, X = 16",
+        "user/1 ",
     ):
         assert words in said, words
     assert max(map(len, text.splitlines())) <= 100

@@ -131,6 +131,7 @@ def storage(out: Path) -> optuna.storages.JournalStorage:
     return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(out / "trials.log")))
 
 
+@pytest.mark.slow  # it starts a process
 def test_two_processes_share_the_trials(asked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own, train = [], search._Worker._train
 
