@@ -38,6 +38,8 @@ def load_study(path: str | Path) -> StudyResults:
             one table (two fingerprints of a dataset, two recipes, a seed run twice).
     """
     study = Path(path)
+    if not study.exists():
+        raise AutoDPQError(f"{study}: there is no such folder")
     own = read_records(study)
     if not own:
         raise AutoDPQError(f"{study}: no study folder, or no run has finished yet: it has no runs/RUN/result.json")

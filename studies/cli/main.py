@@ -152,7 +152,7 @@ def main() -> None:
         if type(error).__name__ == "Abort":
             code = INTERRUPTED
         elif hasattr(error, "format_message"):
-            _fail(stderr, " ".join(str(error.format_message()).split()))
+            _fail(stderr, _with_command(" ".join(str(error.format_message()).split())))
         else:
             raise
     if code == INTERRUPTED:
@@ -160,6 +160,16 @@ def main() -> None:
     # What is left is Python's own end, of which a second Ctrl-C would make a traceback.
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _with_command(message: str) -> str:
+    """A usage error; where the command that is not known is one of a group, with its whole name."""
+    group: Any = typer.main.get_command(app)
+    for name, command in group.commands.items():
+        for below in getattr(command, "commands", {}):
+            if message == f"No such command '{below}'.":
+                return f"No such command '{below}'. Did you mean '{name} {below}'?"
+    return message
 
 
 def _fail(stderr: Console, message: str) -> NoReturn:

@@ -10,6 +10,25 @@ from filelock import FileLock, Timeout
 
 from autodpq.errors import AutoDPQError
 
+_NAME = ".lock"
+_PATIENCE = 0.2  # seconds: as long as somebody may look whether it is held
+
+
+def is_held(out: Path) -> bool:
+    """Whether a command is at work in a folder."""
+    path = out / _NAME
+    if not path.exists():
+        return False
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return True
+    except OSError:  # nobody can write here
+        return False
+    lock.release()
+    return False
+
 
 @contextmanager
 def alone_in(out: Path) -> Iterator[None]:
@@ -21,7 +40,7 @@ def alone_in(out: Path) -> Iterator[None]:
     Raises:
         AutoDPQError: Another process works there, or it cannot be written.
     """
-    lock = FileLock(out / ".lock", timeout=0)
+    lock = FileLock(out / _NAME, timeout=_PATIENCE)
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock.acquire()

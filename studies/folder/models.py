@@ -83,6 +83,8 @@ def model_of(run: Path) -> Path:
     Raises:
         AutoDPQError: It is no folder of a run, or the run has not finished.
     """
+    if not run.exists():
+        raise AutoDPQError(f"{run}: there is no such folder")
     if not (run / "config.json").is_file():
         raise AutoDPQError(f"{run}: this is no folder of a run (STUDY/runs/RUN)")
     path = model_path(run.parent.parent, run.name)

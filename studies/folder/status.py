@@ -12,6 +12,7 @@ from autodpq.records.schema import CurveLine, TrialLine
 from reports.names import within
 from reports.results import Scored, with_floors
 from reports.tables.floors import floor_lines
+from studies.folder.lock import is_held
 
 _SIGNS = ("config.json", "trials.jsonl", "curve.jsonl")
 
@@ -31,6 +32,8 @@ def status_lines(study: Path, now: float | None = None) -> Iterator[str]:
     Raises:
         AutoDPQError: The folder is no study, or something in it is damaged.
     """
+    if not study.exists():
+        raise AutoDPQError(f"{study}: there is no such folder")
     if not (study / "study.json").exists():
         raise AutoDPQError(f"{study}: no study (it has no study.json)")
     present = time.time() if now is None else now
@@ -46,7 +49,11 @@ def status_lines(study: Path, now: float | None = None) -> Iterator[str]:
         yield f"{state:8} {line}"
     yield from floor_lines(with_floors(scored))
     done, failed = counts["done"] + counts["failed"], counts["failed"]
-    yield f"{done} of {sum(counts.values())} runs are done{f', {failed} of them failed' if failed else ''}"
+    left = sum(counts.values()) - done
+    told = f"{done} of {done + left} runs are done{f', {failed} of them failed' if failed else ''}"
+    if left:
+        told += "; a process is at work" if is_held(study) else "; stopped: the same command goes on"
+    yield told
 
 
 def _line(run: Path, now: float) -> tuple[str, str, Scored | None]:

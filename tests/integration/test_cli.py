@@ -23,6 +23,7 @@ from support.patience import PATIENCE
 from autodpq._version import __version__
 from autodpq.errors import AutoDPQError
 from studies.cli.main import app
+from studies.folder.lock import alone_in
 from studies.options import StudyConfig
 
 pytestmark = pytest.mark.usefixtures("nothing_is_drawn")  # but for what a process of its own runs
@@ -164,8 +165,15 @@ def test_status_counts_what_is_done(copy: Path, call_here: Call) -> None:
     done = call_here("status", copy)
     assert done.code == 0
     lines = done.out.splitlines()
-    assert lines[-1] == "11 of 12 runs are done"
+    assert lines[-1] == "11 of 12 runs are done; stopped: the same command goes on"
     assert sum(line.startswith("done") for line in lines) == 11 and sum(line.startswith("begun") for line in lines) == 1
+
+
+def test_status_tells_a_study_that_runs_from_one_that_was_stopped(copy: Path, call_here: Call) -> None:
+    next(copy.glob("runs/*/result.json")).unlink()
+    with alone_in(copy):
+        assert call_here("status", copy).out.endswith("11 of 12 runs are done; a process is at work\n")
+    assert call_here("status", copy).out.endswith("stopped: the same command goes on\n")
 
 
 def test_report_can_be_written_anew(copy: Path, call_here: Call) -> None:

@@ -325,7 +325,12 @@ def test_failed_runs_are_told_and_the_others_go_on(call_here: Call, tmp_path: Pa
         (["run", "--seeds", "three"], "Invalid value for '--seeds'"),
         (["run", "--sedes", "3"], "--sedes"),
         (["list", "planets"], "'planets'"),
-        (["rnu"], "No such command 'rnu'"),
+        (["rnu"], "No such command 'rnu'. Did you mean 'run'?"),
+        (["inspect", "shop.csv"], "No such command 'inspect'. Did you mean 'data inspect'?"),
+        (["data", "inspct"], "No such command 'inspct'. Did you mean 'inspect'?"),
+        (["status", "nowhere"], "Error: nowhere: there is no such folder"),
+        (["report", "nowhere"], "Error: nowhere: there is no such folder"),
+        (["export", "nowhere", "--out", "m.safetensors"], "Error: nowhere: there is no such folder"),
     ],
 )
 def test_unknown_words_are_usage_errors(call_here: Call, arguments: list[str], message: str) -> None:

@@ -83,7 +83,7 @@ def refused(study: Path, *words: str) -> None:
 
 
 def test_no_study_folder(tmp_path: Path) -> None:
-    refused(tmp_path / "nowhere", "nowhere", "no study folder")
+    refused(tmp_path / "nowhere", "nowhere: there is no such folder")
     refused(tmp_path, "no study folder")
 
 

@@ -268,7 +268,7 @@ def test_status_tells_what_is_done_and_how_far_the_others_are(tmp_path: Path) ->
         "begun    own pnn seed 2 random: 3 trials, best validation AUC 0.7349, last sign 5 s ago",
         "begun    own pnn seed 1 autodpq: search, epoch 2, best validation AUC 0.7100, last sign 3 min ago",
         "begun    own pnn seed 0 grid: 0 trials, last sign 2 h ago",
-        "2 of 6 runs are done, 1 of them failed",
+        "2 of 6 runs are done, 1 of them failed; stopped: the same command goes on",
     ]
 
 
