@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from autodpq.packed.compress import compress
     from autodpq.packed.export import export
     from autodpq.packed.load import load
+    from autodpq.packed.shrink import shrink
     from autodpq.plan import CompressionPlan, Field, uniform_plan
     from autodpq.search.autodpq import AutoDPQ
     from autodpq.search.strategy import AskTellStrategy, Strategy, register
@@ -31,6 +32,7 @@ _LATE = {
     "compress": "autodpq.packed.compress",
     "export": "autodpq.packed.export",
     "load": "autodpq.packed.load",
+    "shrink": "autodpq.packed.shrink",
     "SearchTask": "autodpq.search.task",
     **dict.fromkeys(("AskTellStrategy", "Strategy", "register"), "autodpq.search.strategy"),
     **dict.fromkeys(("Budget", "Space", "Trial", "best_trial"), "autodpq.trial"),
@@ -63,6 +65,7 @@ __all__ = [
     "ledger",
     "load",
     "register",
+    "shrink",
     "uniform_plan",
 ]
 

@@ -23,6 +23,11 @@ from autodpq.packed.spec import TableSpec
 
 _Value = TypeVar("_Value")
 
+
+class BudgetTooSmall(AutoDPQError):
+    """No choice is as small as a budget asks for."""
+
+
 K_CANDIDATES = (4, 16, 32, 64, 128, 256)
 """Numbers of centroids that a budget chooses from; those of subspaces are the divisors of the dimension."""
 
@@ -242,7 +247,7 @@ def _within(
         if not best:
             break
     if not best:
-        raise AutoDPQError(f"budget: {limit:,} bytes of {full:,} are too few; no choice is below {least:,}")
+        raise BudgetTooSmall(f"budget: {limit:,} bytes of {full:,} are too few; no choice is below {least:,}")
     return best[-1][2]
 
 

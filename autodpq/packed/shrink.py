@@ -1,0 +1,97 @@
+"""The smallest compression of any torch model at a loss that one allows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from autodpq.choices import Choice
+from autodpq.errors import AutoDPQError
+from autodpq.packed.compress import BudgetTooSmall, compress
+
+_LEAST_SHARE = 2.0**-8
+
+
+def shrink(
+    model: nn.Module,
+    counts: Mapping[str, npt.ArrayLike],
+    *,
+    evaluate: Callable[[nn.Module], float],
+    max_loss: float,
+    steps: int = 6,
+    candidates: str | Sequence[Choice] | None = None,
+    modules: str | Sequence[str] = "*",
+    threshold: int | None = None,
+    finetune: Callable[[nn.Module], object] | None = None,
+    seed: int = 0,
+) -> nn.Module:
+    """Compresses a trained model's embedding tables as far as a loss allows.
+
+    Budgets between all that the tables take and a 256th of it are halved in logarithm, ``steps`` times; at each the
+    model is compressed, fine-tuned and evaluated. Rows that choose a model do not show how good it is: measure what
+    comes out on others.
+
+    Args:
+        model: A trained model; it stays as it is.
+        counts: As :func:`autodpq.compress` takes them, and so all that is not said here.
+        evaluate: Gives a model's quality on validation rows, as its AUC: the greater, the better. It is called with the
+            model in evaluation mode, where no gradients are kept.
+        max_loss: How much less of it than the model's own is allowed.
+        steps: How many compressions are tried; each halves the range in which the smallest lies.
+        candidates: What becomes of rows.
+        modules: Names or patterns of the modules to compress.
+        threshold: Rows that occur at least so often are kept as they are.
+        finetune: Trains a compressed model as it was trained before.
+        seed: Seeds k-means.
+
+    Returns:
+        The smallest of the compressed copies whose loss is allowed.
+
+    Raises:
+        AutoDPQError: No copy's loss is allowed, ``max_loss`` is no number from 0, ``evaluate`` gives none, or
+            something does not fit as for :func:`autodpq.compress`.
+    """
+    if not (math.isfinite(max_loss) and max_loss >= 0):
+        raise AutoDPQError(f"max_loss: {max_loss} given, a number from 0 on is needed")
+    if steps < 1:
+        raise AutoDPQError(f"steps: {steps} given, at least 1 is needed")
+    full = _quality(model, evaluate)
+    found: nn.Module | None = None
+    nearest, low, high = math.inf, math.log2(_LEAST_SHARE), 0.0
+    for _ in range(steps):
+        middle = (low + high) / 2
+        try:
+            made = compress(
+                model, counts, budget=2.0**middle, candidates=candidates, modules=modules, threshold=threshold,
+                finetune=finetune, seed=seed,
+            )  # fmt: skip
+        except BudgetTooSmall:
+            low = middle
+            continue
+        loss = full - _quality(made, evaluate)
+        nearest = min(nearest, loss)
+        if loss <= max_loss:
+            found, high = made, middle
+        else:
+            low = middle
+    if found is None:
+        least = f"the nearest loses {nearest:.4g}" if nearest < math.inf else "every budget was too small"
+        raise AutoDPQError(f"max_loss: none of {steps} compressed models loses {max_loss:g} or less; {least}")
+    return found
+
+
+def _quality(model: nn.Module, evaluate: Callable[[nn.Module], float]) -> float:
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            value = float(evaluate(model))
+    finally:
+        model.train(training)
+    if not math.isfinite(value):
+        raise AutoDPQError(f"evaluate: it gave {value}, a number is needed")
+    return value
