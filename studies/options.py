@@ -230,7 +230,10 @@ class StudyConfig(BaseModel):
     tensorboard: Annotated[bool, CommandLine("Write scalars for TensorBoard into OUT/tensorboard.", OUTPUT)] = False
     log_level: Annotated[
         Literal["debug", "info", "warning"],
-        CommandLine("debug tells every epoch and trial, info every run, warning what goes wrong.", OUTPUT),
+        CommandLine(
+            "debug tells every epoch and trial, and where an error came from; info every run; warning what goes wrong.",
+            OUTPUT,
+        ),
     ] = "info"
     data_dir: Annotated[
         str | None, CommandLine("Folder of the publisher's files; else $AUTODPQ_DATA.", DATA, str, Path)

@@ -7,7 +7,9 @@ import gc
 import io
 import signal
 import sys
+import traceback
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -146,6 +148,8 @@ def main() -> None:
         # Typer's own handling would draw a box around usage errors.
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except AutoDPQError as error:
+        if "--log-level=debug" in sys.argv or ("--log-level", "debug") in pairwise(sys.argv):
+            stderr.print(traceback.format_exc(), markup=False, highlight=False, soft_wrap=True)
         _fail(stderr, str(error))
     except Exception as error:
         # Which click it is, and where its classes are, differs between typer's versions.

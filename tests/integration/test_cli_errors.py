@@ -338,6 +338,13 @@ def test_unknown_words_are_usage_errors(call_here: Call, arguments: list[str], m
     assert done.code == 2 and message in " ".join(done.err.split()) and "Traceback" not in done.err
 
 
+@pytest.mark.parametrize("option", [["--log-level", "debug"], ["--log-level=debug"]])
+def test_where_an_error_came_from_is_told_at_debug(call_here: Call, option: list[str]) -> None:
+    plain, told = (call_here("run", "--strategies", "gird", *more) for more in ([], option))
+    assert plain.err.count("\n") == 1 and (told.code, told.out) == (2, "")
+    assert told.err.startswith("Traceback (most recent call last):\n") and told.err.endswith(f"\n{plain.err}")
+
+
 @pytest.mark.slow  # the pages of the documentation run programs in processes of their own, too
 def test_an_error_in_a_process_of_its_own(cache: Path, tmp_path: Path) -> None:
     done = call_cli("run", "--strategies", "gird", "--out", tmp_path / "study", cache=cache)
