@@ -162,4 +162,4 @@ def _installed(path: Path, name: str) -> type[CTRModel]:
     try:
         return MODELS.find(name)
     except AutoDPQError as error:
-        raise AutoDPQError(f"{path}: {error}; or give its class as model") from None
+        raise AutoDPQError(f"{path}: {error}; or give its class as model (--model FILE.py:Class)") from None

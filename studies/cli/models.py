@@ -20,8 +20,18 @@ Kinds = Annotated[
 ]
 
 
-def _know(kinds: str | None) -> None:
-    """Makes kinds of choices known that no installed package announces: no file may name code to load."""
+Model = Annotated[
+    str | None,
+    typer.Option(help="The click-through model's class, where it is your own: module:Class or file.py:Class."),
+]
+
+
+def _know(kinds: str | None, model: str | None = None) -> None:
+    """Makes code known that no installed package announces: no file may name code to load."""
+    if model is not None:
+        from autodpq.models import MODELS
+
+        MODELS.find(model)
     if kinds is not None:
         from autodpq.choices import CHOICES
         from autodpq.plugins.options import split_names
@@ -87,13 +97,14 @@ def export(
     ] = HeadDtype.float32,
     onnx: Annotated[Path | None, typer.Option(help="An ONNX file, NAME.onnx, beside.")] = None,
     kinds: Kinds = None,
+    model: Model = None,
     data_dir: str | None,
     cache_dir: str | None,
 ) -> None:
     """Take the compressed model of a run away: one packed file, to load, to serve, to predict with."""
     from studies.folder.models import export_run, run_of
 
-    _know(kinds)
+    _know(kinds, model)
     taken = run_of(run)
     for line in export_run(taken, out, head_dtype=head_dtype.value, onnx=onnx, data_dir=data_dir, cache_dir=cache_dir):
         print(line)
@@ -104,10 +115,11 @@ def predict(
     input: Annotated[Path, typer.Option(help="Data as --dataset takes it, with a column of raw values per field.")],
     out: Annotated[Path, typer.Option(help="CSV or parquet: columns that are no fields, and probability.")],
     kinds: Kinds = None,
+    model: Model = None,
 ) -> None:
     """Write the click probability of every row of a file."""
     from studies.predict import predict_file
 
-    _know(kinds)
+    _know(kinds, model)
     for line in predict_file(file, input, out).lines(out):
         print(line)
