@@ -21,6 +21,10 @@ from autodpq.plugins.registry import home_expanded
 TEXT_SUFFIXES = (".csv", ".csv.gz")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet", *ARROW_SUFFIXES)
 
+SPLIT = "split"
+"""The column of a folder's files that are named after the parts of a split, or lie in folders as split=train."""
+
+_SPLIT_PARTS = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -63,6 +67,12 @@ class OwnFiles:
         """How the content is read, by the name: the same bytes as .csv or .parquet are not the same table."""
         path = self.parts[0].path
         return "csv" if self.is_text else "arrow" if path.suffix.lower() in ARROW_SUFFIXES else "parquet"
+
+    @property
+    def split_column(self) -> str | None:
+        """The column that says which file is which part of a split; None where files do not say it."""
+        said = {part.values.get(SPLIT) for part in self.parts}
+        return SPLIT if said == {*_SPLIT_PARTS.values()} else None
 
     def digest(self) -> str:
         """Digest of the content, and of the names where there are several files: folders' names are values."""
@@ -224,13 +234,18 @@ def _several(root: Path, given: str, paths: Sequence[Path]) -> OwnFiles:
             f"{given}: {others[0].relative_to(root)} is no parquet file; move it away, or give a pattern as "
             f"'{root / '**' / '*.parquet'}'"
         )
+    named = {path: _SPLIT_PARTS.get(path.stem.lower()) for path in paths}
+    are_splits = len(paths) == len({*named.values()} - {None}) == len({*_SPLIT_PARTS.values()})
     parts = []
     for path in paths:
         name = path.relative_to(root)
         if UNPRINTABLE.search(str(name)):
             raise AutoDPQError(f"{str(path)!r}: the path has a control character, or one that is not UTF-8; rename it")
         values = dict(folder.split("=", 1) for folder in name.parts[:-1] if "=" in folder)
-        parts.append(Part(path, name.as_posix(), {key: _partition_value(text) for key, text in values.items()}))
+        values = {key: _partition_value(text) for key, text in values.items()}
+        if are_splits and SPLIT not in file_schema(path).names:
+            values[SPLIT] = str(named[path])
+        parts.append(Part(path, name.as_posix(), values))
     return OwnFiles(root.resolve().name or "data", given, tuple(sorted(parts, key=lambda part: part.name)))
 
 

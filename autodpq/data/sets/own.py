@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 import pyarrow as pa
@@ -41,9 +41,13 @@ class _Roles:
 def load_table(files: OwnFiles, options: LoadOptions) -> EncodedDataset:
     """Loads one's own data. Every distinct value of a field is a category, or the bin that its number lies in.
 
+    Files of a folder that are named train, valid and test are the parts of its split.
+
     Raises:
         AutoDPQError: A file cannot be read, or a column is missing or holds what it must not.
     """
+    if options.split_column is None and files.split_column is not None:
+        options = replace(options, split_column=files.split_column)
     cache = cache_root(options.cache_dir)
     kind = "file" if len(files.parts) == 1 else "files"
     source = Source(

@@ -93,6 +93,28 @@ def test_split_and_time_columns_are_no_fields(write_table: Write) -> None:
     assert load_dataset(path, exclude=["part", "value"]).field_names == ("when",)
 
 
+@pytest.mark.parametrize("names", [("train", "valid", "test"), ("Train", "validation", "test"), ("a", "b", "c")])
+def test_files_named_after_the_parts_of_a_split_are_these_parts(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for number, name in enumerate(names):
+        users = [f"{number} {n}" for n in range(2 * number + 2)]
+        frame = pl.DataFrame({"click": [0, 1] * (number + 1), "user": users})
+        frame.write_parquet(tmp_path / f"{name}.parquet")
+    dataset = load_dataset(tmp_path, cache_dir=tmp_path / "cache")
+    assert dataset.field_names == ("user",)
+    if names[0] == "a":
+        assert dataset.split_column is None
+        return
+    assert dataset.split_column is not None and len(dataset) == 12
+    assert [int(user.split()[0]) for user in decoded(dataset)["user"]] == dataset.split_column.tolist()
+
+
+def test_a_column_of_the_files_says_more_than_their_names(tmp_path: Path) -> None:
+    for name in ("train", "valid", "test"):
+        pl.DataFrame({"click": [0, 1], "split": ["u", "v"]}).write_parquet(tmp_path / f"{name}.parquet")
+    dataset = load_dataset(tmp_path, cache_dir=tmp_path / "cache")
+    assert dataset.split_column is None and dataset.field_names == ("split",)
+
+
 @pytest.mark.parametrize("times", [
     ["2024-05-31", "2024-06-01"],
     ["2024-05-31 12:30", "2024-05-31 12:31"],
