@@ -42,11 +42,10 @@ class Trial:
         valid_logloss: Validation logloss of that epoch; None unless complete.
         ledger: What the plan costs.
         seconds: Seconds per phase.
-        epochs: Epochs trained; none where the plan had been trained before.
+        epochs: Epochs trained.
         error: Why the trial failed; None unless it did.
         valid_aucs: Validation AUC after each epoch.
-        attempts: How often it was begun: more than once where the process or machine that trained it was lost, never
-            where an earlier trial had the same plan.
+        attempts: How often it was begun: more than once where the process or machine that trained it was lost.
         traceback: Where code failed; None unless it did.
     """
 
@@ -116,7 +115,7 @@ class Outcome:
         valid_aucs: Validation AUC after each epoch.
         state: The network's weights; None unless it was trained to its end.
         error: Why it failed; None unless it did.
-        attempts: How often it was begun; never where the plan had been trained before.
+        attempts: How often it was begun.
         traceback: Where code failed; None unless it did.
     """
 

@@ -299,9 +299,6 @@ class SearchTask:
     def evaluate_many(self, plans: Sequence[CompressionPlan], prune: Prune = never) -> list[Trial]:
         """Evaluates plans, in parallel where the executor can; trials come in the order of the plans.
 
-        A plan that a trial was trained with to its end comes to the same again: it is not trained twice, unless it may
-        be pruned.
-
         Args:
             plans: What to train.
             prune: Ends trials early.
@@ -330,31 +327,10 @@ class SearchTask:
                 self._replay(trial, prune)
             self._record(trial)
         left = plans[len(kept) :]
-        for plan, outcome in self._trained(left, prune) if prune is not never else self._trained_once(left):
+        for plan, outcome in zip(left, self._executor(left, first + len(kept), prune), strict=True):
             self._add(plan, outcome)
         self._start_clock()
         return list(self.history[first:])
-
-    def _trained(self, plans: Sequence[CompressionPlan], prune: Prune) -> Iterator[tuple[CompressionPlan, Outcome]]:
-        return zip(plans, self._executor(plans, len(self.history), prune), strict=True)
-
-    def _trained_once(self, plans: Sequence[CompressionPlan]) -> Iterator[tuple[CompressionPlan, Outcome]]:
-        """The outcomes of plans, each of which is added to the history before the next one is asked for."""
-        waiting: list[CompressionPlan] = []
-        for plan in plans:
-            if waiting and (plan in waiting or self._complete(plan) is not None):
-                yield from self._trained(waiting, never)
-                waiting = []
-            known = self._complete(plan)
-            if known is None:
-                waiting.append(plan)
-            else:
-                yield plan, Outcome(known.valid_auc, known.valid_logloss, 0.0, known.valid_aucs, None, attempts=0)
-        if waiting:
-            yield from self._trained(waiting, never)
-
-    def _complete(self, plan: CompressionPlan) -> Trial | None:
-        return next((trial for trial in self.history if trial.state == "complete" and trial.plan == plan), None)
 
     def _replay(self, trial: Trial, prune: Prune) -> None:
         """Asks what was asked when the trial was trained, so that a pruner knows what it would have known."""
@@ -382,7 +358,7 @@ class SearchTask:
             valid_logloss=outcome.valid_logloss,
             ledger=self.trainer.ledger(plan),
             seconds={"search": outcome.seconds},
-            epochs=len(outcome.valid_aucs) if outcome.attempts else 0,
+            epochs=len(outcome.valid_aucs),
             error=outcome.error,
             valid_aucs=tuple(outcome.valid_aucs),
             attempts=outcome.attempts,

@@ -96,28 +96,6 @@ def test_pruned_trials_are_recorded_with_their_epochs() -> None:
     assert task.epochs["search"] == 2 + 1 + 3 + 0 + 2 + 1 and task.seconds["search"] == 6 * 0.5
 
 
-def test_a_plan_that_was_trained_to_its_end_is_not_trained_again() -> None:
-    journal = MemoryJournal()
-    executor = TableExecutor([Row((0.6, 0.7)), Row((), fails=True), Row((0.0,)), Row((0.5, 0.8)), Row((0.65,))])
-    task = task_of(executor, journal)
-    task.evaluate_many([PLANS[0], PLANS[1], PLANS[0]])
-    task.evaluate_many([PLANS[1], PLANS[2], PLANS[2], PLANS[0]])
-    # What failed is tried again: it may have been the machine.
-    assert executor.given == [[PLANS[0], PLANS[1]], [PLANS[1], PLANS[2]]]
-    assert [trial.valid_auc for trial in task.history] == [0.7, None, 0.7, 0.8, 0.65, 0.65, 0.7]
-    assert [trial.number for trial in journal.trials] == list(range(7))
-    assert [trial.epochs for trial in task.history] == [2, 0, 0, 2, 1, 0, 0]
-    again = task.history[2]
-    assert (again.valid_logloss, again.valid_aucs, again.attempts, again.error) == (0.4, (0.6, 0.7), 0, None)
-    assert task.seconds["search"] == 4 * 0.5 and task.epochs["search"] == 5
-
-
-def test_a_plan_that_may_be_pruned_is_trained_again() -> None:
-    executor = TableExecutor(ROWS)
-    task_of(executor).evaluate_many([PLANS[0], PLANS[0]], make_pruner())
-    assert executor.given == [[PLANS[0], PLANS[0]]]
-
-
 def test_pruner_is_asked_after_every_epoch_but_the_last() -> None:
     pruner = make_pruner()
     task_of(TableExecutor(ROWS)).evaluate_many(PLANS[:6], pruner)
