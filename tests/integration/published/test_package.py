@@ -15,7 +15,7 @@ from support.patience import PATIENCE
 from autodpq import __version__
 
 pytestmark = pytest.mark.slow  # building takes seconds; that the package installs is what the tests begin with
-HERE = Path(__file__).parents[2]
+HERE = Path(__file__).parents[3]
 PACKAGES = ("autodpq", "baselines", "reports", "studies")
 
 

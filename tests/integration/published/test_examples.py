@@ -18,7 +18,7 @@ from nbclient import NotebookClient
 from support.little import LITTLE, no_pictures
 from support.patience import PATIENCE
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 # As they stand they take minutes; with fewer trainings every line of them runs all the same.
 FEWER = {"trials=4": "trials=1", "seeds=2": "seeds=1", "60_000": "15_000"}

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from support.patience import PATIENCE
 
-HERE = Path(__file__).parents[2]
+HERE = Path(__file__).parents[3]
 EXAMPLE = HERE / "examples" / "plug-in"
 
 

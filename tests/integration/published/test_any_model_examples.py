@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.patience import PATIENCE
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "any-model"
+EXAMPLES = Path(__file__).parents[3] / "examples" / "any-model"
 
 
 @pytest.mark.slow
