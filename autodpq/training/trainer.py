@@ -91,6 +91,7 @@ class Trainer:
         self.seed = seed
         self.device = device
         self._samples, self._additive = (train, valid), additive
+        self._kept: Tensor | None = None
         self.train = DeviceRows.load(train, device)
         self.valid = DeviceRows.load(valid, device)
         self.optimizer = recipe.optimizer_for(fields)
@@ -171,8 +172,21 @@ class Trainer:
             part = "model."
             model = {name.removeprefix(part): value for name, value in pretrained.items() if name.startswith(part)}
             network.model.load_state_dict(model)
-            embedding.load_rows(pretrained["embedding.table"], pretrained.get("embedding.first_order"))
+            rows = self._shrunken(pretrained["embedding.table"])
+            embedding.load_rows(rows, pretrained.get("embedding.first_order"))
         embedding.start_quantizers(self.seed)
+
+    def _shrunken(self, rows: Tensor) -> Tensor:
+        """Trained rows, [values, X], of those of few training samples less than others."""
+        if not self.recipe.row_shrinkage:
+            return rows
+        if self._kept is None:
+            ids = self._samples[0].ids
+            counts = np.concatenate(
+                [np.bincount(ids[:, column], minlength=field.cardinality) for column, field in enumerate(self.fields)]
+            )
+            self._kept = torch.from_numpy((counts / (counts + self.recipe.row_shrinkage)).astype(np.float32))
+        return rows * self._kept.to(rows.device)[:, None]
 
     @torch.no_grad()
     def _start_additive(self, network: Network) -> None:

@@ -165,6 +165,21 @@ def test_training_a_plan_from_nothing_starts_from_what_was_drawn():
     assert torch.equal(centroids_of(network.embedding, 0), expected)
 
 
+def test_training_on_starts_from_rows_that_are_shrunken_by_their_samples():
+    recipe = replace(STILL, row_shrinkage=5.0)
+    pretrained = snapshot(trainer_of().pretrain()[0])
+    counts = [np.bincount(samples_of(80, 1).ids[:, column], minlength=f.cardinality) for column, f in enumerate(FIELDS)]
+    share = torch.tensor(np.concatenate(counts) / (np.concatenate(counts) + 5.0)).float()[:, None]
+    trainer = trainer_of(recipe=recipe)
+    network, _ = trainer.train_plan(trainer.full_plan(), pretrained)
+    assert torch.equal(network.embedding.table, pretrained["embedding.table"] * share)
+    assert torch.equal(network.embedding.first_order, pretrained["embedding.first_order"])
+    assert torch.equal(network.model.output.weight, pretrained["model.output.weight"])
+    compressed = trainer.build(PLAN)
+    trainer.start(compressed, pretrained)
+    assert torch.equal(compressed.embedding.raw, network.embedding.table[3:8])  # of the field a
+
+
 def test_training_on_takes_the_continued_learning_rate():
     # Only what continues stands still.
     recipe = replace(RECIPE, continued_learning_rate=1e-30)
