@@ -156,6 +156,7 @@ TESTS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
+@pytest.mark.slow  # the sound ones are those of test_strategies.py
 @pytest.mark.parametrize(("test", "arguments"), TESTS, ids=[name for name, _ in TESTS])
 def test_a_sound_strategy_passes(test: str, arguments: dict[str, Any]) -> None:
     getattr(contract_of(_Sound), test)(**arguments)

@@ -85,9 +85,8 @@ def expected() -> dict[str, object]:
     ("write", "scope"),
     [
         (as_csv, "all"),
-        (as_pattern, "all"),
         pytest.param(as_csv, "train", marks=pytest.mark.slow),
-        *(pytest.param(write, "all", marks=pytest.mark.slow) for write in (as_gzip, as_arrow, as_folder)),
+        *(pytest.param(write, "all", marks=pytest.mark.slow) for write in (as_pattern, as_gzip, as_arrow, as_folder)),
     ],
 )
 def test_from_file_to_report_and_back(

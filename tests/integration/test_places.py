@@ -32,6 +32,7 @@ def measured(study: Path) -> dict[Path, tuple[bytes, int]]:
     return {path.relative_to(study): (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
 
 
+@pytest.mark.slow
 def test_study_that_was_moved_or_copied_goes_on_as_the_study_that_it_was(
     call_here: Call, own_csv: Path, tmp_path: Path
 ) -> None:

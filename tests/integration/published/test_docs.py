@@ -42,7 +42,8 @@ RUN = [  # the README's turn is in test_readme.py
 ]
 
 
-SLOW = {"docs/how-to/cluster.md": pytest.mark.slow}  # it starts processes, as test_cli.py does
+# They start processes, as test_cli.py does, load data, as test_own_data.py does, and export, as test_take_away.py does.
+SLOW = dict.fromkeys((f"docs/how-to/{name}.md" for name in ("cluster", "own-data", "export")), pytest.mark.slow)
 
 
 def commands_of(block: Block) -> Iterator[list[str]]:

@@ -48,6 +48,7 @@ def here(path: Path) -> str:
     return out.getvalue()
 
 
+@pytest.mark.slow  # pages of the documentation call the same
 @SIZES
 def test_the_quickstart_runs(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, changes: Mapping[str, str]

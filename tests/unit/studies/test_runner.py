@@ -285,6 +285,7 @@ def forget(name: str) -> None:
     del sys.modules[name]
 
 
+@pytest.mark.slow  # test_processes.py compares outcomes, test_cli.py records
 def test_processes_side_by_side_leave_the_same_records(run: Run, tmp_path: Path) -> None:
     strategies = "random,tpe(batch_size=2),prunes"
     (tmp_path / "mine.py").write_text(PLUG_IN)

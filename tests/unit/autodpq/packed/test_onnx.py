@@ -280,6 +280,7 @@ def test_what_cannot_be_exported_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     assert not list(tmp_path.glob("*.onnx*"))
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_traced_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     specs = [TableSpec("a", 9, 4, 4, Others(), 0, first_order=True)]
     packed = write_tables(tmp_path / "a.safetensors", specs, Branching(1, 4, (), 0.0))

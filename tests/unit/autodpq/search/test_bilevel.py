@@ -94,7 +94,9 @@ def finite_differences(network, train, valid, xi, seed=5, step=1e-5):
 
 
 @pytest.mark.parametrize("xi", [0.0, 0.1, pytest.param(1.0, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("model", [DeepFM, PNN, GDCN, pytest.param(FinalMLP, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "model", [DeepFM, PNN, *(pytest.param(model, marks=pytest.mark.slow) for model in (GDCN, FinalMLP))]
+)
 @pytest.mark.parametrize("scale", [True, False])
 def test_alpha_gradient_against_finite_differences(model, xi, scale):
     network = network_of(model, scale=scale)
