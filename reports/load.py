@@ -13,7 +13,7 @@ from autodpq.costs import band_ledgers
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan, Field
 from autodpq.records.files import ANEW, damage_told
-from autodpq.records.folder import read_config, read_finished, read_records
+from autodpq.records.folder import check_exists, read_config, read_finished, read_records
 from autodpq.records.result import RECORD_COLUMNS, FieldCost, Record
 from reports.names import within
 from reports.results import Failure, FieldResult, RunResult, StudyResults, Truth, with_floors
@@ -38,8 +38,7 @@ def load_study(path: str | Path) -> StudyResults:
             one table (two fingerprints of a dataset, two recipes, a seed run twice).
     """
     study = Path(path)
-    if not study.exists():
-        raise AutoDPQError(f"{study}: there is no such folder")
+    check_exists(study)
     own = read_records(study)
     if not own:
         raise AutoDPQError(f"{study}: no study folder, or no run has finished yet: it has no runs/RUN/result.json")

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
+from autodpq.errors import AutoDPQError
 from autodpq.records.files import append_line, read_json, read_lines, write_json
 from autodpq.records.result import FinishedResult, Record, Result
 from autodpq.records.schema import ConfigFile, CurveLine, PretrainedFile, StudyFile, TrialLine
@@ -24,6 +25,16 @@ _CURVE = TypeAdapter(CurveLine)
 _RESULT = TypeAdapter(Result)
 _FINISHED = TypeAdapter(FinishedResult)
 _PRETRAINED = TypeAdapter(PretrainedFile)
+
+
+def check_exists(folder: Path) -> None:
+    """Refuses the folder of a study or of a run that is not there.
+
+    Raises:
+        AutoDPQError: It is not there.
+    """
+    if not folder.exists():
+        raise AutoDPQError(f"{folder}: there is no such folder")
 
 
 def read_study(path: Path) -> StudyFile:

@@ -91,7 +91,6 @@ class Trainer:
         self.seed = seed
         self.device = device
         self._samples, self._additive = (train, valid), additive
-        self._kept: Tensor | None = None
         self.train = DeviceRows.load(train, device)
         self.valid = DeviceRows.load(valid, device)
         self.optimizer = recipe.optimizer_for(fields)
@@ -180,13 +179,15 @@ class Trainer:
         """Trained rows, [values, X], of those of few training samples less than others."""
         if not self.recipe.row_shrinkage:
             return rows
-        if self._kept is None:
-            ids = self._samples[0].ids
-            counts = np.concatenate(
-                [np.bincount(ids[:, column], minlength=field.cardinality) for column, field in enumerate(self.fields)]
-            )
-            self._kept = torch.from_numpy((counts / (counts + self.recipe.row_shrinkage)).astype(np.float32))
-        return rows * self._kept.to(rows.device)[:, None]
+        counts = self._counts.to(rows.device)
+        return rows * (counts / (counts + self.recipe.row_shrinkage)).float()[:, None]
+
+    @cached_property
+    def _counts(self) -> Tensor:
+        """How many training samples each value has, float64 [values], field by field."""
+        ids = self._samples[0].ids
+        counts = [np.bincount(ids[:, column], minlength=field.cardinality) for column, field in enumerate(self.fields)]
+        return torch.from_numpy(np.concatenate(counts).astype(np.float64))
 
     @torch.no_grad()
     def _start_additive(self, network: Network) -> None:

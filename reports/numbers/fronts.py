@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from reports.names import within
+from reports.numbers.summary import samples_by_seed
 from reports.numbers.tests import PairedDifference, paired_difference
 
 
@@ -39,14 +40,17 @@ def hypervolume_of(records: pd.DataFrame, strategy: str, budgets: Sequence[float
     Returns:
         None where no seed has all of it.
     """
-    full = records[records["strategy"] == "fe"].set_index("seed")["bytes"]
-    own = records[records["strategy"].isin([within(strategy, budget) for budget in budgets])].dropna(
-        subset=["test_auc", "additive_auc"]
-    )
-    values = {}
-    for seed in sorted(set(own["seed"].tolist()) & set(full.index)):
-        models = own[own["seed"] == seed]
-        if len(models) == len(budgets):
-            floor = models["additive_auc"].iloc[0]
-            values[seed] = hypervolume([*models["bytes"]], [*models["test_auc"]], full[seed], floor)
+    names = [within(strategy, budget) for budget in budgets]
+    known = [samples_by_seed(records, ["fe", *names], column) for column in ("bytes", "test_auc", "additive_auc")]
+    sizes, aucs, floors = known
+    seeds = set.intersection(set(sizes["fe"]), *(set(own[name]) for own in known for name in names))
+    values = {
+        seed: hypervolume(
+            [sizes[name][seed] for name in names],
+            [aucs[name][seed] for name in names],
+            sizes["fe"][seed],
+            floors[names[0]][seed],
+        )
+        for seed in seeds
+    }
     return paired_difference(values, dict.fromkeys(values, 0.0)) if values else None

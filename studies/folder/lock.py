@@ -19,15 +19,13 @@ def is_held(out: Path) -> bool:
     path = out / _NAME
     if not path.exists():
         return False
-    lock = FileLock(path, timeout=0)
     try:
-        lock.acquire()
+        with FileLock(path, timeout=0):
+            return False
     except Timeout:
         return True
     except OSError:  # nobody can write here
         return False
-    lock.release()
-    return False
 
 
 @contextmanager

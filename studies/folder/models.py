@@ -11,7 +11,7 @@ from autodpq.choices import Full
 from autodpq.errors import AutoDPQError
 from autodpq.files import writing
 from autodpq.plan import CompressionPlan
-from autodpq.records.folder import entries, read_config, read_records
+from autodpq.records.folder import check_exists, entries, read_config, read_records
 from autodpq.records.result import RECORD_COLUMNS
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ def model_of(run: Path) -> Path:
     Raises:
         AutoDPQError: It is no folder of a run, or the run has not finished.
     """
-    if not run.exists():
-        raise AutoDPQError(f"{run}: there is no such folder")
+    check_exists(run)
     if not (run / "config.json").is_file():
         raise AutoDPQError(f"{run}: this is no folder of a run (STUDY/runs/RUN)")
     path = model_path(run.parent.parent, run.name)

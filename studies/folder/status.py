@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autodpq.errors import AutoDPQError
-from autodpq.records.folder import read_asked, read_config, read_curve, read_result, read_trials
+from autodpq.records.folder import check_exists, read_asked, read_config, read_curve, read_result, read_trials
 from autodpq.records.schema import CurveLine, TrialLine
 from reports.names import within
 from reports.results import Scored, with_floors
@@ -32,8 +32,7 @@ def status_lines(study: Path, now: float | None = None) -> Iterator[str]:
     Raises:
         AutoDPQError: The folder is no study, or something in it is damaged.
     """
-    if not study.exists():
-        raise AutoDPQError(f"{study}: there is no such folder")
+    check_exists(study)
     if not (study / "study.json").exists():
         raise AutoDPQError(f"{study}: no study (it has no study.json)")
     present = time.time() if now is None else now

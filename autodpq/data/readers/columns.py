@@ -15,7 +15,10 @@ from autodpq.errors import AutoDPQError
 _LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "False": 0, "True": 1}
 _INTEGER = "an integer is expected"
 _TIME = "an integer, or a date or time such as 2024-05-31 or 2024-05-31 12:30:00, is expected"
-_PARTS = {"0": 0, "1": 1, "2": 2, "train": 0, "valid": 1, "validation": 1, "val": 1, "test": 2}
+SPLIT_PARTS = {"train": ("train",), "valid": ("valid", "validation", "val"), "test": ("test",)}
+"""The parts of a split, by their numbers, and how each may be spelt."""
+
+_PARTS = {text: number for number, spellings in enumerate(SPLIT_PARTS.values()) for text in (str(number), *spellings)}
 
 
 @dataclass

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from autodpq.data.digest import file_digest
 from autodpq.data.readers.arrow import ARROW_SUFFIXES, common_type, file_batches, file_schema, to_series
+from autodpq.data.readers.columns import SPLIT_PARTS
 from autodpq.data.readers.text import UNPRINTABLE, check_names, read_header, text_frames
 from autodpq.errors import AutoDPQError, nearest
 from autodpq.plugins.registry import home_expanded
@@ -24,7 +25,7 @@ SUFFIXES = (*TEXT_SUFFIXES, ".parquet", *ARROW_SUFFIXES)
 SPLIT = "split"
 """The column of a folder's files that are named after the parts of a split, or lie in folders as split=train."""
 
-_SPLIT_PARTS = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
+_PART_OF = {spelling: part for part, spellings in SPLIT_PARTS.items() for spelling in spellings}
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -72,7 +73,7 @@ class OwnFiles:
     def split_column(self) -> str | None:
         """The column that says which file is which part of a split; None where files do not say it."""
         said = {part.values.get(SPLIT) for part in self.parts}
-        return SPLIT if said == {*_SPLIT_PARTS.values()} else None
+        return SPLIT if said == {*SPLIT_PARTS} else None
 
     def digest(self) -> str:
         """Digest of the content, and of the names where there are several files: folders' names are values."""
@@ -234,17 +235,17 @@ def _several(root: Path, given: str, paths: Sequence[Path]) -> OwnFiles:
             f"{given}: {others[0].relative_to(root)} is no parquet file; move it away, or give a pattern as "
             f"'{root / '**' / '*.parquet'}'"
         )
-    named = {path: _SPLIT_PARTS.get(path.stem.lower()) for path in paths}
-    are_splits = len(paths) == len({*named.values()} - {None}) == len({*_SPLIT_PARTS.values()})
+    named = [_PART_OF.get(path.stem.lower(), "") for path in paths]
+    are_splits = sorted(named) == sorted(SPLIT_PARTS)
     parts = []
-    for path in paths:
+    for path, split in zip(paths, named, strict=True):
         name = path.relative_to(root)
         if UNPRINTABLE.search(str(name)):
             raise AutoDPQError(f"{str(path)!r}: the path has a control character, or one that is not UTF-8; rename it")
         values = dict(folder.split("=", 1) for folder in name.parts[:-1] if "=" in folder)
         values = {key: _partition_value(text) for key, text in values.items()}
         if are_splits and SPLIT not in file_schema(path).names:
-            values[SPLIT] = str(named[path])
+            values[SPLIT] = split
         parts.append(Part(path, name.as_posix(), values))
     return OwnFiles(root.resolve().name or "data", given, tuple(sorted(parts, key=lambda part: part.name)))
 

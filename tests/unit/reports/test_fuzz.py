@@ -189,7 +189,7 @@ def check_status(study, data):
         one_file_altered(study, data, "study.json", "config.json", "result.json", "trials.jsonl"),
         refused_in_one_line(study),
     ):
-        assert " runs are done" in list(status_lines(study))[-1]
+        assert list(status_lines(study))[-1].endswith("runs are done; stopped: the same command goes on")
 
 
 def check_resumed(study, data):
