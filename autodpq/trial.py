@@ -42,10 +42,11 @@ class Trial:
         valid_logloss: Validation logloss of that epoch; None unless complete.
         ledger: What the plan costs.
         seconds: Seconds per phase.
-        epochs: Epochs trained.
+        epochs: Epochs trained; none where the plan had been trained before.
         error: Why the trial failed; None unless it did.
         valid_aucs: Validation AUC after each epoch.
-        attempts: How often it was begun: more than once where the process or machine that trained it was lost.
+        attempts: How often it was begun: more than once where the process or machine that trained it was lost, never
+            where an earlier trial had the same plan.
         traceback: Where code failed; None unless it did.
     """
 
@@ -115,7 +116,7 @@ class Outcome:
         valid_aucs: Validation AUC after each epoch.
         state: The network's weights; None unless it was trained to its end.
         error: Why it failed; None unless it did.
-        attempts: How often it was begun.
+        attempts: How often it was begun; never where the plan had been trained before.
         traceback: Where code failed; None unless it did.
     """
 

@@ -154,7 +154,7 @@ class Outside:
             settings: What they are trained with, whatever the strategy has set.
         """
 
-        def train(plans: Sequence[CompressionPlan], first: int, prune: Prune) -> Iterator[Outcome]:
+        def train(plans: Sequence[CompressionPlan], numbers: Sequence[int], prune: Prune) -> Iterator[Outcome]:
             theirs: list[BaseException] = []
 
             def ask(number: int, valid_aucs: Sequence[float]) -> bool:
@@ -164,7 +164,7 @@ class Outside:
                     theirs.append(error)
                     raise
 
-            outcomes = executor(plans, first, ask)
+            outcomes = executor(plans, numbers, ask)
             while True:
                 with self._watched(theirs), settings.in_force():
                     outcome = next(outcomes, None)

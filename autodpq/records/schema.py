@@ -190,7 +190,7 @@ class TrialLine(Entries):
         epochs: Epochs trained.
         error: Why the trial failed; None unless it did.
         valid_aucs: Validation AUC after each epoch.
-        attempts: How often it was begun.
+        attempts: How often it was begun; never where an earlier trial had the same plan, whose values it has.
         traceback: Of the code that ended it; None where a person's mistake did, or nothing.
     """
 
@@ -205,7 +205,7 @@ class TrialLine(Entries):
     epochs: Few
     error: str | None
     valid_aucs: tuple[AUC, ...] = ()
-    attempts: PositiveInt = 1
+    attempts: Few = 1
     traceback: str | None = None
 
 

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 class Executor(Protocol):
     """Trains plans; the runner decides where."""
 
-    def __call__(self, plans: Sequence[CompressionPlan], first: int, prune: Prune) -> Iterator[Outcome]:
-        """Yields the outcomes in the order of the plans; ``first`` is the number of the first.
+    def __call__(self, plans: Sequence[CompressionPlan], numbers: Sequence[int], prune: Prune) -> Iterator[Outcome]:
+        """Yields the outcomes in the order of the plans, whose trials have these rising numbers.
 
         Wherever plans are trained, ``prune`` is asked here, in the order that :data:`autodpq.trial.Prune` promises.
         """
@@ -299,6 +299,9 @@ class SearchTask:
     def evaluate_many(self, plans: Sequence[CompressionPlan], prune: Prune = never) -> list[Trial]:
         """Evaluates plans, in parallel where the executor can; trials come in the order of the plans.
 
+        The same plan comes to the same digits: it is trained once, and a trial that repeats it takes over what came of
+        it, at no time and no epochs; unless trials may be pruned, for whether one is depends on those before it.
+
         Args:
             plans: What to train.
             prune: Ends trials early.
@@ -327,10 +330,25 @@ class SearchTask:
                 self._replay(trial, prune)
             self._record(trial)
         left = plans[len(kept) :]
-        for plan, outcome in zip(left, self._executor(left, first + len(kept), prune), strict=True):
+        for plan, outcome in zip(left, self._outcomes(left, prune), strict=True):
             self._add(plan, outcome)
         self._start_clock()
         return list(self.history[first:])
+
+    def _outcomes(self, plans: Sequence[CompressionPlan], prune: Prune) -> Iterator[Outcome]:
+        """What training the plans comes to; each is in the history before the next one is asked for."""
+        numbers = range(len(self.history), len(self.history) + len(plans))
+        known = [trial.plan for trial in self.history if trial.state != "pruned"]
+        repeats = [prune is never and plan in [*known, *plans[:place]] for place, plan in enumerate(plans)]
+        fresh = [place for place, repeats_one in enumerate(repeats) if not repeats_one]
+        asked = self._executor([plans[place] for place in fresh], [numbers[place] for place in fresh], prune)
+        outcomes = zip(fresh, asked, strict=True)
+        for plan, repeats_one in zip(plans, repeats, strict=True):
+            if not repeats_one:
+                yield next(outcomes)[1]
+            else:
+                yield _again(next(trial for trial in self.history if trial.plan == plan and trial.state != "pruned"))
+        next(outcomes, None)  # it says so where there are more of them
 
     def _replay(self, trial: Trial, prune: Prune) -> None:
         """Asks what was asked when the trial was trained, so that a pruner knows what it would have known."""
@@ -358,7 +376,7 @@ class SearchTask:
             valid_logloss=outcome.valid_logloss,
             ledger=self.trainer.ledger(plan),
             seconds={"search": outcome.seconds},
-            epochs=len(outcome.valid_aucs),
+            epochs=len(outcome.valid_aucs) if outcome.attempts else 0,
             error=outcome.error,
             valid_aucs=tuple(outcome.valid_aucs),
             attempts=outcome.attempts,
@@ -382,3 +400,8 @@ class SearchTask:
         if not isinstance(network, Network):
             raise AutoDPQError(f"hand_over: {network!r} given, a Network is needed")
         self.handed_over = HandOver(network, trained)
+
+
+def _again(trial: Trial) -> Outcome:
+    """The outcome of a trial that repeats the plan of an earlier one."""
+    return Outcome(trial.valid_auc, trial.valid_logloss, 0.0, trial.valid_aucs, None, trial.error, 0, trial.traceback)

@@ -76,10 +76,10 @@ class ToyExecutor:
         self.trainer: Trainer | None = None
         self.start: Mapping[str, Tensor] | None = None
 
-    def __call__(self, plans: Sequence[CompressionPlan], first: int, prune: Prune) -> Iterator[Outcome]:
+    def __call__(self, plans: Sequence[CompressionPlan], numbers: Sequence[int], prune: Prune) -> Iterator[Outcome]:
         """Trains plans one after another."""
         assert self.trainer is not None, "make_task gives the executor its trainer"
-        for number, plan in enumerate(plans, first):
+        for number, plan in zip(numbers, plans, strict=True):
             if len(self.trained) == self.stops_at:
                 raise KeyboardInterrupt
             self.trained.append(plan)

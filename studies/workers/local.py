@@ -38,9 +38,9 @@ class LocalExecutor:
         self.on_epoch = on_epoch
         self.on_outcome = on_outcome
 
-    def __call__(self, plans: Sequence[CompressionPlan], first: int, prune: Prune) -> Iterator[Outcome]:
+    def __call__(self, plans: Sequence[CompressionPlan], numbers: Sequence[int], prune: Prune) -> Iterator[Outcome]:
         """Yields outcomes in the order of the plans."""
-        for number, plan in enumerate(plans, first):
+        for number, plan in zip(numbers, plans, strict=True):
             outcome = train_one(
                 self.trainer, plan, self.pretrained, pruned_by(prune, number, self.on_epoch), self.timeout
             )

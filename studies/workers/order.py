@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from autodpq.training.fit import Epoch
 from autodpq.trial import Outcome, Prune
@@ -23,15 +23,14 @@ class PruningOrder:
 
     Args:
         prune: What is asked.
-        first: The number of the first trial.
-        trials: How many there are.
+        numbers: The trials' numbers, rising.
     """
 
-    def __init__(self, prune: Prune, first: int, trials: int) -> None:
+    def __init__(self, prune: Prune, numbers: Sequence[int]) -> None:
         self._prune = prune
-        self._first = first
-        self._answers: list[list[bool]] = [[] for _ in range(trials)]
-        self._ended = [False] * trials
+        self._numbers = numbers
+        self._answers: list[list[bool]] = [[] for _ in numbers]
+        self._ended = [False] * len(numbers)
         self._waiting: dict[int, EpochEnded] = {}
 
     def epoch_ended(self, event: EpochEnded) -> list[tuple[int, bool]]:
@@ -60,7 +59,7 @@ class PruningOrder:
             if number > len(answers):
                 if not all(self._ended[other] or len(self._answers[other]) >= number for other in range(position)):
                     continue
-                ends = not event.epoch.last and self._prune(self._first + position, event.valid_aucs)
+                ends = not event.epoch.last and self._prune(self._numbers[position], event.valid_aucs)
                 answers.append(ends)
             given.append((position, answers[number - 1]))
             del self._waiting[position]

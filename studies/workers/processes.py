@@ -232,13 +232,13 @@ class ProcessExecutor:
         self.spec = spec
         self.here = here
 
-    def __call__(self, plans: Sequence[CompressionPlan], first: int, prune: Prune) -> Iterator[Outcome]:
+    def __call__(self, plans: Sequence[CompressionPlan], numbers: Sequence[int], prune: Prune) -> Iterator[Outcome]:
         """Yields outcomes in the order of the plans."""
         if not plans or (len(plans) == 1 and self.spec.timeout is None):
-            yield from self.here(plans, first, prune)
+            yield from self.here(plans, numbers, prune)
             return
         workers = self.pool.idle(len(plans))
-        order = PruningOrder(prune, first, len(plans))
+        order = PruningOrder(prune, numbers)
 
         def answer(position: int, ends: bool) -> None:
             for worker in workers:

@@ -185,7 +185,7 @@ class RayExecutor:
         self.on_epoch = on_epoch
         self.on_outcome = on_outcome
 
-    def __call__(self, plans: Sequence[CompressionPlan], first: int, prune: Prune) -> Iterator[Outcome]:
+    def __call__(self, plans: Sequence[CompressionPlan], numbers: Sequence[int], prune: Prune) -> Iterator[Outcome]:
         """Yields outcomes in the order of the plans."""
         if not plans:
             return
@@ -194,15 +194,15 @@ class RayExecutor:
         def answer(position: int, ends: bool) -> None:
             self.cluster.mailbox.answer.remote(tickets[position], ends)
 
-        order = PruningOrder(prune, first, len(plans))
-        events = self._events(plans, first, tickets)
+        order = PruningOrder(prune, numbers)
+        events = self._events(plans, numbers, tickets)
         try:
             yield from in_order(events, len(plans), order, answer, self.on_epoch, self.on_outcome)
         finally:
             self.cluster.end()
 
     def _events(
-        self, plans: Sequence[CompressionPlan], first: int, tickets: dict[int, int]
+        self, plans: Sequence[CompressionPlan], numbers: Sequence[int], tickets: dict[int, int]
     ) -> Iterator[EpochEnded | TrialEnded | TrialLost]:
         """What happens until all trials are over; ``tickets`` tells whom an answer is for."""
         left, attempts = set(range(len(plans))), [0] * len(plans)
@@ -220,7 +220,7 @@ class RayExecutor:
                     yield TrialEnded(position, replace(message.outcome.unpack(), attempts=attempts[position]))
                 else:
                     if isinstance(message, TrialLost):
-                        self.cluster.warn(f"trial {first + position}: its process or node was lost; it begins again")
+                        self.cluster.warn(f"trial {numbers[position]}: its process or node was lost; it begins again")
                     yield message
                 if not left:
                     return

@@ -57,7 +57,7 @@ class _Trainer(_Sound):
 
     def search(self, task: SearchTask) -> CompressionPlan:
         for number in range(3):
-            list(task._executor([self.ask(number, task.space, task.rng(number), ())], number, never))
+            list(task._executor([self.ask(number, task.space, task.rng(number), ())], [number], never))
         return super().search(task)
 
 

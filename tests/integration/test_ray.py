@@ -108,7 +108,7 @@ def ignore(_: object) -> None:
 
 @torch_settings()
 def here(spec: TrainerSpec, plans: Sequence[CompressionPlan], prune: Prune = never) -> list[Outcome]:
-    return list(LocalExecutor(*spec.build(), ignore, ignore)(plans, 0, prune))
+    return list(LocalExecutor(*spec.build(), ignore, ignore)(plans, range(len(plans)), prune))
 
 
 def there(
@@ -118,7 +118,7 @@ def there(
     prune: Prune = never,
     on_epoch: Callable[[Epoch], None] = ignore,
 ) -> list[Outcome]:
-    return list(RayExecutor(cluster, spec, on_epoch, ignore)(plans, 0, prune))
+    return list(RayExecutor(cluster, spec, on_epoch, ignore)(plans, range(len(plans)), prune))
 
 
 def assert_same(one: Outcome, two: Outcome) -> None:

@@ -49,10 +49,10 @@ class PlantedExecutor:
         self.batches: list[int] = []
         self.asked: list[tuple[int, int]] = []
 
-    def __call__(self, plans: Sequence[CompressionPlan], first: int, prune: Prune) -> Iterator[Outcome]:
+    def __call__(self, plans: Sequence[CompressionPlan], numbers: Sequence[int], prune: Prune) -> Iterator[Outcome]:
         """One trial after another."""
         self.batches.append(len(plans))
-        for number, plan in enumerate(plans, first):
+        for number, plan in zip(numbers, plans, strict=True):
             if number == self.stops_at:
                 raise KeyboardInterrupt
             curve = self.curve(number, plan)
@@ -77,10 +77,10 @@ class PlantedExecutor:
 class SideBySideExecutor(PlantedExecutor):
     """All trials of a batch go on by one epoch before any goes on by a second."""
 
-    def __call__(self, plans: Sequence[CompressionPlan], first: int, prune: Prune) -> Iterator[Outcome]:
+    def __call__(self, plans: Sequence[CompressionPlan], numbers: Sequence[int], prune: Prune) -> Iterator[Outcome]:
         """Answers are given epoch by epoch, outcomes in the order of the plans."""
         self.batches.append(len(plans))
-        curves = {number: self.curve(number, plan) for number, plan in enumerate(plans, first)}
+        curves = {number: self.curve(number, plan) for number, plan in zip(numbers, plans, strict=True)}
         answers: dict[int, list[bool]] = {number: [] for number in curves}
         for epoch in range(1, max(map(len, curves.values()), default=0) + 1):
             for number, curve in curves.items():

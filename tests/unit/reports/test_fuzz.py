@@ -193,7 +193,7 @@ def check_status(study, data):
 
 
 def check_resumed(study, data):
-    def fails(plans, first, prune):
+    def fails(plans, numbers, prune):
         for _ in plans:
             yield Outcome(None, None, 0.0, (), None, "RuntimeError: made to fail")
 

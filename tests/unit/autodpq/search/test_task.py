@@ -38,9 +38,10 @@ class TableExecutor:
         self.extra = extra
         self.given: list[list[CompressionPlan]] = []
 
-    def __call__(self, plans: Sequence[CompressionPlan], first: int, prune: Prune) -> Iterator[Outcome]:
+    def __call__(self, plans: Sequence[CompressionPlan], numbers: Sequence[int], prune: Prune) -> Iterator[Outcome]:
         self.given.append(list(plans))
-        for number in range(first, first + len(plans) + self.extra):
+        more = range(numbers[0], numbers[0] + len(plans) + self.extra) if self.extra else numbers
+        for number in more:
             if number == self.stops_at:
                 raise KeyboardInterrupt
             yield outcome_of(self.rows[number], number, prune)
@@ -94,6 +95,28 @@ def test_pruned_trials_are_recorded_with_their_epochs() -> None:
     assert [auc for _, _, auc in journal.points] == [0.7, 0.75, 0.7]
     assert best_trial(task.history) is trials[2]
     assert task.epochs["search"] == 2 + 1 + 3 + 0 + 2 + 1 and task.seconds["search"] == 6 * 0.5
+
+
+def test_a_plan_is_trained_once() -> None:
+    journal = MemoryJournal()
+    executor = TableExecutor([Row((0.6, 0.7)), Row((), fails=True), *[Row((0.0,))] * 2, Row((0.5, 0.8))])
+    task = task_of(executor, journal)
+    task.evaluate_many([PLANS[0], PLANS[1], PLANS[0]])
+    task.evaluate_many([PLANS[1], PLANS[2], PLANS[2], PLANS[0]])
+    assert executor.given == [[PLANS[0], PLANS[1]], [PLANS[2]]]
+    assert [trial.valid_auc for trial in task.history] == [0.7, None, 0.7, None, 0.8, 0.8, 0.7]
+    assert [trial.number for trial in journal.trials] == list(range(7))
+    assert [trial.epochs for trial in task.history] == [2, 0, 0, 0, 1 + 1, 0, 0]
+    again = task.history[2]
+    assert (again.valid_logloss, again.valid_aucs, again.attempts, again.error) == (0.4, (0.6, 0.7), 0, None)
+    assert task.history[3].state == "failed" and task.history[3].error == task.history[1].error
+    assert task.seconds["search"] == 3 * 0.5 and task.epochs["search"] == 4
+
+
+def test_a_plan_that_may_be_pruned_is_trained_again() -> None:
+    executor = TableExecutor(ROWS)
+    task_of(executor).evaluate_many([PLANS[0], PLANS[0]], make_pruner())
+    assert executor.given == [[PLANS[0], PLANS[0]]]
 
 
 def test_pruner_is_asked_after_every_epoch_but_the_last() -> None:

@@ -100,8 +100,8 @@ def test_run_folder_reads_its_trials_back(tmp_path: Path) -> None:
 class Mixed(ToyExecutor):
     """Its second trial is pruned, its third fails after having been begun twice."""
 
-    def __call__(self, plans: Sequence[CompressionPlan], first: int, prune: Prune) -> Iterator[Outcome]:
-        for number, outcome in enumerate(super().__call__(plans, first, prune), first):
+    def __call__(self, plans: Sequence[CompressionPlan], numbers: Sequence[int], prune: Prune) -> Iterator[Outcome]:
+        for number, outcome in zip(numbers, super().__call__(plans, numbers, prune), strict=True):
             if number == 1:
                 yield Outcome(None, None, 0.25, outcome.valid_aucs[:1], None)
             elif number == 2:

@@ -40,7 +40,7 @@ def execute(
     told: list[Outcome] = []
     start = None if scratch else task.pretrained()
     executor = LocalExecutor(task.trainer, start, epochs.append, told.append)
-    return list(executor(plans, first, prune)), epochs, told
+    return list(executor(plans, range(first, first + len(plans)), prune)), epochs, told
 
 
 def test_outcomes_and_epochs_are_told_in_the_order_of_the_plans() -> None:
@@ -91,7 +91,7 @@ def test_plans_start_from_the_pretrained_table_or_from_nothing() -> None:
 def test_outcomes_come_one_by_one() -> None:
     task = make_task()
     told: list[Outcome] = []
-    outcomes = LocalExecutor(task.trainer, None, lambda _: None, told.append)(GOOD[:2], 0, never)
+    outcomes = LocalExecutor(task.trainer, None, lambda _: None, told.append)(GOOD[:2], [0, 1], never)
     next(outcomes)
     assert len(told) == 1, "the next plan was begun before the first was recorded"
 
@@ -171,7 +171,7 @@ def event(position: int, aucs: Sequence[float], last: bool = False) -> EpochEnde
 
 def test_a_trial_waits_until_all_before_it_have_been_asked_about() -> None:
     asked = Asked(lambda number, _: number == 11)
-    order = PruningOrder(asked, 10, 3)
+    order = PruningOrder(asked, [10, 11, 12])
     assert order.epoch_ended(event(2, [0.7])) == [] and order.epoch_ended(event(1, [0.6])) == []
     assert asked == []
     assert order.epoch_ended(event(0, [0.5])) == [(0, False), (1, True), (2, False)]
@@ -185,7 +185,7 @@ def test_a_trial_waits_until_all_before_it_have_been_asked_about() -> None:
 
 def test_the_last_epoch_is_not_asked_about_and_keeps_the_others_waiting_no_longer() -> None:
     asked = Asked(lambda *_: True)
-    order = PruningOrder(asked, 0, 2)
+    order = PruningOrder(asked, [0, 1])
     assert order.epoch_ended(event(1, [0.6])) == []
     assert order.epoch_ended(event(0, [0.5], last=True)) == [(0, False), (1, True)]
     assert asked == [(1, (0.6,))]
@@ -193,7 +193,7 @@ def test_the_last_epoch_is_not_asked_about_and_keeps_the_others_waiting_no_longe
 
 def test_a_trial_that_begins_again_gets_the_answers_that_it_got() -> None:
     asked = Asked(lambda _, aucs: len(aucs) == 3)
-    order = PruningOrder(asked, 0, 2)
+    order = PruningOrder(asked, [0, 1])
     for _ in range(2):
         for epoch in (1, 2):
             assert order.epoch_ended(event(0, [0.5] * epoch)) == [(0, False)]
@@ -206,7 +206,7 @@ def test_a_trial_that_begins_again_gets_the_answers_that_it_got() -> None:
 
 def test_nobody_waits_for_a_trial_that_is_lost() -> None:
     asked = Asked(lambda *_: False)
-    order = PruningOrder(asked, 0, 3)
+    order = PruningOrder(asked, [0, 1, 2])
     order.epoch_ended(event(2, [0.7]))
     order.epoch_ended(event(1, [0.6]))
     assert order.trial_ended(1) == [], "the first is waited for still"
@@ -297,7 +297,7 @@ def side_by_side(
     table: Sequence[Row], first: int, scheduler: Scheduler, prune: Prune, on_epoch: Callable[[Epoch], None]
 ) -> tuple[list[Outcome], list[Outcome]]:
     told: list[Outcome] = []
-    order = PruningOrder(prune, first, len(table))
+    order = PruningOrder(prune, range(first, first + len(table)))
     outcomes = in_order(scheduler.events(), len(table), order, scheduler.answer, on_epoch, told.append)
     return list(outcomes), told
 
@@ -360,7 +360,7 @@ def test_outcomes_are_given_as_soon_as_all_before_them_are_there() -> None:
             happened.append(position)
             yield TrialEnded(position, end_of(table[position], table[position].aucs, False))
 
-    order = PruningOrder(never, 0, 3)
+    order = PruningOrder(never, [0, 1, 2])
     outcomes = in_order(events(), 3, order, lambda *_: None, lambda _: None, lambda _: None)
     assert next(outcomes).valid_auc == 0.5 and happened == [1, 0]
     assert next(outcomes).valid_auc == 0.6 and happened == [1, 0]

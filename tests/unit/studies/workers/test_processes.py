@@ -246,7 +246,7 @@ def simulate(
             patch.setattr(f"studies.workers.processes.{module}", simulated)
         patch.setattr("studies.workers.processes.wait", simulated.wait)
         with WorkerPool(jobs) as pool:
-            return list(pool.executor(Spec(timeout), here)(plans, first, prune))  # type: ignore[arg-type]
+            return list(pool.executor(Spec(timeout), here)(plans, range(first, first + len(plans)), prune))  # type: ignore[arg-type]
 
 
 LOSSES = (st.lists(rows, min_size=2, max_size=6), st.integers(1, 3), st.integers(0, MAX_ATTEMPTS - 1), st.data())
@@ -395,11 +395,11 @@ def make_lab(model: str = "deepfm", seed: int = 3) -> Lab:
 
 
 def run_here(lab: Lab, plans: Sequence[CompressionPlan], prune: Prune = never) -> list[Outcome]:
-    return list(lab.here()(plans, 5, prune))
+    return list(lab.here()(plans, range(5, 5 + len(plans)), prune))
 
 
 def run_there(pool: WorkerPool, lab: Lab, plans: Sequence[CompressionPlan], prune: Prune = never) -> list[Outcome]:
-    return list(pool.executor(lab.spec, lab.here())(plans, 5, prune))
+    return list(pool.executor(lab.spec, lab.here())(plans, range(5, 5 + len(plans)), prune))
 
 
 def assert_same_digits(there: Sequence[Outcome], here: Sequence[Outcome]) -> None:
@@ -465,7 +465,7 @@ def test_epochs_and_outcomes_are_told_and_outcomes_come_in_order(pool: WorkerPoo
     epochs: list[Epoch] = []
     told: list[Outcome] = []
     here = LocalExecutor(lab.trainer, lab.start, epochs.append, told.append)
-    outcomes = list(pool.executor(lab.spec, here)(PLANS[:4], 0, never))
+    outcomes = list(pool.executor(lab.spec, here)(PLANS[:4], range(4), never))
     assert sorted(map(id, told)) == sorted(map(id, outcomes))
     assert sorted(epoch.metrics.auc for epoch in epochs) == sorted(
         auc for outcome in outcomes for auc in outcome.valid_aucs
@@ -494,7 +494,7 @@ def test_a_plan_that_comes_alone_is_trained_here(lab: Lab) -> None:
 
 def test_search_that_is_left_midway_does_not_disturb_the_next(forked: WorkerPool, lab: Lab) -> None:
     pool, expected = forked, run_here(lab, PLANS[:2])
-    outcomes = pool.executor(lab.spec, lab.here())([BAD, PLANS[5]], 5, never)
+    outcomes = pool.executor(lab.spec, lab.here())([BAD, PLANS[5]], [5, 6], never)
     assert next(outcomes).kind == "failed"
     outcomes.close()  # type: ignore[attr-defined]
     assert_same_digits(run_there(pool, lab, PLANS[:2]), expected)
@@ -692,7 +692,7 @@ def test_ctrl_c_leaves_no_process_behind(lab: Lab) -> None:
     here = LocalExecutor(lab.trainer, lab.start, stop, stop)
     with pytest.raises(KeyboardInterrupt), WorkerPool(2) as stopped:
         try:
-            list(stopped.executor(lab.spec, here)(PLANS[:4], 0, never))
+            list(stopped.executor(lab.spec, here)(PLANS[:4], range(4), never))
         finally:
             processes = [worker.process for worker in stopped._workers]
             assert len(processes) == 2 and all(process.is_alive() for process in processes)

@@ -189,7 +189,7 @@ class ScriptedCluster:
 
     def outcomes(self, plans: int) -> list[Outcome]:
         executor = RayExecutor(cast(RayCluster, self), cast(TrainerSpec, None), ignore, ignore)
-        return list(executor([PLANS[0][0]] * plans, 4, never))
+        return list(executor([PLANS[0][0]] * plans, range(4, 4 + plans), never))
 
 
 def test_tune_that_fails_is_started_again_with_what_is_left() -> None:
@@ -217,7 +217,7 @@ def test_interrupted_search_ends_its_trials_and_those_after_it_are_as_ever() -> 
     cluster = ScriptedCluster([TrialBegun(0, 0), EpochEnded(0, EPOCH, (0.5,)), TrialSent(0, SENT)])
     executor = RayExecutor(cast(RayCluster, cluster), cast(TrainerSpec, None), interrupt, ignore)
     with pytest.raises(KeyboardInterrupt):
-        list(executor([PLANS[0][0]], 4, never))
+        list(executor([PLANS[0][0]], [4], never))
     assert cluster.ended
     cluster.rounds = [[TrialBegun(0, 1), TrialSent(0, SENT)]]
     (outcome,) = cluster.outcomes(1)
@@ -285,7 +285,7 @@ def test_trials_that_do_not_begin_are_told_once(cluster: RayCluster, monkeypatch
 def test_nobody_waits_for_a_lost_trial() -> None:
     answers: list[tuple[int, bool]] = []
     outcome = Outcome(0.5, 0.7, 1.0, (0.5,), None)
-    order = PruningOrder(lambda number, _: number == 1, 0, 2)
+    order = PruningOrder(lambda number, _: number == 1, [0, 1])
 
     def events() -> Any:
         yield EpochEnded(1, EPOCH, (0.5,))
