@@ -149,6 +149,7 @@ RECIPES = {
         l2=1e-6,
         penalty="proximal",
         continued_learning_rate=1e-4,
+        row_shrinkage=200.0,
         plateau_factor=0.1,
         quantizer_scores="euclidean",
     ),
