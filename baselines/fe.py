@@ -53,7 +53,7 @@ class FullEmbeddingContinued(Strategy):
     def search(self, task: SearchTask) -> CompressionPlan:
         trainer = task.trainer
         network = trainer.build(trainer.full_plan())
-        network.load_state_dict(task.pretrained())
+        trainer.start(network, task.pretrained())
         with task.phase("search"):
 
             def report(epoch: Epoch, trained: Network) -> None:

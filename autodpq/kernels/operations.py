@@ -345,10 +345,15 @@ class Dropout(nn.Module):
 
     def __init__(self, rate: float, width: int) -> None:
         super().__init__()
-        self.rate = rate
         self.width = width
         self.mask = torch.empty(0)
         self._bits = np.random.SFC64(0)
+        self.set_rate(rate)
+
+    def set_rate(self, rate: float) -> None:
+        """Drops so many from now on. What was compiled for another rate stays as it is, unless either is 0."""
+        self.rate = rate
+        self.drops = rate > 0  # what compiled code looks at: it would be made anew for every other rate
 
     def reseed(self, seed: int) -> None:
         """Starts the stream of masks anew."""
@@ -356,7 +361,7 @@ class Dropout(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Zeroes elements at random while training, and scales the others to keep the mean; same shape."""
-        if not self.training or self.rate == 0:
+        if not self.training or not self.drops:
             return inputs
         if inputs.device.type != "cpu":
             return nn.functional.dropout(inputs, self.rate)

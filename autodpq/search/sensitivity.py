@@ -56,11 +56,11 @@ def rises(trainer: Trainer, pretrained: Mapping[str, Tensor], space: Space) -> d
 
     Args:
         trainer: Of the bands.
-        pretrained: Weights of the network that compresses nothing.
+        pretrained: Weights of the network that compresses nothing; looked at is what trainings start from.
         space: Candidates of each band.
     """
     network = trainer.build(trainer.full_plan())
-    network.load_state_dict(dict(pretrained))
+    trainer.start(network, pretrained)
     information, rows = row_information(network, trainer.train), network.embedding.table.detach()
     found, first = {}, 0
     for field in trainer.fields:

@@ -51,6 +51,8 @@ class Recipe:
         learning_rate: Adam's.
         table_learning_rate: Adam's for embeddings, first-order weights and centroids; none for the same.
         continued_learning_rate: Adam's where training starts from trained weights, for every strategy alike.
+        continued_embedding_dropout: The embeddings' dropout rate where training starts from trained weights, for every
+            strategy alike; none for the same. Coarse rows overfit less than those of 32-bit floats.
         row_shrinkage: Where training starts from trained weights, the row of a value of n training samples is
             multiplied by n / (n + this), for every strategy alike: what few samples have taught is mostly noise.
         batch_size: Samples per step.
@@ -81,6 +83,7 @@ class Recipe:
     learning_rate: _Above0 = 1e-3
     table_learning_rate: _Above0 | None = None
     continued_learning_rate: _Above0 = 1e-3
+    continued_embedding_dropout: _Share | None = None
     row_shrinkage: _From0 = 0.0
     batch_size: Annotated[int, pydantic.Field(ge=2)] = 2048
     l2: _From0 = 0.0
@@ -220,6 +223,7 @@ _ONCE = {
     "quantizer_gradient": "softmax",
     "table_learning_rate": None,
     "first_order_l2": None,
+    "continued_embedding_dropout": None,
     "row_shrinkage": 0.0,
     "penalty": "coupled",
     "stop_by": "auc",

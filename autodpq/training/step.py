@@ -70,7 +70,7 @@ def compiled_backward(
 ) -> None:
     """What the backward pass of :func:`head_loss` comes to, but for rounding: gradients are added to all weights."""
     for module in (dropout, *model.modules()):
-        if isinstance(module, Dropout) and module.rate:
+        if isinstance(module, Dropout) and module.drops:
             module.draw(len(labels))
     embedded = [embeddings] if first_order is None else [embeddings, first_order]
     parameters = list(model.parameters())

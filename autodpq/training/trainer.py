@@ -171,6 +171,8 @@ class Trainer:
             part = "model."
             model = {name.removeprefix(part): value for name, value in pretrained.items() if name.startswith(part)}
             network.model.load_state_dict(model)
+            if self.recipe.continued_embedding_dropout is not None:
+                network.dropout.set_rate(self.recipe.continued_embedding_dropout)
             rows = self._shrunken(pretrained["embedding.table"])
             embedding.load_rows(rows, pretrained.get("embedding.first_order"))
         embedding.start_quantizers(self.seed)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -54,6 +56,17 @@ def test_fe_continued_trains_on_for_its_epochs_and_is_trained_further(search_epo
     assert task.handed_over is not None and not task.handed_over.trained
     state = task.handed_over.network.state_dict()
     assert not all(torch.equal(state[name], value) for name, value in task.pretrained().items())
+
+
+def test_fe_continued_starts_where_plans_do() -> None:
+    task = make_task()
+    task.trainer.recipe = replace(task.trainer.recipe, row_shrinkage=5.0, continued_learning_rate=1e-30)
+    FullEmbeddingContinued(search_epochs=1).search(task)
+    assert task.handed_over is not None
+    started = task.trainer.build(task.trainer.full_plan())
+    task.trainer.start(started, task.pretrained())
+    assert torch.equal(task.handed_over.network.embedding.table, started.embedding.table)
+    assert not torch.equal(started.embedding.table, task.pretrained()["embedding.table"])
 
 
 def test_fe_continued_leaves_the_shared_pretrained_weights_alone() -> None:

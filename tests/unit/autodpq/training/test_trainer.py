@@ -180,6 +180,15 @@ def test_training_on_starts_from_rows_that_are_shrunken_by_their_samples():
     assert torch.equal(compressed.embedding.raw, network.embedding.table[3:8])  # of the field a
 
 
+def test_training_on_takes_the_continued_dropout_of_embeddings():
+    pretrained = snapshot(trainer_of().pretrain()[0])
+    for rate, expected in ((None, RECIPE.embedding_dropout), (0.25, 0.25), (0.0, 0.0)):
+        trainer = trainer_of(recipe=replace(RECIPE, continued_embedding_dropout=rate))
+        network, _ = trainer.train_plan(PLAN, pretrained)
+        assert network.dropout.rate == expected
+        assert trainer.build(PLAN).dropout.rate == RECIPE.embedding_dropout
+
+
 def test_training_on_takes_the_continued_learning_rate():
     # Only what continues stands still.
     recipe = replace(RECIPE, continued_learning_rate=1e-30)
