@@ -20,6 +20,8 @@ FloatArray = npt.NDArray[np.float64]
 
 SAMPLES = (128.0, 64.0, 32.0, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5)
 """How many samples at the click rate a weight's prior is worth, from strong to weak."""
+_STRONGER = (8192.0, 2048.0, 512.0, 128.0)
+"""The same where the constant is better than the first of them."""
 
 _PATIENCE = 2  # priors in a row that are no better than the best one
 _TOLERANCE = 1e-5  # nats per training row that the last sweep has gained
@@ -64,6 +66,7 @@ def fit_additive(train: Samples, valid: Samples, cardinalities: Sequence[int]) -
     """The additive model whose prior is chosen by validation logloss.
 
     Priors are tried from strong to weak, each from the weights of the one before, until two in a row are no better.
+    Where validation rows say that values tell nothing, those are tried under which weights hardly leave zero.
 
     Args:
         train: Training rows, with clicks and without.
@@ -71,19 +74,29 @@ def fit_additive(train: Samples, valid: Samples, cardinalities: Sequence[int]) -
         cardinalities: Number of values per field.
     """
     fit = AdditiveFit(train, cardinalities)
+    constant = _mean_loss(fit.model(), valid)
+    model, loss = _best_prior(fit, SAMPLES, valid)
+    return model if loss < constant else _best_prior(AdditiveFit(train, cardinalities), _STRONGER, valid)[0]
+
+
+def _best_prior(fit: AdditiveFit, priors: Sequence[float], valid: Samples) -> tuple[AdditiveModel, float]:
+    """The model of the best of priors, and its mean loss on validation rows."""
     variance = fit.click_rate * (1 - fit.click_rate)
     best, least, worse = fit.model(), math.inf, 0
-    for samples in SAMPLES:
-        fit.run(samples * variance)
-        model = fit.model()
-        loss = float(_losses(model.logits(valid.ids), valid.labels).mean())
+    for samples in priors:
+        model = fit.run(samples * variance).model()
+        loss = _mean_loss(model, valid)
         if loss < least:
             best, least, worse = model, loss, 0
         else:
             worse += 1
         if worse == _PATIENCE:
             break
-    return best
+    return best, least
+
+
+def _mean_loss(model: AdditiveModel, rows: Samples) -> float:
+    return float(_losses(model.logits(rows.ids), rows.labels).mean())
 
 
 class AdditiveFit:

@@ -93,3 +93,19 @@ def test_validation_rows_choose_the_prior() -> None:
         assert own == pytest.approx(min(losses.values()), abs=1e-3)
         sizes[effect] = min(losses, key=lambda samples: losses[samples])
     assert sizes[0.0] > sizes[1.5]
+
+
+def test_where_values_tell_nothing_it_is_no_worse_than_the_constant() -> None:
+    rng = np.random.default_rng(3)
+    ids = rng.integers(CARDINALITIES, size=(2400, 3)).astype(np.int32)
+    labels = (rng.random(2400) < 0.03).astype(np.uint8)
+    train, valid = Samples(ids[:2000], labels[:2000]), Samples(ids[2000:], labels[2000:])
+    chosen = fit_additive(train, valid, CARDINALITIES)
+    constant = AdditiveFit(train, CARDINALITIES).model()
+
+    def loss(model: additive.AdditiveModel) -> float:
+        logits = model.logits(valid.ids)
+        return float((np.logaddexp(0, logits) - valid.labels * logits).mean())
+
+    assert loss(AdditiveFit(train, CARDINALITIES).run(128.0 * 0.03).model()) > loss(constant) + 1e-3
+    assert loss(chosen) < loss(constant) + 1e-4
