@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autodpq.choices import Choice, Full
-from autodpq.choices.base import FLOAT_BITS, Cost, Kept, layout_bytes, narrowed
+from autodpq.choices.base import FLOAT_BITS, WEIGHT_BITS, Cost, Kept, layout_bytes, narrowed
+from autodpq.choices.codes import words_size
 from autodpq.errors import AutoDPQError
 from autodpq.plan import Band, CompressionPlan, Field, bands_of
 
 HALF_BITS = 16
-SCALE_BYTES = 4
+SCALE_BYTES = 2
 """Of a band's first-order weights, where these are integers."""
 
 
@@ -40,7 +41,7 @@ class Ledger:
         bands: Their shares, in the data set's order.
         first_order_rows: First-order weights, one per row; 0 where the model has none. The paper leaves them out.
         dense_floats: Other floats that inference needs (MLP, BatchNorm statistics). The paper leaves them out.
-        compact: Whether floats have 16 bits, and first-order weights 8 with a scale for each band; else all have 32.
+        compact: Whether floats have 16 bits, and first-order weights 6 with a scale for each band; else all have 32.
     """
 
     bands: tuple[BandLedger, ...]
@@ -63,7 +64,7 @@ class Ledger:
         """Bytes of the first-order weights."""
         if not self.compact or not self.first_order_rows:
             return self.first_order_rows * FLOAT_BITS // 8
-        return self.first_order_rows + SCALE_BYTES * len(self.bands)
+        return sum(words_size(band.rows, 1, WEIGHT_BITS) + SCALE_BYTES for band in self.bands)
 
     @property
     def dense_bytes(self) -> int:
@@ -129,7 +130,7 @@ def band_bytes(band: Band, choice: Choice, embedding_dim: int, *, first_order: b
         choice: What becomes of its rows.
         embedding_dim: X.
         first_order: Whether there are first-order weights.
-        compact: Whether floats have 16 bits instead of 32, and first-order weights 8.
+        compact: Whether floats have 16 bits instead of 32, and first-order weights 6.
     """
     share = _share(band, 0, CompressionPlan({band.name: choice}), embedding_dim, compact)
     return Ledger((share,), share.rows if first_order else 0, compact=compact).bytes
@@ -152,7 +153,7 @@ def prices(
         embedding_dim: X.
         first_order: Whether there are first-order weights.
         dense_floats: Other floats that inference needs.
-        compact: Whether floats have 16 bits instead of 32, and first-order weights 8.
+        compact: Whether floats have 16 bits instead of 32, and first-order weights 6.
     """
     own = {
         band.name: [
@@ -194,7 +195,7 @@ def ledger(
         embedding_dim: X.
         first_order: Whether the model has one first-order weight per row.
         dense_floats: Other floats that inference needs.
-        compact: Whether floats have 16 bits instead of 32, and first-order weights 8.
+        compact: Whether floats have 16 bits instead of 32, and first-order weights 6.
 
     Raises:
         AutoDPQError: A band is missing from the plan, or a choice does not fit X.

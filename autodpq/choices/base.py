@@ -23,6 +23,8 @@ from autodpq.choices.operations import NUMPY, Operations
 from autodpq.errors import AutoDPQError
 
 FLOAT_BITS = 32
+WEIGHT_BITS = 6
+"""Of a first-order weight where all is stored compactly."""
 
 Floats = npt.NDArray[np.float32]
 Arrays = dict[str, npt.NDArray[Any]]

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from autodpq.choices.base import Arrays, Cost, Floats, Layout, Made
-from autodpq.choices.codes import pack_words, words_size
+from autodpq.choices.codes import Bytes, pack_words, words_size
 from autodpq.choices.operations import Operations
 from autodpq.choices.registry import register
 from autodpq.errors import AutoDPQError
@@ -19,6 +20,34 @@ SCALE_BITS = 16
 _LARGEST = float(np.finfo(np.float16).max)
 # A row's outermost numbers may be cut off where that rounds the others better; with 8 bits it hardly ever does.
 SHARES = (np.linspace(0.3, 1.0, 15)).astype(np.float32)
+
+
+def nearest_integers(rows: Floats, largest: int, shares: Floats) -> tuple[Bytes, npt.NDArray[np.float16]]:
+    """Rows as integers of minus ``largest`` to ``largest`` times one scale each.
+
+    Args:
+        rows: float32 [n, X].
+        largest: The largest integer.
+        shares: Of a row's outermost number, that are tried as the largest integer's; of those the one of least squared
+            error is taken.
+
+    Returns:
+        The integers plus ``largest``, uint8 [n, X]; the scales, float16 [n].
+    """
+    outermost = np.abs(rows).max(1, initial=0.0)
+    # A row with something that is no finite number is none at all, rather than any other row.
+    steps = np.where(np.isfinite(outermost), 0, np.nan).astype(np.float16)
+    codes = np.full(rows.shape, largest, np.uint8)
+    least = np.full(len(rows), np.inf)
+    for share in shares:
+        tried = (outermost * (share / np.float32(largest))).clip(max=_LARGEST).astype(np.float16)
+        step = tried.astype(np.float32)[:, None]
+        integers = np.rint(rows / np.where(step > 0, step, 1)).clip(-largest, largest)
+        error = np.square(rows - integers * step, dtype=np.float64).sum(1)
+        better = error < least
+        least[better], steps[better] = error[better], tried[better]
+        codes[better] = (integers[better] + largest).astype(np.uint8)
+    return codes, steps
 
 
 @register
@@ -63,19 +92,7 @@ class Int(Made):
 
     def pack(self, rows: Floats, shared: Mapping[str, Any]) -> Arrays:
         """Integers and scales."""
-        outermost = np.abs(rows).max(1, initial=0.0)
-        # A row with something that is no finite number is none at all, rather than any other row.
-        steps = np.where(np.isfinite(outermost), 0, np.nan).astype(np.float16)
-        codes = np.full(rows.shape, self.largest, np.uint8)
-        least = np.full(len(rows), np.inf)
-        for share in self.shares:
-            tried = (outermost * (share / np.float32(self.largest))).clip(max=_LARGEST).astype(np.float16)
-            step = tried.astype(np.float32)[:, None]
-            integers = np.rint(rows / np.where(step > 0, step, 1)).clip(-self.largest, self.largest)
-            error = np.square(rows - integers * step, dtype=np.float64).sum(1)
-            better = error < least
-            least[better], steps[better] = error[better], tried[better]
-            codes[better] = (integers[better] + self.largest).astype(np.uint8)
+        codes, steps = nearest_integers(rows, self.largest, self.shares)
         return {"codes": pack_words(codes, self.bits), "steps": steps}
 
     def made(self, arrays: Mapping[str, Any], places: Any, dim: int, operations: Operations) -> Any:

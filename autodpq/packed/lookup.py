@@ -8,8 +8,13 @@ from typing import Any
 import numpy as np
 
 from autodpq.choices import Arrays, Made
-from autodpq.choices.operations import Operations
+from autodpq.choices.base import WEIGHT_BITS, Floats
+from autodpq.choices.codes import pack_words
+from autodpq.choices.integer import SHARES, nearest_integers
+from autodpq.choices.operations import NUMPY, Operations
 from autodpq.packed.spec import AnySpec, BandedSpec, TableSpec, band_part
+
+_LARGEST_WEIGHT = (1 << WEIGHT_BITS - 1) - 1
 
 Read = Mapping[str, Any]
 """A table's arrays, those of its choices as :func:`prepared` gives them; numpy's or torch's."""
@@ -75,8 +80,10 @@ def first_order(spec: AnySpec, arrays: Read, ids: Any, operations: Operations) -
     """First-order weights of ids, int64 [n]; gives float32 [n, 1]."""
     if isinstance(spec, BandedSpec):
         return _by_bands(spec, arrays, ids, operations, first_order)
-    weights = operations.take(arrays["first_order"], _row_numbers(spec, arrays, ids, operations))
-    return (operations.cast(weights) * arrays["weight_scale"] if spec.compact else weights)[:, None]
+    places = _row_numbers(spec, arrays, ids, operations)
+    if spec.compact:
+        return _narrow_weights(arrays, places, operations)
+    return operations.take(arrays["first_order"], places)[:, None]
 
 
 def _by_bands(spec: BandedSpec, arrays: Read, ids: Any, operations: Operations, find: Callable[..., Any]) -> Any:
@@ -129,8 +136,18 @@ def _stored(spec: TableSpec, arrays: Read, places: Any, operations: Operations) 
     return rows * operations.take(arrays["scales"], places)[:, None] if spec.head_dtype == "int8" else rows
 
 
-def stored_weights(weights: np.ndarray[Any, np.dtype[np.float32]]) -> Arrays:
-    """First-order weights, float32 [n], as a compact table holds them."""
-    largest = np.abs(weights).max(initial=0.0)
-    scale = np.float32(largest / 127) if largest else np.float32(1)
-    return {"first_order": np.rint(weights / scale).astype(np.int8), "weight_scale": np.array([scale], np.float32)}
+def _narrow_weights(arrays: Read, places: Any, operations: Operations) -> Any:
+    integers = operations.cast(operations.bits(arrays["first_order"], places, 1, WEIGHT_BITS)) - float(_LARGEST_WEIGHT)
+    return integers * operations.cast(arrays["weight_scale"])
+
+
+def stored_weights(weights: Floats) -> Arrays:
+    """First-order weights, float32 [n], as a compact table holds them; those of what this gives are the same again."""
+    codes, scale = nearest_integers(weights[None], _LARGEST_WEIGHT, SHARES)
+    return {"first_order": pack_words(codes.T, WEIGHT_BITS), "weight_scale": scale}
+
+
+def rounded_weights(weights: Floats) -> Floats:
+    """First-order weights, float32 [n], as they are read from a compact table."""
+    rounded: Floats = _narrow_weights(stored_weights(weights), np.arange(len(weights)), NUMPY)[:, 0]
+    return rounded

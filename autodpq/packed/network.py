@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from autodpq.choices import Arrays
 from autodpq.choices.base import as_stored, narrow_floats
 from autodpq.embedding.planned import PlanEmbedding
-from autodpq.packed.lookup import stored_weights
+from autodpq.packed.lookup import rounded_weights, stored_weights
 from autodpq.packed.module import to_array
 from autodpq.packed.spec import AnySpec, BandedSpec, TableSpec, band_part
 from autodpq.training.network import Network
@@ -86,7 +85,7 @@ def _pack_compactly(network: Network, embedding: PlanEmbedding, fallbacks: Seque
 
 @torch.no_grad()
 def round_compactly(network: Network) -> None:
-    """Makes a trained network what a compact file holds of it: floats of 16 bits, first-order weights of 8.
+    """Makes a trained network what a compact file holds of it: floats of 16 bits, first-order weights of 6.
 
     Codes follow from what is rounded, so that a network that is rounded stays as it is when it is rounded again.
 
@@ -105,8 +104,7 @@ def round_compactly(network: Network) -> None:
         return
     for rows in embedding.rows_of_bands():
         own = torch.unique(rows.long())
-        stored = stored_weights(to_array(embedding.first_order[own]))
-        weights = stored["first_order"].astype(np.float32) * stored["weight_scale"]
+        weights = rounded_weights(to_array(embedding.first_order[own]))
         embedding.first_order[own] = torch.from_numpy(weights).to(own.device)
 
 

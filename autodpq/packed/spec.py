@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from autodpq.choices import Choice, Full
-from autodpq.choices.base import Floats, Layout, narrowed
+from autodpq.choices.base import WEIGHT_BITS, Floats, Layout, narrowed
+from autodpq.choices.codes import words_size
 from autodpq.errors import AutoDPQError
 
 HEAD_DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2"), "int8": np.dtype("i1")}
@@ -34,7 +35,7 @@ class TableSpec:
         ranked: Whether ids are frequency ranks, so that the first ``head`` ids have rows; else they are listed.
         first_order: Whether there are first-order weights.
         head_dtype: How rows of their own are stored: float32, float16 or int8.
-        compact: Whether what choices store as 32-bit floats has 16 bits, and first-order weights 8 and one scale.
+        compact: Whether what choices store as 32-bit floats has 16 bits, and first-order weights 6 and one scale.
     """
 
     name: str
@@ -90,7 +91,8 @@ class TableSpec:
 
     def layout(self) -> Layout:
         """Type and shape of every array of the table: ``rows`` [stored, X]; ``scales`` [stored] of int8 rows; those of
-        the choice; ``head_ids`` [head], rising; ``first_order`` [weights], ``weight_scale`` [1] of int8 ones."""
+        the choice; ``head_ids`` [head], rising; ``first_order`` [weights]; where they are integers, the bytes
+        of these and ``weight_scale`` [1]."""
         float32 = np.dtype("<f4")
         arrays: Layout = {"rows": (HEAD_DTYPES[self.head_dtype], (self.n_stored, self.dim))}
         if self.head_dtype == "int8":
@@ -98,10 +100,11 @@ class TableSpec:
         arrays |= self.own_layout
         if not self.ranked:
             arrays["head_ids"] = (np.dtype("<i4"), (self.head,))
-        if self.first_order:
-            arrays["first_order"] = (np.dtype("i1") if self.compact else float32, (self.n_weights,))
-            if self.compact:
-                arrays["weight_scale"] = (float32, (1,))
+        if self.first_order and self.compact:
+            arrays["first_order"] = (np.dtype("u1"), (words_size(self.n_weights, 1, WEIGHT_BITS),))
+            arrays["weight_scale"] = (np.dtype("<f2"), (1,))
+        elif self.first_order:
+            arrays["first_order"] = (float32, (self.n_weights,))
         return arrays
 
 
