@@ -60,9 +60,22 @@ def columns(text: str) -> tuple[str, ...]:
     Raises:
         AutoDPQError: There is no name.
     """
+    return _between_commas(text, "names of columns as user,item")
+
+
+def values(text: str) -> tuple[str, ...]:
+    """Values of columns between commas, as a line of CSV has them.
+
+    Raises:
+        AutoDPQError: There is none, or an empty one.
+    """
+    return _between_commas(text, "texts as -,NA")
+
+
+def _between_commas(text: str, needed: str) -> tuple[str, ...]:
     found = tuple(text.strip() for text in next(csv.reader([text], skipinitialspace=True), []))
     if not all(found) or not found:
-        raise AutoDPQError(f"{text!r} given, names of columns as user,item are needed")
+        raise AutoDPQError(f"{text!r} given, {needed} are needed")
     return found
 
 
@@ -258,6 +271,14 @@ class StudyConfig(BaseModel):
             "numbers always are.",
             DATA,
             columns,
+        ),
+    ] = None
+    missing: Annotated[
+        tuple[str, ...] | None,
+        CommandLine(
+            "Texts of one's own data that stand for a missing value, with commas, as -,NA; empty cells always do.",
+            DATA,
+            values,
         ),
     ] = None
     split_column: Annotated[str | None, CommandLine("Column of one's own data: train, valid, test.", DATA)] = None

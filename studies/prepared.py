@@ -44,7 +44,8 @@ class Prepared:
 SPLIT_SEED = 2023
 # The options that say where rows come from.
 LOADING = (
-    "dataset", "data_dir", "cache_dir", "label", "fields", "exclude", "numeric", "split_column", "time_column"
+    "dataset", "data_dir", "cache_dir", "label", "fields", "exclude", "numeric", "missing", "split_column",
+    "time_column",
 )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ BIN_ROWS = 50
 """Rows that a bin holds at least, about."""
 
 _SAMPLE = 1 << 20
-_MISSING = ("", "na", "n/a", "nan", "null", "none", r"\n")
+MISSING_NUMBERS = ("", "na", "n/a", "nan", "null", "none", r"\n")
 """What stands for a missing number, in small letters: the spellings of pandas, R and databases."""
 
 
@@ -60,7 +60,7 @@ def as_numbers(
     numbers = pl.Series(pl.from_arrow(trimmed), dtype=pl.String).cast(pl.Float64, strict=False).to_numpy()
     wrong = np.isnan(numbers)
     if wrong.any():
-        missing = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(_MISSING, trimmed.type))
+        missing = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(MISSING_NUMBERS, trimmed.type))
         wrong &= ~np.asarray(missing)
     return numbers, wrong
 

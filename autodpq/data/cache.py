@@ -98,6 +98,7 @@ def _open(folder: Path, name: str, meta: dict[str, Any]) -> EncodedDataset:
         truth=truth,
         folder=folder,
         binned=meta["binned"],
+        missing=tuple(meta.get("missing", ())),
     )
 
 
@@ -116,4 +117,6 @@ def _write_meta(folder: Path, fingerprint: str, table: Table) -> None:
         "plan": table.plan.to_json() if table.plan is not None else None,
         "binned": {name: len(bins) for name, bins in table.bins.items()},
     }
+    if table.missing:
+        about["missing"] = table.missing
     write_inventory(folder, about)

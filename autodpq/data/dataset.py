@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from autodpq.data.inventory import read_inventory, write_inventory
+from autodpq.data.remarks import Column
 from autodpq.data.source import BATCH_ROWS
 from autodpq.errors import AutoDPQError
 from autodpq.files import whole_folder
@@ -100,13 +102,14 @@ class EncodedDataset:
         ids: int32 [rows, fields], memory-mapped; within a field, ids are ranks by falling frequency (ties by value).
         labels: uint8 [rows], 0 or 1.
         counts: Per field, int64 [cardinality]: how often each id occurs among the counted rows, never rising.
-        time: int64 [rows] or None: what a chronological split sorts by.
+        time: [rows] or None: what a chronological split sorts by.
         split_column: int8 [rows] or None: 0 train, 1 validation, 2 test, as the source says.
         fingerprint: Hexadecimal digest of the source and of the settings it was encoded with.
         truth: What is known of generated data.
         folder: The cache folder that holds the encoded files and the vocabulary; None for data built in memory.
         ranks: Per field, int32 [values]: from the id of the vocabulary to the id used here; None where they are equal.
         binned: Fields of numbers, each with its number of bins.
+        missing: Canonical texts that stood for missing values where it was read.
     """
 
     name: str
@@ -114,13 +117,14 @@ class EncodedDataset:
     ids: npt.NDArray[np.int32]
     labels: npt.NDArray[np.uint8]
     counts: tuple[npt.NDArray[np.int64], ...]
-    time: npt.NDArray[np.int64] | None
+    time: npt.NDArray[np.int64 | np.float64] | None
     split_column: npt.NDArray[np.int8] | None
     fingerprint: str
     truth: Truth | None = None
     folder: Path | None = None
     ranks: tuple[npt.NDArray[np.int32], ...] | None = None
     binned: Mapping[str, int] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -177,9 +181,33 @@ class EncodedDataset:
             lines.append(
                 f"Numbers are binned by quantiles of all rows, a missing one being a value of its own: {fields}"
             )
+        columns = list(self._columns())
+        times = [] if self.time is not None else [column.name for column in columns if column.is_time]
         for name in self.row_names():
-            lines.append(f"{name} has a value of its own in nearly every row; if it names rows, exclude it")
+            if name not in times:
+                lines.append(f"{name} has a value of its own in nearly every row; if it names rows, exclude it")
+        for column in columns:
+            lines.extend(column.notes(split_by_time=self.time is not None))
         return tuple(lines)
+
+    def _columns(self) -> Iterator[Column]:
+        """The fields' values as they were read; none of data built in memory, or counted anew."""
+        if self.folder is None or self.ranks is not None:
+            return
+        words = self.vocabulary()
+        starts = np.cumsum([0, *map(len, self.counts)])
+        for place, (name, counts) in enumerate(zip(self.field_names, self.counts, strict=True)):
+            own = words.slice(starts[place], len(counts))
+            least = own["at_least"].drop_nulls().to_numpy() if name in self.binned else None
+            yield Column(name, own["value"], counts, least, partial(self._first_row, place))
+
+    def _first_row(self, column: int, chosen: npt.NDArray[np.bool_]) -> int:
+        """The first row, from 1, whose id in a column is a chosen one."""
+        for start in range(0, len(self), BATCH_ROWS):
+            found = np.flatnonzero(chosen[self.ids[start : start + BATCH_ROWS, column]])
+            if len(found):
+                return start + int(found[0]) + 1
+        raise AssertionError("every id is in a row")
 
     def row_names(self) -> tuple[str, ...]:
         """The fields that seem to name rows: with nearly as many values as there are rows."""

@@ -16,6 +16,7 @@ class LoadOptions:
     fields: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
     numeric: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     split_column: str | None = None
     time_column: str | None = None
     label_above: float = 3

@@ -19,7 +19,7 @@ from autodpq.errors import AutoDPQError, nearest
 from autodpq.plugins.registry import Registry, home_expanded
 
 _PUBLISHED = frozenset({"data_dir", "cache_dir", "fields", "exclude"})
-_OWN = frozenset({"cache_dir", "label", "fields", "exclude", "numeric", "split_column", "time_column"})
+_OWN = frozenset({"cache_dir", "label", "fields", "exclude", "numeric", "missing", "split_column", "time_column"})
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,7 @@ def load_dataset(
     fields: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
     numeric: Sequence[str] = (),
+    missing: Sequence[str] = (),
     split_column: str | None = None,
     time_column: str | None = None,
     label_above: float = 3,
@@ -165,8 +166,9 @@ def load_dataset(
         fields: The fields to use; all columns but the label, the split and the time by default.
         exclude: The fields to leave out; not together with ``fields``.
         numeric: Columns of one's own file that are binned though their numbers are whole, or are text.
+        missing: Texts of one's own file that stand for a missing value, in every field.
         split_column: The column of one's own file that says train, valid or test.
-        time_column: The column of one's own file that says when: integers, dates or times.
+        time_column: The column of one's own file that says when: numbers, dates or times.
         label_above: A MovieLens rating above this is a click.
 
     Raises:
@@ -180,6 +182,7 @@ def load_dataset(
         fields=None if fields is None else _names("fields", fields),
         exclude=_names("exclude", exclude),
         numeric=_names("numeric", numeric),
+        missing=_names("missing", missing),
         split_column=split_column,
         time_column=time_column,
         label_above=label_above,

@@ -25,14 +25,14 @@ class Batch:
     Attributes:
         values: The fields in order, every column of type String; a missing value is the empty string.
         labels: uint8 [rows], 0 or 1.
-        time: int64 [rows], or None where the source has no time.
+        time: [rows], anything that rises with time, or None where the source has none.
         split: int8 [rows], 0 train, 1 validation, 2 test, or None where the source has no split.
         probabilities: float32 [rows], the true click probability of generated rows, or None.
     """
 
     values: pl.DataFrame
     labels: npt.NDArray[np.uint8]
-    time: npt.NDArray[np.int64] | None = None
+    time: npt.NDArray[np.int64 | np.float64] | None = None
     split: npt.NDArray[np.int8] | None = None
     probabilities: npt.NDArray[np.float32] | None = None
 
@@ -46,12 +46,14 @@ class Table:
         batches: The rows, to be read once.
         plan: The plan that suffices, where the rows are generated.
         bins: The bins of fields whose values are the names of bins.
+        missing: Canonical texts that stand for missing values.
     """
 
     field_names: tuple[str, ...]
     batches: Iterable[Batch]
     plan: CompressionPlan | None = None
     bins: Mapping[str, Bins] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

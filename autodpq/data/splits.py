@@ -50,7 +50,9 @@ def random_split(n_rows: int, seed: int, fractions: tuple[float, float, float] =
     return _cut(np.random.Generator(np.random.PCG64(seed)).permutation(n_rows), fractions)
 
 
-def chronological_split(time: npt.NDArray[np.integer], fractions: tuple[float, float, float] = FRACTIONS) -> Split:
+def chronological_split(
+    time: npt.NDArray[np.integer | np.floating], fractions: tuple[float, float, float] = FRACTIONS
+) -> Split:
     """Splits by time: the oldest rows train, the newest test; rows of equal time keep the source's order.
 
     Args:

@@ -10,6 +10,7 @@ many, and in serving without a look at what else the column holds. What may be a
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
@@ -114,6 +115,27 @@ def canonical_texts(texts: pl.Series) -> pl.Series:
     if not len(places) or (changed == some).all():
         return texts
     return texts.clone().scatter(places, changed)
+
+
+def is_one_of(column: pl.Series, texts: Sequence[str], where: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which values of a column are among some, whatever its type.
+
+    Args:
+        column: The column, or a part of its rows.
+        texts: Canonical texts.
+        where: What error messages call the source.
+
+    Returns:
+        bool [rows].
+
+    Raises:
+        AutoDPQError: The column holds no single values, or a date that cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = canonical_texts(as_text(column, where)).to_arrow()
+    return np.asarray(pc.is_in(values, value_set=pa.array(texts, values.type)))
 
 
 def distinct(texts: pl.Series) -> tuple[pl.Series, np.ndarray[tuple[int], np.dtype[np.int32]]]:

@@ -27,18 +27,22 @@ _SCHEMA = pl.Schema({"field": pl.String, "id": pl.Int32, "value": pl.String})
 _WITH_BINS = pl.Schema({"field": pl.String, "id": pl.Int32, "value": pl.String, AT_LEAST: pl.Float64})
 
 
-def write_vocabulary(path: Path, values: pl.DataFrame, tables: Sequence[AnySpec]) -> SideFile:
+def write_vocabulary(
+    path: Path, values: pl.DataFrame, tables: Sequence[AnySpec], missing: Sequence[str] = ()
+) -> SideFile:
     """Writes the side file, whole or not at all.
 
     Values that share their field's id for values never seen are left out: they get it anyway. Bins all stay, for where
     one ends another one's edge says. A file that holds the
     same already stays as it is, so that others that name its digest stay right.
+    A text that stood for a missing value gets the id of the missing value, where a field has one.
 
     Args:
         path: Where to.
         values: Columns field, id, value and, where a field is binned, at_least, as
             :meth:`EncodedDataset.vocabulary` gives them.
         tables: The packed tables, one per field.
+        missing: Canonical texts that stood for a missing value in training.
 
     Returns:
         What the manifest says of the file.
@@ -60,6 +64,8 @@ def write_vocabulary(path: Path, values: pl.DataFrame, tables: Sequence[AnySpec]
     if AT_LEAST in values.columns:
         schema, kept = _WITH_BINS, kept | values[AT_LEAST].is_not_null()
     counted = values.filter(kept).select(schema.names()).cast(schema)
+    absent = counted.filter(pl.col("value") == "")
+    counted = pl.concat([counted, *(absent.with_columns(value=pl.lit(text, pl.String)) for text in missing)])
     if not _holds(path, counted):
         with whole_file(path) as temporary:
             counted.write_parquet(temporary)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from autodpq.data.binning import Bins, as_numbers
-from autodpq.data.values import as_text, canonical_texts, distinct
+from autodpq.data.values import as_text, canonical_texts, distinct, is_one_of
 from autodpq.errors import AutoDPQError
 from autodpq.packed.spec import AnySpec
 
@@ -130,12 +130,14 @@ class Numbers:
         bins: The bins.
         ids: int32 [bins]; -1 where a bin was not counted.
         missing: The id of missing numbers; -1 where there were none.
+        texts: Canonical texts that stand for a missing number.
         fallback: The id of values never seen.
     """
 
     bins: Bins
     ids: npt.NDArray[np.int32]
     missing: int
+    texts: tuple[str, ...]
     fallback: int
 
     @classmethod
@@ -151,14 +153,15 @@ class Numbers:
         order = np.flatnonzero(binned)[np.argsort(edges[binned], kind="stable")]
         edges = edges[order]
         rises = edges[0] == -np.inf and (edges[1:] > edges[:-1]).all()
-        if not rises or words["value"].gather(rest).to_list() not in ([], [""]):
+        absent = words["value"].gather(rest).to_list()
+        if not rises or absent[:1] not in ([], [""]) or len(set(ids[rest])) > 1:
             raise AutoDPQError("has bins that do not rise from minus infinity, or values that are in none")
         missing = int(ids[rest[0]]) if len(rest) else -1
         ids = ids[order]
         shared = ids == table.fallback
         if shared.sum() > 1:
             ids[shared] = -1
-        return cls(Bins(edges), ids, missing, table.fallback)
+        return cls(Bins(edges), ids, missing, tuple(absent[1:]), table.fallback)
 
     def look_up(self, column: pl.Series, where: str) -> npt.NDArray[np.int32]:
         """Ids of numbers or their texts, int32 [rows]; -1 for values never seen, as what is no number.
@@ -167,6 +170,9 @@ class Numbers:
             AutoDPQError: The column holds no single values.
         """
         numbers, wrong = as_numbers(column, where)
+        if self.texts:
+            stands = is_one_of(column, self.texts, where)
+            numbers, wrong = np.where(stands, np.nan, numbers), wrong & ~stands
         absent = np.isnan(numbers)
         ids = self.ids[self.bins.indices(np.where(absent, 0, numbers))]
         ids[absent] = self.missing

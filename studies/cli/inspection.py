@@ -15,6 +15,7 @@ from autodpq.data import EncodedDataset, dataset_spec, split_dataset
 from autodpq.data.registry import DatasetSpec
 from autodpq.data.source import BATCH_ROWS
 from autodpq.data.splits import resolve_method
+from autodpq.data.values import canonical_text
 from autodpq.errors import AutoDPQError
 from reports.tables.audit import AuditRow, audit_rows
 from studies.prepared import SPLIT_SEED, load_rows
@@ -206,10 +207,10 @@ def _rarest_counts(dataset: EncodedDataset, columns: Sequence[int]) -> np.ndarra
 
 def _values(values: pl.Series, is_binned: bool) -> tuple[tuple[str | None, ...], bool]:
     """The first values, and whether all are whole numbers and many."""
-    shown = tuple(value or None for value in values.head(_SHOWN_VALUES))
+    shown = tuple(canonical_text(value) or None for value in values.head(_SHOWN_VALUES))
     if is_binned or len(values) <= _MANY:
         return shown, False
-    return shown, values.replace("", None).drop_nulls().str.contains(r"^-?\d+$").all()
+    return shown, values.replace("", None).drop_nulls().str.contains(r"^-?\d+(?:\.0+)?$").all()
 
 
 def _choices(spec: DatasetSpec) -> tuple[DPQ, ...]:

@@ -140,7 +140,7 @@ def keep_model(
     side = None
     if source.folder is not None:
         vocabulary = path.with_name(f"{source.fingerprint[:16]}.vocabulary.parquet")
-        side = write_vocabulary(vocabulary, source.vocabulary(), specs)
+        side = write_vocabulary(vocabulary, source.vocabulary(), specs, source.missing)
     write_packed(path, Manifest("network", specs, model, side, __version__, about, calibration), tables, dense)
 
 

@@ -14,7 +14,11 @@ from autodpq.errors import AutoDPQError
 
 _LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "False": 0, "True": 1}
 _INTEGER = "an integer is expected"
-_TIME = "an integer, or a date or time such as 2024-05-31 or 2024-05-31 12:30:00, is expected"
+_TIME = "a number, or a date or time such as 2024-05-31 or 2024-05-31 12:30:00+02:00, is expected"
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_ZONED = r"^(.*:[0-9]{2}(?:\.[0-9]+)?) ?(?:Z|UTC|GMT|([+-])([0-9]{2})(?::?([0-9]{2}))?)$"
+"""A time and its zone: a day alone ends as an offset does."""
+
 SPLIT_PARTS = {"train": ("train",), "valid": ("valid", "validation", "val"), "test": ("test",)}
 """The parts of a split, by their numbers, and how each may be spelt."""
 
@@ -78,12 +82,14 @@ class ColumnReader:
         self._refuse(text, numbers.is_null() & (text != ""), _INTEGER)
         return numbers
 
-    def time(self, column: pl.Series) -> npt.NDArray[np.int64]:
-        """int64 [rows]: integers as they are, dates and times as microseconds.
+    def time(self, column: pl.Series) -> npt.NDArray[np.int64 | np.float64]:
+        """[rows]: numbers as they are (int64, float64 where one is not whole), dates and times as microseconds in UTC.
 
         Raises:
-            AutoDPQError: A value is missing, or is neither an integer nor a date or time.
+            AutoDPQError: A value is missing, or is neither a number nor a date or time.
         """
+        if column.dtype == pl.Duration:
+            column = column.to_physical()
         text = self._text(column, _TIME)
         if column.dtype == pl.Date:
             times = column.cast(pl.Datetime("us"))
@@ -92,14 +98,11 @@ class ColumnReader:
         else:
             if not self._time_format:  # the first batch decides, lest two kinds of number be mixed
                 first = text.filter(text != "").head(1)
-                is_integer = len(first) > 0 and re.fullmatch(r"[+-]?\d+", first[0]) is not None
-                self._time_format = "integer" if is_integer else "date"
-            if self._time_format == "integer":
-                times = text.cast(pl.Int64, strict=False)
-            else:
-                times = _dates(text)
+                is_number = len(first) > 0 and _NUMBER.fullmatch(first[0].strip()) is not None
+                self._time_format = "number" if is_number else "date"
+            times = _numbers(text) if self._time_format == "number" else dates(text)
         self._refuse(text, times.is_null(), _TIME)
-        return times.cast(pl.Int64).to_numpy()
+        return times.to_numpy() if times.dtype.is_float() else times.cast(pl.Int64).to_numpy()
 
     def _mapped(self, column: pl.Series, mapping: dict[str, int], expected: str) -> pl.Series:
         text = self._text(column, expected)
@@ -118,10 +121,30 @@ class ColumnReader:
         raise AutoDPQError(f"{self.where}, row {self.row + index + 1}, column {text.name!r}: {value}; {expected}")
 
 
-def _dates(text: pl.Series) -> pl.Series:
-    """Dates and times in ISO form, with or without a time zone; null where a value is neither."""
-    normal = text.str.strip_chars().str.replace("T", " ", literal=True).str.replace(r"(Z|\+00:?00)$", "")
+def _numbers(text: pl.Series) -> pl.Series:
+    """Int64, or Float64 where a number is not whole; null where a value is none."""
+    stripped = text.str.strip_chars()
+    whole = stripped.str.replace(r"\.0*$", "").cast(pl.Int64, strict=False)
+    if not whole.has_nulls():
+        return whole
+    numbers = stripped.cast(pl.Float64, strict=False)
+    return pl.select(pl.when(numbers.abs() < 2.0**63).then(numbers)).to_series()  # a NaN is below nothing
+
+
+def dates(text: pl.Series) -> pl.Series:
+    """Dates and times, the year first, as Datetime in microseconds; null where a value is none.
+
+    Args:
+        text: String [values]. A time may end with its zone, Z, UTC, +02:00, +0200 or +02; else it is in UTC.
+    """
+    normal = text.str.strip_chars().str.replace(r"^([^T ]+)T", "${1} ")
+    normal = normal.str.replace(r"^([0-9]{4})[/.]([0-9]{1,2})[/.]([0-9]{1,2})", "${1}-${2}-${3}")
+    zone = normal.str.extract_groups(_ZONED).struct.unnest()
+    zone.columns = ["time", "sign", "hours", "minutes"]
+    normal = zone["time"].fill_null(normal)
+    hours, minutes = (zone[part].fill_null("0").cast(pl.Int64) for part in ("hours", "minutes"))
+    east = (hours * 60 + minutes) * pl.Series(zone["sign"] == "-").fill_null(False).replace_strict({True: -1, False: 1})
     full = normal.str.strptime(pl.Datetime("us"), "%Y-%m-%d %H:%M:%S%.f", strict=False)
     minute = normal.str.strptime(pl.Datetime("us"), "%Y-%m-%d %H:%M", strict=False)
     day = normal.str.strptime(pl.Date, "%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
-    return full.fill_null(minute).fill_null(day)
+    return full.fill_null(minute).fill_null(day) - (east * 60_000_000).cast(pl.Duration("us"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
@@ -16,6 +17,7 @@ from autodpq.data.options import LoadOptions
 from autodpq.data.readers.columns import ColumnReader
 from autodpq.data.readers.files import OwnFiles
 from autodpq.data.source import Batch, Source, Table, select_fields
+from autodpq.data.values import canonical_text, is_one_of
 from autodpq.errors import AutoDPQError, nearest
 
 _BINNING = 1
@@ -48,6 +50,7 @@ def load_table(files: OwnFiles, options: LoadOptions) -> EncodedDataset:
     """
     if options.split_column is None and files.split_column is not None:
         options = replace(options, split_column=files.split_column)
+    missing = tuple(sorted({*map(canonical_text, options.missing)} - {""}))
     cache = cache_root(options.cache_dir)
     kind = "file" if len(files.parts) == 1 else "files"
     source = Source(
@@ -64,17 +67,46 @@ def load_table(files: OwnFiles, options: LoadOptions) -> EncodedDataset:
             "numeric": options.numeric,
             "split_column": options.split_column,
             "time_column": options.time_column,
+            # Earlier versions did not know it: what was encoded by them keeps its name.
+            **({"missing": missing} if missing else {}),
         },
-        read=lambda: _read(files, options),
+        read=lambda: _read(files, options, missing),
     )
     return load_cached(source, cache)
 
 
-def _read(files: OwnFiles, options: LoadOptions) -> Table:
+def _read(files: OwnFiles, options: LoadOptions, missing: tuple[str, ...]) -> Table:
     roles = _roles(files.column_names(), options, files.where)
     types = {} if files.is_text else files.types(roles.columns)
-    bins = _find_bins(files, roles.fields, types, options.numeric)
-    return Table(roles.fields, _batches(files, roles, bins), bins=bins)
+    rows = _Rows(files, roles.fields, missing)
+    bins = _find_bins(rows, types, options.numeric)
+    return Table(roles.fields, _batches(rows, roles, bins), bins=bins, missing=missing)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of files, in which some texts stand for missing values of fields.
+
+    Attributes:
+        files: The files.
+        fields: The fields.
+        missing: Canonical texts.
+    """
+
+    files: OwnFiles
+    fields: tuple[str, ...]
+    missing: tuple[str, ...]
+
+    def frames(self, columns: Sequence[str]) -> Iterator[tuple[Path, pl.DataFrame]]:
+        """Some columns in batches, each with the file that it is of; what stands for a missing value is null."""
+        for path, frame in self.files.frames(columns):
+            if self.missing:
+                own = [name for name in columns if name in self.fields]
+                frame = frame.with_columns(self._without(frame[name], path) for name in own)
+            yield path, frame
+
+    def _without(self, column: pl.Series, path: Path) -> pl.Series:
+        return column.set(pl.Series(is_one_of(column, self.missing, str(path))), None)
 
 
 def _roles(names: Sequence[str], options: LoadOptions, where: str) -> _Roles:
@@ -100,26 +132,26 @@ def _roles(names: Sequence[str], options: LoadOptions, where: str) -> _Roles:
     return _Roles(options.label, fields, options.split_column, options.time_column)
 
 
-def _find_bins(
-    files: OwnFiles, fields: Sequence[str], types: Mapping[str, pa.DataType], numeric: Sequence[str]
-) -> dict[str, Bins]:
+def _find_bins(rows: _Rows, types: Mapping[str, pa.DataType], numeric: Sequence[str]) -> dict[str, Bins]:
     """The bins of the fields that are binned, in a pass over the columns that may be such; see :mod:`.binning`."""
+    files, fields = rows.files, rows.fields
     if files.is_text:
-        first = _numbers_at_first(files, fields)
+        first = _numbers_at_first(rows)
         likely = [name for name in fields if name in numeric or name in first]
     else:
         likely = [name for name in fields if name in numeric or _has_decimals(types[name])]
     surveys = {name: NumberSurvey() for name in likely}
     if likely:
         reader = ColumnReader(files.where)
-        for path, frame in files.frames(likely):
+        for path, frame in rows.frames(likely):
             reader.begin(str(path))
             for name, survey in surveys.items():
                 wrong = survey.add(frame[name], reader.where, reader.row)
                 if wrong is not None and name in numeric:
                     raise AutoDPQError(
                         f"{reader.where}, row {reader.row + wrong + 1}, column {name!r}: "
-                        f"{str(frame[name][wrong])[:40]!r} is no number, which 'numeric' needs"
+                        f"{str(frame[name][wrong])[:40]!r} is no number, which 'numeric' needs; 'missing' names "
+                        "the texts that stand for a missing one"
                     )
             reader.advance(len(frame))
     for name in numeric:
@@ -132,10 +164,10 @@ def _find_bins(
     }
 
 
-def _numbers_at_first(files: OwnFiles, fields: Sequence[str]) -> set[str]:
+def _numbers_at_first(rows: _Rows) -> set[str]:
     """The columns of text that hold numbers alone in the first batch, lest all be looked through to the end."""
-    for _, frame in files.frames(fields):
-        return {name for name in fields if NumberSurvey().add(frame[name], files.where) is None}
+    for _, frame in rows.frames(rows.fields):
+        return {name for name in rows.fields if NumberSurvey().add(frame[name], rows.files.where) is None}
     return set()
 
 
@@ -143,15 +175,15 @@ def _has_decimals(dtype: pa.DataType) -> bool:
     return bool(pa.types.is_floating(dtype) or pa.types.is_decimal(dtype))
 
 
-def _batches(files: OwnFiles, roles: _Roles, bins: Mapping[str, Bins]) -> Iterator[Batch]:
-    reader = ColumnReader(files.where)
+def _batches(rows: _Rows, roles: _Roles, bins: Mapping[str, Bins]) -> Iterator[Batch]:
+    reader = ColumnReader(rows.files.where)
 
     def text(column: pl.Series) -> pl.Series:
         if column.name in bins:
             return bins[column.name].text(column, reader.where, reader.row)
         return reader.text(column)
 
-    for path, frame in files.frames(roles.columns):
+    for path, frame in rows.frames(roles.columns):
         reader.begin(str(path))
         yield Batch(
             values=pl.DataFrame([text(frame[name]) for name in roles.fields]),

@@ -151,7 +151,9 @@ def test_a_column_of_numbers_is_known_by_its_last_row_too(write_table: Write, mo
     rows = [f"{n % 2},{n / 8},{n},{n}" for n in range(1000)]
     path = write_table("\n".join(["click,a,b,c", *rows, "1,x,0.5,9"]))
     assert load_dataset(path).binned == {"b": 20}
-    with pytest.raises(AutoDPQError, match=r"own\.csv, row 1001, column 'a': 'x' is no number, which 'numeric' needs$"):
+    with pytest.raises(
+        AutoDPQError, match=r"own\.csv, row 1001, column 'a': 'x' is no number, which 'numeric' needs; 'missing'"
+    ):
         load_dataset(path, numeric=["a"])
 
 

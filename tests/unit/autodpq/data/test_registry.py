@@ -82,7 +82,7 @@ def test_a_text_for_a_sequence_of_names_is_refused() -> None:
 
 
 def test_every_option_applies_to_something() -> None:
-    own = {"label", "numeric", "split_column", "time_column"}
+    own = {"label", "numeric", "missing", "split_column", "time_column"}
     taken = frozenset.union(*(spec.options for spec in DATASETS.values())) | own
     assert taken == set(load_dataset.__kwdefaults__ or {})
 

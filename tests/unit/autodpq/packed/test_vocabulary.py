@@ -270,3 +270,25 @@ def test_a_data_set_of_numbers_is_encoded_as_it_was_trained(
     assert np.array_equal(read.encode(raw, "x"), dataset.ids)
     assert np.array_equal(read.encode(pl.read_csv(tmp_path / "own.csv", infer_schema=False), "x"), dataset.ids)
     assert ((read.look_up(raw, "x")[:, 0] < 0).sum() > 0) == (rows is not None)
+
+
+@pytest.mark.parametrize("rows", [None, 6])
+def test_what_stood_for_a_missing_value_still_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int | None
+) -> None:
+    monkeypatch.setenv("AUTODPQ_CACHE", str(tmp_path / "cache"))
+    gaps = {3: "-", 40: "NA", 41: "", 42: "-1"}
+    lines = [f"{n % 2},{gaps.get(n, n * 37 % 101 / 8)},{gaps.get(n, n % 7)},{n % 5}" for n in range(500)]
+    (tmp_path / "own.csv").write_text("\n".join(["click,price,city,full", *lines]))
+    dataset = load_dataset(tmp_path / "own.csv", missing=["-", "NA", "-1"])
+    if rows is not None:
+        dataset = dataset.recounted(np.arange(rows))
+    sizes = {name: len(counts) for name, counts in zip(dataset.field_names, dataset.counts, strict=True)}
+    tables = tables_of(sizes, tuple(dataset.uncounted().get(name, 0) for name in sizes))
+    side = write_vocabulary(tmp_path / "v.parquet", dataset.vocabulary(), tables, dataset.missing)
+    read = Vocabulary.read(tmp_path / "v.parquet", side, tables)
+    raw = pl.read_csv(tmp_path / "own.csv", infer_schema=False)
+    assert dataset.binned == {"price": 9} and np.array_equal(read.encode(raw, "x"), dataset.ids)
+    absent = pl.DataFrame({"price": [-1.0, None], "city": ["NA", None], "full": ["-", None]})
+    first, second = read.look_up(absent, "x").tolist()
+    assert first == second and first[2] == -1 and -1 not in first[:2]

@@ -94,7 +94,7 @@ def test_the_environment_names_the_folder(
         ("ratings.dat", "2::11::4", "2::11::6", r"ratings\.dat, row 3, column 'rating': a rating from 1 to 5"),
         ("ratings.dat", "2::11::4", "2::11::", r"ratings\.dat, row 3, column 'rating': a rating from 1 to 5"),
         ("ratings.dat", "2::11::4", "2::11::x", r"ratings\.dat, row 3, column 'rating': 'x'; an integer"),
-        ("ratings.dat", "978300762", "late", r"ratings\.dat, row 3, column 'time': 'late'; an integer"),
+        ("ratings.dat", "978300762", "late", r"ratings\.dat, row 3, column 'time': 'late'; a number"),
         ("ratings.dat", "2::11::4", "2::11", r"ratings\.dat, line 3: 3 columns where 4 are expected"),
         ("users.dat", "3::M::25", "1::M::25", r"users\.dat, row 3: user '1' is listed twice"),
         ("movies.dat", "12::No Year Here", "10::No Year Here", r"movies\.dat, row 3: movie '10' is listed twice"),

@@ -3,18 +3,23 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from autodpq.data import EncodedDataset, load_dataset, split_dataset
+from autodpq.data.readers.columns import ColumnReader, dates
 from autodpq.data.readers.text import read_header
 from autodpq.data.source import select_fields
+from autodpq.data.values import canonical_text
 from autodpq.errors import AutoDPQError
 
 Write = Callable[..., Path]
@@ -120,23 +125,92 @@ def test_a_column_of_the_files_says_more_than_their_names(tmp_path: Path) -> Non
     ["2024-05-31 12:30", "2024-05-31 12:31"],
     ["2024-05-31 12:30:00", "2024-05-31 12:30:00.25"],
     ["2024-05-31T12:30:00Z", "2024-05-31T12:30:01+00:00"],
+    ["2024-05-31T12:30:00+02:00", "2024-05-31T12:30:00-05:00", "2024-05-31T12:30:00"],
 ])  # fmt: skip
 def test_times_may_be_dates(write_table: Write, times: list[str]) -> None:
     rows = "".join(f"{n % 2},a,{time}\n" for n, time in enumerate(times))
     dataset = load_dataset(write_table(f"click,field,when\n{rows}"), time_column="when")
     assert dataset.time is not None
-    expected = [datetime.fromisoformat(time.replace(".25", ".250")).replace(tzinfo=UTC).timestamp() for time in times]
+    moments = [datetime.fromisoformat(time.replace(".25", ".250")) for time in times]
+    expected = [(moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() for moment in moments]
     assert dataset.time.tolist() == [round(seconds * 1e6) for seconds in expected]
 
 
-@pytest.mark.parametrize("kind", [pl.Date, pl.Datetime("ms"), pl.Datetime("ns", "Europe/Berlin"), pl.Int32])
+@pytest.mark.parametrize(
+    ("times", "order"),
+    [
+        (["881250949.0", "881250948.0", "881250950"], [1, 0, 2]),
+        (["881250949.5", "881250949", "881250949.25"], [1, 2, 0]),
+        (["8.81250949e8", "8.81250948e+08", "9e8"], [1, 0, 2]),
+        (["2024/05/31", "2024/5/30", "2024.06.01"], [1, 0, 2]),
+        (["2024/05/31 12:30", "2024/05/31 12:29:59", "2024-05-31 12:30:01"], [1, 0, 2]),
+        (["2024-05-31 12:30:00 UTC", "2024-05-31 12:30:00+0200", "2024-05-31 12:30:00-05"], [1, 0, 2]),
+        (["-3", "-4.5", "2"], [1, 0, 2]),
+    ],
+)
+def test_whatever_has_one_order_is_a_time(write_table: Write, times: list[str], order: list[int]) -> None:
+    rows = "".join(f"{n % 2},a,{time}\n" for n, time in enumerate(times))
+    dataset = load_dataset(write_table(f"click,field,when\n{rows}"), time_column="when")
+    assert dataset.time is not None and dataset.time.argsort(kind="stable").tolist() == order
+
+
+@given(
+    st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1)),
+    st.integers(-14 * 60, 14 * 60),
+    st.sampled_from(["%Y-%m-%d %H:%M:%S", "%Y/%m/%dT%H:%M:%S", "%Y.%m.%d %H:%M:%S.%f"]),
+    st.sampled_from(["+{:02}:{:02}", "-{:02}{:02}", " +{:02}{:02}", " -{:02}:{:02}"]),
+)
+def test_an_offset_is_taken_off(moment: datetime, minutes: int, form: str, zone: str) -> None:
+    hours, rest = divmod(abs(minutes), 60)
+    text = moment.strftime(form) + zone.format(hours, rest)
+    east = timedelta(minutes=abs(minutes) * (1 if "+" in zone else -1))
+    exact = moment if "%f" in form else moment.replace(microsecond=0)
+    assert dates(pl.Series([text])).to_list() == [exact - east]
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1), st.sampled_from(["", ".0", ".", ".000"]))
+def test_whole_numbers_stay_exact_as_times(numbers: list[int], end: str) -> None:
+    found = ColumnReader("own.csv").time(pl.Series("t", [f"{number}{end}" for number in numbers]))
+    assert found.dtype == np.int64 and found.tolist() == numbers
+
+
+@pytest.mark.parametrize(
+    "kind", [pl.Date, pl.Duration("ms"), pl.Datetime("ms"), pl.Datetime("ns", "Europe/Berlin"), pl.Int32]
+)
 def test_times_of_parquet(tmp_path: Path, kind: Any) -> None:
     frame = pl.DataFrame({"click": [0, 1], "a": ["u", "v"], "when": pl.Series([20_000, 20_001]).cast(kind)})
     frame.write_parquet(tmp_path / "own.parquet")
     dataset = load_dataset(tmp_path / "own.parquet", time_column="when")
     assert dataset.time is not None
     step = int(dataset.time[1] - dataset.time[0])
-    assert step == {"Date": 86_400_000_000, "Int32": 1}.get(str(kind), 1000 if "ms" in str(kind) else 0)
+    steps = {"Date": 86_400_000_000, "Int32": 1, "Duration(time_unit='ms')": 1}
+    assert step == steps.get(str(kind), 1000 if "ms" in str(kind) else 0)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_texts_that_stand_for_a_missing_value(tmp_path: Path, suffix: str) -> None:
+    rows = {
+        "click": [0, 1, 0, 1],
+        "price": ["1.5", "-", "2.5", "NA"],
+        "code": [-1.0, 3.0, 5.0, 3.0],
+        "town": ["NA", "Bonn", "", "-"],
+    }
+    frame = pl.DataFrame(rows)
+    if suffix == "csv":
+        frame.write_csv(tmp_path / "own.csv")
+    else:
+        frame.write_parquet(tmp_path / "own.parquet")
+    path, numeric = tmp_path / f"own.{suffix}", ["price"] if suffix == "parquet" else []
+    dataset = load_dataset(path, missing=["NA", "-", "-1"], numeric=numeric)
+    found = decoded(dataset)
+    assert found["price"] == ["[-inf, 2.5)", "", "[2.5, inf)", ""] and found["town"] == ["", "Bonn", "", ""]
+    assert [canonical_text(value) for value in found["code"]] == ["", "3", "5", "3"]
+    assert dataset.missing == ("-", "-1", "NA")
+    again = load_dataset(path, missing=["-1", "-", "NA"], numeric=numeric)
+    assert again.fingerprint == dataset.fingerprint and again.missing == dataset.missing  # as the cache keeps it
+    plain = load_dataset(path)
+    assert plain.missing == () and plain.fingerprint == load_dataset(path, missing=[""]).fingerprint
+    assert plain.fingerprint != dataset.fingerprint
 
 
 BAD_TEXT: list[tuple[str | bytes, dict[str, Any], str]] = [
@@ -171,9 +245,9 @@ BAD_TEXT: list[tuple[str | bytes, dict[str, Any], str]] = [
     (b"PAR1,click\n", {}, r"this is a parquet file, not comma-separated text"),
     (b"PK\x03\x04,click\n", {}, r"this is a zip file, not comma-separated text"),
     ("click,a,p\n1,u,train\n0,v,dev\n", {"split_column": "p"}, r", row 2, column 'p': 'dev'; a split must be train"),
-    ("click,a,t\n1,u,5\n0,v,\n", {"time_column": "t"}, r", row 2, column 't': the value is missing; an integer, or"),
-    ("click,a,t\n1,u,5\n0,v,2024-01-01\n", {"time_column": "t"}, r", row 2, column 't': '2024-01-01'; an integer"),
-    ("click,a,t\n1,u,soon\n0,v,5\n", {"time_column": "t"}, r", row 1, column 't': 'soon'; an integer, or a date"),
+    ("click,a,t\n1,u,5\n0,v,\n", {"time_column": "t"}, r", row 2, column 't': the value is missing; a number, or"),
+    ("click,a,t\n1,u,5\n0,v,2024-01-01\n", {"time_column": "t"}, r", row 2, column 't': '2024-01-01'; a number"),
+    ("click,a,t\n1,u,soon\n0,v,5\n", {"time_column": "t"}, r", row 1, column 't': 'soon'; a number, or a date"),
     (
         "click,a,t\n1,u,9\n0,v,9223372036854775808\n",
         {"time_column": "t"},
