@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _MOSTLY = 0.5
 """The share of unseen rows above which a column is likely to be another one, or written otherwise."""
+_UNFIT = (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError)
+"""What a column raises that polars cannot take."""
 _SCHEMA = pl.Schema({"field": pl.String, "id": pl.Int32, "value": pl.String})
 _WITH_BINS = pl.Schema({"field": pl.String, "id": pl.Int32, "value": pl.String, AT_LEAST: pl.Float64})
 
@@ -246,7 +248,13 @@ def frame_of(values: pl.DataFrame | pd.DataFrame | Mapping[str, Any], names: Seq
         return values
     try:
         return pl.DataFrame({name: _sequence(values[name]) for name in names if name in values})
-    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+    except _UNFIT as error:
+        for name in names:
+            try:
+                pl.DataFrame({name: _sequence(values[name])} if name in values else {})
+            except _UNFIT as own:
+                said = f"values, column {name!r}: they make no column; give values of one type: {one_line(own)}"
+                raise AutoDPQError(said) from None
         raise AutoDPQError(f"values: no table can be made of them: {one_line(error)}") from None
 
 
@@ -258,4 +266,6 @@ def _sequence(values: Any) -> Any:
         return pa.array(values, from_pandas=True)
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
         return values.astype("datetime64[us]")
+    if getattr(values, "sparse", None) is not None:  # a pandas column that keeps few of its values
+        return values.sparse.to_dense()
     return values

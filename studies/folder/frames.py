@@ -11,6 +11,7 @@ import pyarrow as pa
 from pydantic import TypeAdapter
 
 from autodpq.data.digest import file_digest
+from autodpq.data.readers.text import check_names
 from autodpq.errors import AutoDPQError, one_line
 from autodpq.files import whole_file, writing
 from autodpq.records.files import damaged, read_json, write_json
@@ -18,6 +19,9 @@ from autodpq.records.files import damaged, read_json, write_json
 Frame: TypeAlias = pd.DataFrame | pl.DataFrame | pa.Table
 
 FILE = "frame.parquet"
+_ADVICE = "convert the column, as by .astype(str), or drop it"
+_UNFIT = (TypeError, ValueError, OverflowError, pa.ArrowException, pl.exceptions.PolarsError)
+"""What a column raises that cannot be kept."""
 _DIGESTS = TypeAdapter(dict[str, str])
 
 
@@ -58,15 +62,51 @@ def _read(path: Path) -> pl.DataFrame:
 
 def _to_polars(frame: Frame) -> pl.DataFrame:
     if isinstance(frame, pl.DataFrame):
+        wrong = next((name for name, kind in frame.schema.items() if kind == pl.Object), None)
+        if wrong is not None:
+            raise AutoDPQError(f"dataset: column {wrong!r}: Python objects, which parquet cannot hold; {_ADVICE}")
         return frame
     if not isinstance(frame, pd.DataFrame | pa.Table):
         given = type(frame).__name__
         raise AutoDPQError(
             f"dataset: {given} given; a name, a file, a frame of pandas or polars, or an Arrow table is needed"
         )
+    check_names(
+        [str(name) for name in (frame.columns if isinstance(frame, pd.DataFrame) else frame.column_names)], "dataset"
+    )
     try:
-        converted = pl.from_pandas(frame) if isinstance(frame, pd.DataFrame) else pl.from_arrow(frame)
-    except (TypeError, ValueError, pa.ArrowException, pl.exceptions.PolarsError) as error:
-        raise AutoDPQError(f"dataset: a column of the frame cannot be kept as parquet: {one_line(error)}") from None
+        converted = _converted(frame)
+    except _UNFIT as error:
+        raise AutoDPQError(f"dataset: {_unfit_column(frame) or one_line(error)}; {_ADVICE}") from None
     assert isinstance(converted, pl.DataFrame), "a table has columns"
     return converted
+
+
+def _converted(frame: pd.DataFrame | pa.Table) -> pl.DataFrame | pl.Series:
+    if not isinstance(frame, pd.DataFrame):
+        return pl.from_arrow(frame)
+    sparse = [place for place, kind in enumerate(frame.dtypes) if isinstance(kind, pd.SparseDtype)]
+    if sparse:  # of which Arrow knows nothing
+        columns = [
+            frame.iloc[:, n].sparse.to_dense() if n in sparse else frame.iloc[:, n] for n in range(frame.shape[1])
+        ]
+        frame = pd.concat(columns, axis=1)
+    return pl.from_pandas(frame)
+
+
+def _unfit_column(frame: pd.DataFrame | pa.Table) -> str | None:
+    """Says which column cannot be kept, and of which types its values are; None where each can by itself."""
+    for place in range(frame.shape[1]):
+        one = frame.iloc[:, [place]] if isinstance(frame, pd.DataFrame) else frame.select([place])
+        try:
+            _converted(one)
+        except _UNFIT as error:
+            if isinstance(one, pd.DataFrame):
+                kinds = sorted({type(value).__name__ for value in one.iloc[:, 0] if not _is_missing(value)})
+                return f"column {str(one.columns[0])!r}: values of type {' and '.join(kinds)} cannot be one column of parquet"
+            return f"column {one.column_names[0]!r}: {one_line(error)}"
+    return None
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or value is pd.NaT or value is pd.NA or value != value

@@ -139,7 +139,7 @@ def test_wrong_names_and_values_are_one_line(path: Path, tmp_path: Path) -> None
     whole = {name: words[:1] for name, words in WORDS.items()}
     for values, words in (
         ({name: value for name, value in whole.items() if name != "shop"}, "^values: column 'shop', a field"),
-        ({**whole, "user": ["7", 7]}, r"^values: no table can be made of them: [^\n]*$"),
+        ({**whole, "user": ["7", 7]}, r"^values, column 'user': they make no column; give values of one type: [^\n]*$"),
         ({**whole, "user": ["7", "14"], "city": ["", "", ""]}, r"^values: no table can be made of them: [^\n]*$"),
     ):
         with pytest.raises(AutoDPQError, match=words):

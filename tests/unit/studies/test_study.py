@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -258,3 +259,31 @@ def test_a_script_without_a_main_guard_is_told_so(
     ):
         exec(script, {"__name__": "__main__"})
     assert not reached and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (["a", 1, None], "column 'bad': values of type int and str cannot"),
+        ([datetime(2024, 1, 1).date(), "x", None], "column 'bad': values of type date and str cannot"),
+        ([1j, 2j, 3j], "column 'bad': values of type complex cannot"),
+        ([2**70, 1, 2], "column 'bad': values of type int cannot"),
+    ],
+)
+def test_a_column_that_cannot_be_kept_is_named(tmp_path: Path, values: list[object], words: str) -> None:
+    mixed = pd.DataFrame({"click": [0, 1, 0], "bad": pd.Series(values, dtype=object)})
+    with pytest.raises(AutoDPQError, match=rf"^dataset: {words} be one column of parquet; convert[^\n]*$"):
+        keep_frame(mixed, tmp_path)
+    objects = pl.DataFrame({"click": [0, 1, 0], "bad": pl.Series(values, dtype=pl.Object)})
+    with pytest.raises(AutoDPQError, match="^dataset: column 'bad': Python objects, which parquet cannot hold"):
+        keep_frame(objects, tmp_path)
+    twice = pd.concat([mixed[["click"]], mixed[["click"]]], axis=1)
+    with pytest.raises(AutoDPQError, match="^dataset: two columns are called 'click'; rename one$"):
+        keep_frame(twice, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_sparse_columns_are_kept(tmp_path: Path) -> None:
+    dense = pd.DataFrame({"click": [0, 1, 0], "a": [0, 0, 7], "b": [float("nan"), 1.5, 2.5]})
+    sparse = dense.astype({"a": pd.SparseDtype(int, 0), "b": pd.SparseDtype(float)})
+    assert pl.read_parquet(keep_frame(sparse, tmp_path)).equals(pl.from_pandas(dense))
