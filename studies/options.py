@@ -102,7 +102,7 @@ class StudyConfig(BaseModel):
     dataset: Annotated[
         str,
         CommandLine(
-            "A name (list datasets); a CSV, CSV.gz, parquet or Arrow file, a folder of parquet files or a pattern as "
+            "A name (list datasets); a CSV, TSV (also .gz), parquet or Arrow file, a folder of such or a pattern as "
             "'clicks/*.parquet'; module:NAME or file.py:NAME.",
             DATA,
         ),
@@ -255,7 +255,9 @@ class StudyConfig(BaseModel):
         str | None,
         CommandLine("Folder of encoded data; else $AUTODPQ_CACHE, else ~/.cache/autodpq.", DATA, str, Path),
     ] = None
-    label: Annotated[str, CommandLine("Label column of one's own data, 0 or 1.", DATA)] = "click"
+    label: Annotated[str, CommandLine("Label column of one's own data: 0 and 1, true and false, yes and no.", DATA)] = (
+        "click"
+    )
     fields: Annotated[
         tuple[str, ...] | None,
         CommandLine("Fields to use, with commas; else all but the label, the split and the time.", DATA, columns),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ import pyarrow.parquet as pq
 
 from autodpq.data.readers.arrow import to_series
 from autodpq.data.readers.files import OwnFiles, known_file
-from autodpq.data.readers.text import open_bytes, unreadable
 from autodpq.errors import AutoDPQError
 from autodpq.files import whole_file
 from autodpq.packed.scoring import probabilities
@@ -119,19 +117,9 @@ def _parts(
         files.types(fields)
         for path, batch in files.batches(names):
             yield path, _frame(batch.select(list(fields)), path), [batch.column(name) for name in kept]
-    elif _has_rows(files.parts[0].path):
-        for path, frame in files.frames(names):
-            yield path, frame.select(fields), frame.select(kept).to_arrow().columns
-
-
-def _has_rows(path: Path) -> bool:
-    """Whether anything follows the header; the reader refuses a header that no line break ends."""
-    try:
-        with open_bytes(path) as file:
-            file.readline()
-            return bool(file.read(1))
-    except (OSError, EOFError, zlib.error) as error:
-        raise unreadable(str(path), error) from None
+        return
+    for path, frame in files.frames(names):
+        yield path, frame.select(fields), frame.select(kept).to_arrow().columns
 
 
 def _frame(table: pa.Table | pa.RecordBatch, path: Path) -> pl.DataFrame:

@@ -154,15 +154,15 @@ def load_dataset(
 ) -> EncodedDataset:
     """Loads a data set by its name, or one's own.
 
-    One's own is a CSV (compressed or not), a parquet or an Arrow file (Feather of version 2), a folder of parquet files
-    or a pattern as ``clicks/*.parquet`` (in the order of their names; folders as ``day=2024-05-31`` are columns).
+    One's own is delimited text (compressed or not), a parquet or an Arrow file (Feather of version 2), a folder of text or
+    of parquet files or a pattern as ``clicks/*.parquet`` (in the order of their names; folders as ``day=2024-05-31`` are columns).
     Columns of decimal numbers are binned by quantiles, as :mod:`autodpq.data.binning` says.
 
     Args:
         name_or_path: A name of :data:`DATASETS`, a path, or a pattern.
         data_dir: The folder of the publisher's files; else the environment's ``AUTODPQ_DATA``.
         cache_dir: The folder of encoded data; else the environment's ``AUTODPQ_CACHE``, else ``~/.cache/autodpq``.
-        label: The label column of one's own file; its values must be 0 and 1.
+        label: The label column of one's own file; its values must be 0 and 1, or words for them.
         fields: The fields to use; all columns but the label, the split and the time by default.
         exclude: The fields to leave out; not together with ``fields``.
         numeric: Columns of one's own file that are binned though their numbers are whole, or are text.

@@ -14,9 +14,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Look at data before anything 
 @data_app.command()
 @takes(*COLUMNS, "threshold", "bands", *FOLDERS)
 def inspect(
-    dataset: Annotated[
-        str, typer.Argument(help="A file, a folder of parquet files, a pattern, or a name (list datasets).")
-    ],
+    dataset: Annotated[str, typer.Argument(help="A file, a folder of files, a pattern, or a name (list datasets).")],
     *,
     threshold: int | None,
     bands: Literal["auto"] | tuple[int, ...],

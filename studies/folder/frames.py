@@ -85,13 +85,9 @@ def _to_polars(frame: Frame) -> pl.DataFrame:
 def _converted(frame: pd.DataFrame | pa.Table) -> pl.DataFrame | pl.Series:
     if not isinstance(frame, pd.DataFrame):
         return pl.from_arrow(frame)
-    sparse = [place for place, kind in enumerate(frame.dtypes) if isinstance(kind, pd.SparseDtype)]
-    if sparse:  # of which Arrow knows nothing
-        columns = [
-            frame.iloc[:, n].sparse.to_dense() if n in sparse else frame.iloc[:, n] for n in range(frame.shape[1])
-        ]
-        frame = pd.concat(columns, axis=1)
-    return pl.from_pandas(frame)
+    # Arrow knows nothing of sparse ones.
+    dense = {name: kind.subtype for name, kind in frame.dtypes.items() if isinstance(kind, pd.SparseDtype)}
+    return pl.from_pandas(frame.astype(dense) if dense else frame)
 
 
 def _unfit_column(frame: pd.DataFrame | pa.Table) -> str | None:
@@ -103,7 +99,8 @@ def _unfit_column(frame: pd.DataFrame | pa.Table) -> str | None:
         except _UNFIT as error:
             if isinstance(one, pd.DataFrame):
                 kinds = sorted({type(value).__name__ for value in one.iloc[:, 0] if not _is_missing(value)})
-                return f"column {str(one.columns[0])!r}: values of type {' and '.join(kinds)} cannot be one column of parquet"
+                said = f"values of type {' and '.join(kinds)} cannot be one column of parquet"
+                return f"column {str(one.columns[0])!r}: {said}"
             return f"column {one.column_names[0]!r}: {one_line(error)}"
     return None
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from autodpq.data.source import BATCH_ROWS
 from autodpq.errors import AutoDPQError
 
-ARROW_SUFFIXES = (".arrow", ".feather", ".ipc")
+ARROW_SUFFIXES = (".arrow", ".arrows", ".feather", ".ipc")
 
 _DAMAGED = (pa.ArrowException, OSError, ValueError)
 """What reading may raise where bytes are not as they should be; a name of no UTF-8 is a ValueError."""

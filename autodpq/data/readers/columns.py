@@ -12,7 +12,11 @@ import polars as pl
 from autodpq.data.values import as_text
 from autodpq.errors import AutoDPQError
 
-_LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "False": 0, "True": 1}
+_FORMS = (str.lower, str.upper, str.capitalize)
+_NO, _YES = ("false", "no", "f", "n"), ("true", "yes", "t", "y")
+_LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1} | {
+    form(word): value for value, words in enumerate((_NO, _YES)) for word in words for form in _FORMS
+}
 _INTEGER = "an integer is expected"
 _TIME = "a number, or a date or time such as 2024-05-31 or 2024-05-31 12:30:00+02:00, is expected"
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")

@@ -1,4 +1,4 @@
-"""The files that one's own data lies in: one file, a folder of parquet files, or a pattern that names some."""
+"""The files that one's own data lies in: one file, a folder of files, or a pattern that names some."""
 
 from __future__ import annotations
 
@@ -15,12 +15,38 @@ import pyarrow as pa
 from autodpq.data.digest import file_digest
 from autodpq.data.readers.arrow import ARROW_SUFFIXES, common_type, file_batches, file_schema, to_series
 from autodpq.data.readers.columns import SPLIT_PARTS
-from autodpq.data.readers.text import UNPRINTABLE, check_names, read_header, text_frames
+from autodpq.data.readers.text import (
+    LIBSVM_ADVICE,
+    UNPRINTABLE,
+    check_names,
+    first_line,
+    has_rows,
+    read_header,
+    text_frames,
+)
 from autodpq.errors import AutoDPQError, nearest
 from autodpq.plugins.registry import home_expanded
 
-TEXT_SUFFIXES = (".csv", ".csv.gz")
+_TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".inter")
+TEXT_SUFFIXES = (*_TEXT_SUFFIXES, *(f"{suffix}.gz" for suffix in _TEXT_SUFFIXES))
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet", *ARROW_SUFFIXES)
+_UNPACK = "unpack it, or compress it by gzip"
+_CONVERSIONS = {
+    **dict.fromkeys((".jsonl", ".ndjson"), "polars.read_ndjson(FILE).write_parquet(NAME) makes a table that can be"),
+    ".json": "polars.read_json(FILE).write_parquet(NAME) makes a table that can be",
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV in UTF-8"),
+    **dict.fromkeys(
+        (".pkl", ".pickle"),
+        "a pickle is code that runs when it is read: if you trust it, pandas.read_pickle(FILE).to_parquet(NAME)",
+    ),
+    **dict.fromkeys((".libfm", ".libsvm", ".svm", ".ffm"), LIBSVM_ADVICE),
+    ".orc": "pandas.read_orc(FILE).to_parquet(NAME) makes a table that can be",
+    ".avro": "polars.read_avro(FILE).write_parquet(NAME) makes a table that can be",
+    **dict.fromkeys((".h5", ".hdf5"), "pandas.read_hdf(FILE).to_parquet(NAME) makes a table that can be"),
+    **dict.fromkeys((".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z"), _UNPACK),
+    **dict.fromkeys((".db", ".sqlite", ".duckdb"), "write the rows of a query as parquet or CSV"),
+}
+"""What to do with files of other kinds, by how their names end."""
 
 SPLIT = "split"
 """The column of a folder's files that are named after the parts of a split, or lie in folders as split=train."""
@@ -60,14 +86,17 @@ class OwnFiles:
 
     @property
     def is_text(self) -> bool:
-        """Whether it is comma-separated text, in which nothing has a type."""
-        return self.parts[0].path.name.lower().endswith(TEXT_SUFFIXES)
+        """Whether it is delimited text, in which nothing has a type."""
+        return _is_text(self.parts[0].path)
 
     @property
     def kind(self) -> str:
         """How the content is read, by the name: the same bytes as .csv or .parquet are not the same table."""
         path = self.parts[0].path
-        return "csv" if self.is_text else "arrow" if path.suffix.lower() in ARROW_SUFFIXES else "parquet"
+        if self.is_text:
+            plain = path.name.lower().removesuffix(".gz")
+            return "csv" if plain.endswith(".csv") else Path(plain).suffix[1:]
+        return "arrow" if path.suffix.lower() in ARROW_SUFFIXES else "parquet"
 
     @property
     def split_column(self) -> str | None:
@@ -91,13 +120,26 @@ class OwnFiles:
             AutoDPQError: A file cannot be read, or names a column twice or not at all.
         """
         if self.is_text:
-            return read_header(self.parts[0].path)
+            return self._header()
         found: dict[str, None] = {}
         for part in self.parts:
             schema = file_schema(part.path)
             check_names(schema.names, str(part.path))
             found |= dict.fromkeys((*schema.names, *part.values))
         return list(found)
+
+    def _header(self) -> list[str]:
+        """The columns of text, which all files have."""
+        first = self.parts[0]
+        names = read_header(first.path)
+        for part in self.parts[1:]:
+            odd = next(iter({*names} ^ {*first_line(part.path)[1]}), None)
+            if odd is not None:
+                raise AutoDPQError(
+                    f"{part.path}: column {odd!r} is not in both it and {first.path}; write every file with the same "
+                    "header (in Spark, option('header', True))"
+                )
+        return [*names, *(name for name in first.values if name not in names)]
 
     def types(self, columns: Sequence[str]) -> dict[str, pa.DataType]:
         """The types of some columns of a parquet or Arrow table, the same in all files or as good as.
@@ -153,8 +195,11 @@ class OwnFiles:
             AutoDPQError: A file cannot be read, is damaged or cut short, or has rows of another length.
         """
         if self.is_text:
-            path = self.parts[0].path
-            yield from ((path, frame) for frame in text_frames(path, read_header(path), columns))
+            for part in filter(lambda part: has_rows(part.path), self.parts):
+                said = {name: value for name, value in part.values.items() if name in columns}
+                for frame in text_frames(part.path, [name for name in columns if name not in said]):
+                    constant = [pl.lit(value).alias(name) for name, value in said.items()]
+                    yield part.path, frame.with_columns(constant).select(columns)
             return
         for path, batch in self.batches(columns):
             yield path, pl.DataFrame([to_series(name, batch.column(name), path) for name in columns])
@@ -164,7 +209,7 @@ def find_files(given: str) -> OwnFiles | None:
     """The table of a path or pattern; None where there is nothing of that name.
 
     Raises:
-        AutoDPQError: It is no kind of file that can be read, or a folder or pattern without parquet or with more.
+        AutoDPQError: It is no kind of file that can be read, or a folder or pattern of several kinds.
     """
     path = home_expanded(given)
     if UNPRINTABLE.search(given):
@@ -222,20 +267,26 @@ def _table_name(path: Path) -> str:
     for suffix in SUFFIXES:
         if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
             return path.name[: -len(suffix)]
-    raise AutoDPQError(f"{path}: this kind of file cannot be read; expected one of {', '.join(SUFFIXES)}, or a folder")
+    known = ", ".join((*_TEXT_SUFFIXES, ".csv.gz", ".parquet", *ARROW_SUFFIXES))
+    advice = _CONVERSIONS.get(path.suffix.lower(), f"expected one of {known}, or a folder")
+    raise AutoDPQError(f"{path}: this kind of file cannot be read; {advice}")
 
 
 def _several(root: Path, given: str, paths: Sequence[Path]) -> OwnFiles:
-    """The parquet files of a folder or pattern, none of which may be of another kind: it would be left out unseen."""
-    others = sorted(path for path in paths if path.suffix.lower() != ".parquet")
-    if len(others) == len(paths):
-        raise AutoDPQError(f"{given}: there is no parquet file in it; of other kinds give one file")
-    if others:
-        raise AutoDPQError(
-            f"{given}: {others[0].relative_to(root)} is no parquet file; move it away, or give a pattern as "
-            f"'{root / '**' / '*.parquet'}'"
-        )
-    named = [_PART_OF.get(path.stem.lower(), "") for path in paths]
+    """The files of a folder or pattern, all parquet or all text: one of another kind would be left out unseen."""
+    # Spark writes a part of no bytes where it has no rows.
+    if paths and all(map(_is_text, paths)):
+        paths = [path for path in paths if path.stat().st_size] or paths
+    else:
+        others = sorted(path for path in paths if path.suffix.lower() != ".parquet")
+        if len(others) == len(paths):
+            raise AutoDPQError(f"{given}: there is no parquet file and no CSV in it; of other kinds give one file")
+        if others:
+            raise AutoDPQError(
+                f"{given}: {others[0].relative_to(root)} is no parquet file; move it away, or give a pattern as "
+                f"'{root / '**' / '*.parquet'}'"
+            )
+    named = [_PART_OF.get(_stem(path), "") for path in paths]
     are_splits = sorted(named) == sorted(SPLIT_PARTS)
     parts = []
     for path, split in zip(paths, named, strict=True):
@@ -244,7 +295,7 @@ def _several(root: Path, given: str, paths: Sequence[Path]) -> OwnFiles:
             raise AutoDPQError(f"{str(path)!r}: the path has a control character, or one that is not UTF-8; rename it")
         values = dict(folder.split("=", 1) for folder in name.parts[:-1] if "=" in folder)
         values = {key: _partition_value(text) for key, text in values.items()}
-        if are_splits and SPLIT not in file_schema(path).names:
+        if are_splits and SPLIT not in _names(path):
             values[SPLIT] = split
         parts.append(Part(path, name.as_posix(), values))
     return OwnFiles(root.resolve().name or "data", given, tuple(sorted(parts, key=lambda part: part.name)))
@@ -252,6 +303,19 @@ def _several(root: Path, given: str, paths: Sequence[Path]) -> OwnFiles:
 
 def _partition_value(text: str) -> str:
     return "" if text == _NO_VALUE else unquote(text)
+
+
+def _is_text(path: Path) -> bool:
+    return path.name.lower().endswith(TEXT_SUFFIXES)
+
+
+def _stem(path: Path) -> str:
+    return Path(path.name.lower().removesuffix(".gz")).stem
+
+
+def _names(path: Path) -> list[str]:
+    names: list[str] = read_header(path) if _is_text(path) else file_schema(path).names
+    return names
 
 
 def _is_hidden(name: Path) -> bool:

@@ -23,6 +23,12 @@ _BLOCK_BYTES = 16 << 20
 """What is parsed at a time; no line can be longer."""
 _WRONG_COUNT = re.compile(r"(?:Row #(\d+): )?Expected (\d+) columns, got (\d+)")
 _BAD_TEXT = re.compile(r"In CSV column #(\d+): (?:Row #(\d+): )?.*invalid UTF8")
+_FEATURES = re.compile(r"\S+( +\d+:\S+)+\s*$")
+_RECBOLE_TYPE = re.compile(r":(token|float)(_seq)?$")
+_BY_TABS = (".tsv", ".inter")
+PANDAS_INDEX = "__index_level_0__"
+"""What pandas calls the index of a frame that has no name, in parquet."""
+LIBSVM_ADVICE = "write a table with a column for each field, and the label in one called click"
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """What a name cannot hold, since no message of one line could show it: control characters, and halves of others."""
 
@@ -146,10 +152,30 @@ def open_bytes(path: Path) -> gzip.GzipFile | io.BufferedReader:
 
 
 def read_header(path: Path) -> list[str]:
-    """The column names in the first line of a comma-separated file.
+    """The column names in the first line of a delimited file; errors are those of :func:`read_dialect`."""
+    return read_dialect(path)[1]
+
+
+def read_dialect(path: Path) -> tuple[str, list[str]]:
+    """What :func:`first_line` gives, the names being a header's.
 
     Raises:
-        AutoDPQError: The file is missing, empty, not text, has one column only, or names a column twice or not at all.
+        AutoDPQError: As there, or a column is named twice or not at all.
+    """
+    separator, names = first_line(path)
+    check_names(names, str(path))
+    return separator, names
+
+
+def first_line(path: Path) -> tuple[str, list[str]]:
+    """The separator and the column names in the first line of a delimited file.
+
+    The separator is a comma where there is one, else a tab, a semicolon or a bar; a tab first in files that are named
+    for it. The first column may have no name, as the index of a frame that pandas has written: it is called
+    :data:`PANDAS_INDEX`. RecBole's types, as in ``click:float``, are no part of names in its files.
+
+    Raises:
+        AutoDPQError: The file is missing, empty, not text, or has one column only.
     """
     try:
         with open_bytes(path) as file:
@@ -170,16 +196,43 @@ def read_header(path: Path) -> list[str]:
         raise AutoDPQError(f"{path}, line 1: not UTF-8 text; save the file as UTF-8") from None
     if "\r" in text.rstrip("\r\n"):
         raise AutoDPQError(f"{path}, line 1: a carriage return within the line; save the file with line feeds")
+    by_tabs = _suffix(path) in _BY_TABS
+    names: list[str] = []
+    for separator in "\t,;|" if by_tabs else ",\t;|":
+        try:
+            names = next(csv.reader([text], strict=True, delimiter=separator))
+        except csv.Error as error:
+            raise AutoDPQError(
+                f"{path}, line 1: not a header of comma-separated names ({error}); is a quote not closed?"
+            ) from None
+        if len(names) > 1:
+            break
+    else:
+        if _FEATURES.match(text):
+            raise AutoDPQError(f"{path}: this is LIBSVM's format, which has no fields; {LIBSVM_ADVICE}")
+        raise AutoDPQError(f"{path}: only one column is found; values must be separated by commas, tabs, ; or |")
+    names[0] = names[0] or PANDAS_INDEX
+    if _suffix(path) == ".inter":
+        names = [_RECBOLE_TYPE.sub("", name) for name in names]
+    return separator, names
+
+
+def has_rows(path: Path) -> bool:
+    """Whether anything follows the header; the reader refuses a header that no line break ends.
+
+    Raises:
+        AutoDPQError: The file cannot be read.
+    """
     try:
-        names = next(csv.reader([text], strict=True))
-    except csv.Error as error:
-        raise AutoDPQError(
-            f"{path}, line 1: not a header of comma-separated names ({error}); is a quote not closed?"
-        ) from None
-    if len(names) < 2:
-        raise AutoDPQError(f"{path}: only one column is found; values must be separated by commas")
-    check_names(names, str(path))
-    return names
+        with open_bytes(path) as file:
+            file.readline()
+            return bool(file.read(1))
+    except (OSError, EOFError, zlib.error) as error:
+        raise unreadable(str(path), error) from None
+
+
+def _suffix(path: Path) -> str:
+    return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 def check_names(names: Sequence[str], where: str) -> None:
@@ -199,19 +252,19 @@ def check_names(names: Sequence[str], where: str) -> None:
         known.add(name)
 
 
-def text_frames(path: Path, names: Sequence[str], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """Some columns of comma-separated text in batches, all of type String.
+def text_frames(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Some columns of delimited text in batches, all of type String.
 
     Args:
         path: The file.
-        names: All its columns.
         columns: The wanted ones.
 
     Raises:
         AutoDPQError: The file cannot be read, is cut short, has no rows or rows of another length, or is not UTF-8.
     """
     row = 0
-    for frame in Delimited(str(path), path, names, quoted=True).batches(columns):
+    separator, names = read_dialect(path)
+    for frame in Delimited(str(path), path, names, separator, quoted=True).batches(columns):
         # A quote that is never closed swallows the lines after it without a parser's error.
         for column in frame:
             broken = column.str.contains("\n", literal=True)

@@ -10,7 +10,7 @@ from autodpq.data.dataset import EncodedDataset
 from autodpq.data.digest import file_digest, remembered_digest
 from autodpq.data.options import LoadOptions
 from autodpq.data.readers.columns import ColumnReader
-from autodpq.data.readers.text import Delimited, read_header
+from autodpq.data.readers.text import Delimited, read_dialect
 from autodpq.data.sets.folders import published_file
 from autodpq.data.source import Batch, Source, Table, select_fields
 from autodpq.errors import AutoDPQError
@@ -45,13 +45,13 @@ def load_avazu(options: LoadOptions) -> EncodedDataset:
 
 
 def _batches(path: Path, field_names: tuple[str, ...]) -> Iterator[Batch]:
-    names = read_header(path)
+    separator, names = read_dialect(path)
     for name in ("click", *FIELDS):
         if name not in names:
             raise AutoDPQError(f"{path}: column {name!r} is missing; this is not the training file of {ORIGIN}")
     reader = ColumnReader(str(path))
     columns = list(dict.fromkeys(("click", "hour", *field_names)))
-    for frame in Delimited(str(path), path, names).batches(columns):
+    for frame in Delimited(str(path), path, names, separator).batches(columns):
         yield Batch(
             values=frame.select(field_names),
             labels=reader.labels(frame["click"]),

@@ -16,13 +16,13 @@ from autodpq.data.digest import remembered_digest
 from autodpq.data.options import LoadOptions
 from autodpq.data.readers.columns import ColumnReader
 from autodpq.data.readers.files import OwnFiles
+from autodpq.data.readers.text import PANDAS_INDEX
 from autodpq.data.source import Batch, Source, Table, select_fields
 from autodpq.data.values import canonical_text, is_one_of
 from autodpq.errors import AutoDPQError, nearest
 
 _BINNING = 1
 """Goes up when the same numbers would be binned otherwise."""
-_PANDAS_INDEX = "__index_level_0__"
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,9 @@ def _roles(names: Sequence[str], options: LoadOptions, where: str) -> _Roles:
                 what = option.removesuffix("_column")
                 raise AutoDPQError(f"{where}: column {name!r} is the {what}; it cannot be a field too")
     # The index of a frame that pandas has written says nothing of a click.
-    available = [name for name in names if name not in (*special.values(), _PANDAS_INDEX)]
+    available = [name for name in names if name not in (*special.values(), PANDAS_INDEX)]
     # What is no field anyway may be excluded: people list the columns that they do not want.
-    exclude = [name for name in options.exclude if name not in (*special.values(), _PANDAS_INDEX)]
+    exclude = [name for name in options.exclude if name not in (*special.values(), PANDAS_INDEX)]
     fields = select_fields(available, options.fields, exclude, where)
     for name in options.numeric:
         if name not in fields:

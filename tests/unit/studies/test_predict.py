@@ -185,7 +185,7 @@ def test_a_column_of_a_type_that_polars_does_not_know_is_named(model: Path, tmp_
         ),
         ("c.csv", rows_of(GOOD, "7,,,,"), "c.csv", r"c\.csv: this is the input too; give another file to --out$"),
         ("c.csv", rows_of(GOOD, "7,,,,"), "nowhere/o.csv", r"nowhere/o\.csv: cannot be written"),
-        ("c.txt", rows_of(GOOD), "o.csv", r"c\.txt: this kind of file cannot be read"),
+        ("c.dat", rows_of(GOOD), "o.csv", r"c\.dat: this kind of file cannot be read"),
         ("c.csv", rows_of("user,town,device,shop,day"), "o.csv", r"c\.csv: column 'city', a field of the model, is"),
         ("c.csv", rows_of("Probability," + GOOD.replace("day", "Day")), "o.csv", r"'day'.*did you mean 'Day'\?$"),
         ("c.csv", rows_of("probability," + GOOD), "o.csv", r"c\.csv: column 'probability' is there already"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,9 +162,10 @@ def test_files_that_do_not_fit_are_named(
 @pytest.mark.parametrize(
     ("names", "given", "message"),
     [
-        (["a.csv"], "", r"there is no parquet file in it; of other kinds give one file$"),
-        ([], "", r"there is no parquet file in it"),
-        (["_a.parquet"], "", r"there is no parquet file in it"),
+        (["a.arrow"], "", r"there is no parquet file and no CSV in it; of other kinds give one file$"),
+        (["a.csv"], "", r"a\.csv: the file is empty"),
+        ([], "", r"there is no parquet file and no CSV in it"),
+        (["_a.parquet"], "", r"there is no parquet file and no CSV in it"),
         (
             ["a.parquet", "b.csv"],
             "",
@@ -215,3 +217,84 @@ def test_fields_and_exclude_exclude_each_other(tmp_path: Path) -> None:
     table().write_csv(tmp_path / "own.csv")
     with pytest.raises(AutoDPQError, match=r"data set 'own': 'fields' and 'exclude' are given; give one of them$"):
         load_dataset(tmp_path / "own.csv", fields=["user"], exclude=["town"])
+
+
+TEXT = 'user,click,town\nu,0,Bonn\nv,1,\nu,1,"a, b"\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("own.txt", TEXT),
+        ("own.tsv", "user\tclick\ttown\nu\t0\tBonn\nv\t1\t\nu\t1\ta, b\n"),
+        ("own.tsv.gz", "user\tclick\ttown\nu\t0\tBonn\nv\t1\t\nu\t1\ta, b\n"),
+        ("own.csv", "user\tclick\ttown\nu\t0\tBonn\nv\t1\t\nu\t1\ta, b\n"),
+        ("own.csv", "user;click;town\nu;0;Bonn\nv;1;\nu;1;a, b\n"),
+        ("own.txt", "user|click|town\nu|0|Bonn\nv|1|\nu|1|a, b\n"),
+        ("own.inter", "user:token\tclick:float\ttown:token_seq\nu\t0\tBonn\nv\t1\t\nu\t1\ta, b\n"),
+        ("own.csv", ',user,click,town\n0,u,0,Bonn\n1,v,1,\n2,u,1,"a, b"\n'),
+    ],
+)
+def test_text_of_any_separator_is_the_same_table(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / "plain.csv").write_text(TEXT)
+    expected = load_dataset(tmp_path / "plain.csv")
+    content = text.encode()
+    (tmp_path / name).write_bytes(
+        gzip.compress(content[:30]) + gzip.compress(content[30:]) if "gz" in name else content
+    )
+    assert same(load_dataset(tmp_path / name), expected)
+
+
+def test_a_tab_separates_first_in_files_named_for_it(tmp_path: Path) -> None:
+    (tmp_path / "own.tsv").write_text("a,b\tclick\nu,v\t0\nw\t1\n")
+    assert load_dataset(tmp_path / "own.tsv").field_names == ("a,b",)
+
+
+@pytest.mark.parametrize("end", [".csv", ".csv.gz"])
+def test_a_folder_of_text_as_spark_writes_it(tmp_path: Path, end: str) -> None:
+    def write(path: Path, text: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(text.encode()) if end.endswith("gz") else text.encode())
+
+    table().write_csv(tmp_path / "whole.csv")
+    header, *lines = (tmp_path / "whole.csv").read_text().splitlines(keepends=True)
+    folder = tmp_path / "own"
+    write(folder / f"day=1/part-0{end}", header + "".join(lines[:20]))
+    write(folder / f"day=2/part-1{end}", header)  # no rows
+    write(folder / f"day=2/part-2{end}", header + "".join(lines[20:]))
+    (folder / "day=2/part-3.csv").write_text("")
+    (folder / "_SUCCESS").write_text("")
+    (folder / "day=1/.part-0.csv.crc").write_text("")
+    assert same(load_dataset(folder, exclude=["day"]), load_dataset(tmp_path / "whole.csv"))
+    days = load_dataset(folder, fields=["day"])
+    assert days.counts[0].tolist() == [40, 20] and known_file(folder).column_names()[-1] == "day"
+    write(folder / f"day=2/part-4{end}", "".join(lines[:2]))
+    with pytest.raises(
+        AutoDPQError, match=r"part-4\.csv[^\n]*: column '[^\n]*' is not in both it and .*part-0[^\n]*header"
+    ):
+        load_dataset(folder)
+
+
+def test_text_files_may_be_the_parts_of_a_split(tmp_path: Path) -> None:
+    for part in ("train", "valid", "test"):
+        table().write_csv(tmp_path / f"{part}.csv")
+    found = load_dataset(tmp_path, cache_dir=tmp_path / "cache")
+    assert found.split_column is not None and np.bincount(found.split_column).tolist() == [60, 60, 60]
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("x.jsonl", r"polars\.read_ndjson"),
+        ("x.XLSX", "save the sheet as CSV"),
+        ("x.pkl", "a pickle is code that runs when it is read"),
+        ("x.libfm", "write a table with a column for each field"),
+        ("x.csv.zip", "unpack it"),
+        ("x.orc", r"pandas\.read_orc"),
+        ("x.dat", r"expected one of \.csv, \.tsv,"),
+    ],
+)
+def test_other_kinds_are_refused_with_what_to_do(tmp_path: Path, name: str, advice: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(AutoDPQError, match=rf"{name}: this kind of file cannot be read; [^\n]*{advice}[^\n]*$"):
+        load_dataset(tmp_path / name)

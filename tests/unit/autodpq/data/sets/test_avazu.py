@@ -35,7 +35,7 @@ def test_another_file_is_refused(tmp_path: Path, avazu_text: str) -> None:
     for text, message in (
         (avazu_text.replace("device_ip", "address", 1), "column 'device_ip' is missing; this is not"),
         (avazu_text.replace("C21", "C20", 1), "two columns are called 'C20'"),
-        (avazu_text.replace(",", "\t"), "only one column is found"),
+        (avazu_text.replace(",", " "), "only one column is found"),
         ("", "the file is empty"),
         ("\n".join(row for row in rows if row.split(",")[1] != "0"), "every label is 1; both 0 and 1 are needed"),
     ):
