@@ -154,8 +154,9 @@ def load_dataset(
 ) -> EncodedDataset:
     """Loads a data set by its name, or one's own.
 
-    One's own is delimited text (compressed or not), a parquet or an Arrow file (Feather of version 2), a folder of text or
-    of parquet files or a pattern as ``clicks/*.parquet`` (in the order of their names; folders as ``day=2024-05-31`` are columns).
+    One's own is delimited text (compressed or not), a parquet or an Arrow file (Feather of version 2), a folder of text
+    or of parquet files or a pattern as ``clicks/*.parquet`` (in the order of their names; folders as
+    ``day=2024-05-31`` are columns).
     Columns of decimal numbers are binned by quantiles, as :mod:`autodpq.data.binning` says.
 
     Args:
