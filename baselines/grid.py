@@ -47,6 +47,8 @@ class Grid(Strategy):
         return every if budget.trials is None else min(every, budget.trials)
 
     def search(self, task: SearchTask) -> CompressionPlan:
+        if not global_plans(task.space):
+            raise AutoDPQError("no field has rare values at this threshold: there is nothing to search")
         plans = _within(task)
         if not plans:
             raise AutoDPQError(f"{self.name}: no candidate is within {task.budget.bytes:,} bytes for all bands")

@@ -285,7 +285,7 @@ def asked_recipe(config: StudyConfig, spec: DatasetSpec) -> Recipe:
         AutoDPQError: There is none, or a setting does not fit.
     """
     try:
-        recipe = find_recipe(config.recipe or ("paper" if spec.is_printed else "robust"))
+        recipe = find_recipe(config.recipe or spec.recipe)
     except AutoDPQError as error:
         raise AutoDPQError(f"--recipe: {error}") from None
     if config.optimizer != "auto":

@@ -11,6 +11,7 @@ import optuna
 import pandas as pd
 import torch
 
+from autodpq.choices import Full
 from autodpq.data import dataset_spec
 from autodpq.errors import AutoDPQError
 from autodpq.models import MODELS
@@ -114,6 +115,11 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
         trainings = {run.run_id: _trainings(strategy, space, config.trials) for run, _, strategy in runs}
         threshold = runs[0][0].data["threshold"]
         progress.start_study(dataset, fields, threshold, prepared.truth, trainings, finished)
+        if any(strategy.compresses for _, _, strategy in runs) and all(set(c) == {Full()} for c in space.values()):
+            progress.warn(
+                f"no value is rare at threshold {threshold}, so that strategies have nothing to search: they fail, or "
+                "train FE anew; give another --threshold (data inspect suggests one), or --space wide"
+            )
         del dataset  # with the labels of test rows
         for line in folder.elsewhere(machine_name(), versions()):
             progress.warn(line)

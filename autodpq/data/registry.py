@@ -50,6 +50,11 @@ class DatasetSpec:
     embedding_dim: int = 16
     is_printed: bool = False
 
+    @property
+    def recipe(self) -> str:
+        """The recipe that models are trained by unless asked otherwise."""
+        return "paper" if self.is_printed else "robust"
+
 
 def _check(thing: object) -> str | None:
     return None if isinstance(thing, DatasetSpec) else f"{thing!r} is no autodpq.data.DatasetSpec"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
-from autodpq.choices import DPQ, Full
+from autodpq.choices import DPQ, Full, Others
 from autodpq.costs import band_bytes
 from autodpq.data import EncodedDataset, dataset_spec, split_dataset
 from autodpq.data.registry import DatasetSpec
@@ -17,12 +18,18 @@ from autodpq.data.source import BATCH_ROWS
 from autodpq.data.splits import resolve_method
 from autodpq.data.values import canonical_text
 from autodpq.errors import AutoDPQError
+from autodpq.training.recipes import Recipe, find_recipe
 from reports.tables.audit import AuditRow, audit_rows
 from studies.prepared import SPLIT_SEED, load_rows
 
 RARE_SAMPLES = 0.1
 """The share of samples with a rare value up to which a threshold is suggested."""
+RARE_VALUES = 0.05
+"""The share of all values that must be rare, lest there be next to nothing to search."""
 THRESHOLDS = (2, 3, 5, 7, 10, 15, 20, 30, 40, 50, 70, 100, 150, 200, 300, 500, 700, 1000)
+
+BUDGETS = (0.1, 0.25, 0.5)
+"""Shares of FE's bytes that are suggested, the smallest that a plan is surely within."""
 
 _SHOWN_VALUES = 3
 _MANY = 100  # distinct whole numbers from which on a person should be asked whether they are a quantity
@@ -88,8 +95,9 @@ class Inspection:
         threshold: What the fields are shown at: what was asked for, else what a run takes.
         is_asked: Whether the threshold was asked for.
         rare_samples: Share of samples that hold a rare value of any field at the threshold.
-        rare_samples_least: The same at the least threshold there is, 2, without fields that name rows.
         suggested: The threshold of :func:`suggest_threshold`; None where there is none.
+        suggested_samples: Share of samples that hold a rare value at it, of fields that do not name rows; else 0.
+        budget: The smallest of :data:`BUDGETS` that a plan of the wide space is within.
         fields: The fields.
         split: How a run would split it, in words.
         embedding_dim: X.
@@ -104,8 +112,9 @@ class Inspection:
     threshold: int
     is_asked: bool
     rare_samples: float
-    rare_samples_least: float
     suggested: int | None
+    suggested_samples: float
+    budget: float
     fields: tuple[FieldInspection, ...]
     split: str
     embedding_dim: int
@@ -135,7 +144,9 @@ def inspect_data(
     # A row's identifier would make every sample one of a rare value; it is none that a person leaves in.
     naming = dataset.row_names()
     telling = [column for column, size in enumerate(sizes) if size.name not in naming]
-    rarest = _rarest_counts(dataset, telling or range(len(sizes)))
+    telling = telling or list(range(len(sizes)))
+    rarest = _rarest_counts(dataset, telling)
+    suggested = suggest_threshold(rarest, np.concatenate([dataset.counts[column] for column in telling]))
     words = dataset.vocabulary()
     fields = tuple(
         FieldInspection(
@@ -155,8 +166,9 @@ def inspect_data(
         threshold=taken,
         is_asked=threshold is not None,
         rare_samples=int(_rarest_counts(dataset, range(len(sizes)))[:taken].sum()) / n_rows,
-        rare_samples_least=int(rarest[: THRESHOLDS[0]].sum()) / n_rows,
-        suggested=suggest_threshold(rarest),
+        suggested=suggested,
+        suggested_samples=0.0 if suggested is None else int(rarest[:suggested].sum()) / n_rows,
+        budget=_budget(dataset, bands, find_recipe(spec.recipe)),
         fields=fields,
         split=_split_in_words(dataset, spec.split_method),
         embedding_dim=spec.embedding_dim,
@@ -177,21 +189,43 @@ def _bands(
             yield BandInspection(band.name, band.n_rows, int(own[0]), int(own[-1]), samples, cost)
 
 
-def suggest_threshold(rarest: np.ndarray[Any, np.dtype[np.int64]]) -> int | None:
+def suggest_threshold(
+    rarest: np.ndarray[Any, np.dtype[np.int64]], counts: np.ndarray[Any, np.dtype[np.int64]]
+) -> int | None:
     """The largest of :data:`THRESHOLDS` at which at most a tenth of the samples holds a rare value of any field.
 
     Compression of rare values cannot do harm beyond the samples that hold one, and saves the more the more values are
-    rare. MovieLens-1M's 40, the paper's, leaves about 5 % of its samples with one.
+    rare. MovieLens-1M's 40, the paper's, leaves about 5 % of its samples with one. At each threshold that is suggested
+    some value is frequent and at least :data:`RARE_VALUES` of all are rare; where every such threshold leaves more than
+    a tenth of the samples with a rare value, it is the least of them.
 
     Args:
         rarest: int64 [counts]: how many samples there are by the count of their rarest value.
+        counts: int64 [values]: how many samples each value of any field has.
 
     Returns:
-        The threshold; None where the least of them leaves more.
+        The threshold; None where none leaves anything to search.
     """
     shares = np.cumsum(rarest) / rarest.sum()
-    fitting = [t for t in THRESHOLDS if (shares[t - 1] if t <= len(shares) else 1.0) <= RARE_SAMPLES]
-    return max(fitting, default=None)
+    searched = [t for t in THRESHOLDS if t <= counts.max() and (counts < t).mean() >= RARE_VALUES]
+    fitting = [t for t in searched if (shares[t - 1] if t <= len(shares) else 1.0) <= RARE_SAMPLES]
+    return max(fitting, default=min(searched, default=None))
+
+
+def _budget(dataset: EncodedDataset, bands: Literal["auto"] | tuple[int, ...], recipe: Recipe) -> float:
+    """The smallest of :data:`BUDGETS` that a plan of one row for each band is within, as DeepFM has it."""
+    own = [band for field in dataset.banded(bands) for band in field.bands]
+    dense, dim = dense_at_most(len(dataset.field_names), recipe), recipe.embedding_dim
+    full = sum(band_bytes(band, Full(), dim, first_order=True, compact=False) for band in own)
+    least = sum(band_bytes(band, Others(), dim, first_order=True, compact=True) for band in own) + 2 * dense
+    # Half is enough for all rows in 16 bits.
+    return next((share for share in BUDGETS if least <= share * full), BUDGETS[-1])
+
+
+def dense_at_most(n_fields: int, recipe: Recipe) -> int:
+    """No fewer floats than DeepFM has beside its tables: its own layers are not built, which takes torch."""
+    widths = (n_fields * recipe.embedding_dim, *recipe.hidden, 1)
+    return 1 + sum((before + 5) * after for before, after in pairwise(widths))
 
 
 def _rarest_counts(dataset: EncodedDataset, columns: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from reports.tables.audit import plans_grid
 from reports.tables.render import Cell, Grid, Table
-from studies.cli.inspection import RARE_SAMPLES, Inspection
+from studies.cli.inspection import RARE_SAMPLES, RARE_VALUES, Inspection
 
 _COLUMNS = ("field", "kind", "cardinality", "head", "rare_values", "rare_samples")
 _SHOWN_LETTERS = 18
@@ -73,15 +73,22 @@ def _notes(inspection: Inspection) -> Iterator[str]:
         "samples hold one or more."
     )
     if inspection.suggested is None:
-        yield (
-            f"Suggested threshold: none; at 2 already {inspection.rare_samples_least:.1%} of the samples hold a rare "
-            f"value. Compare some: --threshold, or fewer fields."
-        )
-    else:
+        yield "Suggested threshold: none; hardly any value is rare at any, so that --space paper has nothing to search."
+    elif inspection.suggested_samples <= RARE_SAMPLES:
         yield (
             f"Suggested threshold: {inspection.suggested}, the largest round one at which at most {RARE_SAMPLES:.0%} "
             "of the samples hold a rare value."
         )
+    else:
+        yield (
+            f"Suggested threshold: {inspection.suggested}, the least round one at which {RARE_VALUES:.0%} of the "
+            f"values are rare; {inspection.suggested_samples:.1%} of the samples hold one, so that AUC hangs on what "
+            "becomes of them."
+        )
+    yield (
+        f"For bytes rather than the paper's tables: --space wide --budget {inspection.budget:.0%} searches every row; "
+        "shrink finds the budget."
+    )
     yield f"Split: {inspection.split}."
     for note in inspection.notes:
         yield f"{note}."

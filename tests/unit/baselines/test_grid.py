@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from support.planted import PAIRS, SPACE
 
 from autodpq.choices import DPQ, Choice, Full
+from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
 from autodpq.testing import CANDIDATES, ToyExecutor, make_task
 from autodpq.trial import Budget
@@ -50,3 +52,10 @@ def test_grid_leaves_out_pairs_that_not_every_field_may_take() -> None:
 def test_grid_gives_the_one_plan_of_a_grid_of_one_pair() -> None:
     task = make_task(trials=None, candidates=CANDIDATES[:1])
     assert Grid().search(task) == CompressionPlan({name: choices[0] for name, choices in task.space.items()})
+
+
+def test_nothing_to_search_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = make_task(trials=None, executor=ToyExecutor())
+    monkeypatch.setattr(type(task), "space", dict.fromkeys(task.space, (Full(),)))
+    with pytest.raises(AutoDPQError, match="no field has rare values at this threshold: there is nothing to search"):
+        Grid().search(task)

@@ -369,3 +369,14 @@ def test_plug_in_that_was_changed_is_not_mixed_with_what_was_measured(run: Run, 
         assert left["run"].tolist() == before[part]["run"].tolist()
         again = run(strategy, f"{part} anew", models=(model,))
         pd.testing.assert_frame_equal(again.drop(columns=TIMES), before[part].drop(columns=TIMES))
+
+
+def test_that_nothing_is_rare_is_told_before_anything_is_trained(run: Run) -> None:
+    told = io.StringIO()
+    records = run("others", "common", told=told, threshold=1, recipe="strong(max_epochs=1)")
+    said = told.getvalue()
+    warning = "Warning: no value is rare at threshold 1, so that strategies have nothing to search"
+    assert warning in said and said.index(warning) < said.index("others: test AUC") and len(records) == 1
+    told = io.StringIO()
+    run("fe", "kept", told=told, threshold=1, recipe="strong(max_epochs=1)")
+    assert "nothing to search" not in told.getvalue()

@@ -11,12 +11,18 @@ import pytest
 
 from autodpq.choices import DPQ, Full, Others
 from autodpq.costs import ledger
-from autodpq.data import load_dataset
+from autodpq.data import dataset_spec, load_dataset
 from autodpq.errors import AutoDPQError
+from autodpq.models import MODELS
 from autodpq.plan import uniform_plan
+from autodpq.training.recipes import find_recipe
+from autodpq.training.trainer import dense_floats
+from studies.budgets import budget_bytes, check_budgets
 from studies.cli import inspection
-from studies.cli.inspection import THRESHOLDS, inspect_data, suggest_threshold
+from studies.cli.inspection import THRESHOLDS, dense_at_most, inspect_data, suggest_threshold
 from studies.cli.inspection_table import inspection_table
+from studies.config import make_space, study_candidates
+from studies.options import StudyConfig
 
 N_ROWS = 2000
 
@@ -82,19 +88,54 @@ def test_the_suggested_threshold_is_the_largest_that_leaves_a_tenth(
     shares = {threshold: (of_rows < threshold).mean() for threshold in THRESHOLDS}
     expected = max(threshold for threshold, share in shares.items() if share <= 0.1)
     found = inspect_data({"dataset": str(clicks), "exclude": ["day", "price", "town"]})  # the rows' names do not count
-    assert found.suggested == expected and shares[expected] > 0
-    assert found.rare_samples_least == shares[2]
+    assert found.suggested == expected and shares[expected] == found.suggested_samples > 0
 
 
 def test_a_threshold_that_leaves_a_tenth_exactly_and_none_that_does() -> None:
-    counts = np.zeros(2000, np.int64)
-    counts[[4, 1500]] = 10, 90
-    assert suggest_threshold(counts) == THRESHOLDS[-1]
-    counts[[4, 5]] = 10, 1
-    assert suggest_threshold(counts) == 5
-    counts[1] = 50
-    assert suggest_threshold(counts) is None
-    assert suggest_threshold(np.array([0, 0, 0, 5])) == 3
+    rarest = np.zeros(2000, np.int64)
+    rarest[[4, 1500]] = 10, 90
+    values = np.array([1500, 4, 1])
+    assert suggest_threshold(rarest, values) == THRESHOLDS[-1]
+    rarest[[4, 5]] = 10, 1
+    assert suggest_threshold(rarest, values) == 5
+
+
+def test_a_suggested_threshold_leaves_something_to_search() -> None:
+    def of(counts: list[int]) -> int | None:
+        """Of one field."""
+        values = np.array(sorted(counts, reverse=True))
+        return suggest_threshold(np.bincount(values, values), values)
+
+    assert of([1] * 50 + [50]) == 2  # half of the samples hold a rare value at any
+    assert of([10 + n % 20 for n in range(1000)]) == 15  # none is rare at 10
+    assert of([2000] * 19 + [5]) == 1000
+    assert of([2000] * 50) is None and of([1, 1]) is None and of([1500] * 20 + [1400]) is None
+
+
+@pytest.mark.parametrize("largest", [9, 300, 20_000])
+def test_what_is_suggested_can_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, largest: int) -> None:
+    monkeypatch.setenv("AUTODPQ_CACHE", str(tmp_path / "cache"))
+    rng = np.random.Generator(np.random.PCG64(3))
+    frame = pl.DataFrame(
+        {"click": np.arange(20_000) % 2, "a": rng.zipf(1.3, 20_000) % largest, "b": np.arange(20_000) % 7}
+    )
+    frame.write_parquet(tmp_path / "own.parquet")
+    found = inspect_data({"dataset": str(tmp_path / "own.parquet")})
+    dataset, recipe = load_dataset(tmp_path / "own.parquet"), find_recipe("robust")
+    assert found.suggested is None or any(field.head < field.cardinality for field in dataset.fields(found.suggested))
+    fields, model = dataset.banded("auto"), MODELS.find("deepfm")
+    choices = study_candidates(StudyConfig(space="wide"), dataset_spec(tmp_path / "own.parquet"))
+    space = make_space(fields, choices, recipe.embedding_dim, compact=True)
+    bytes_ = budget_bytes([f"{found.budget:.0%}"], fields, model, recipe)
+    check_budgets(bytes_, fields, space, model, recipe, compact=True)
+    assert (found.budget == 0.1) == (largest == 20_000)
+
+
+@pytest.mark.parametrize("recipe", ["paper", "strong", "robust", "robust(hidden=(400,400,400),embedding_dim=32)"])
+@pytest.mark.parametrize("n_fields", [1, 4, 39])
+def test_the_bound_of_dense_floats_is_one_and_close(recipe: str, n_fields: int) -> None:
+    exact = dense_floats(MODELS.find("deepfm"), n_fields, find_recipe(recipe))
+    assert exact <= dense_at_most(n_fields, find_recipe(recipe)) <= 1.3 * exact
 
 
 @pytest.mark.parametrize(
@@ -141,6 +182,7 @@ def test_people_are_told_all_of_it(clicks: Path) -> None:
         "(missing), town",
         "Rare: values of fewer than 10 samples, which a run takes unless --threshold says otherwise; 100.0%",
         "Suggested threshold: ",
+        "--space wide --budget ",
         "Split: at random",
         "Numbers are binned by quantiles of all rows, a missing one being a value of its own: price (40 bins).",
         "row has a value of its own in nearly every row; if it names rows, exclude it.",
