@@ -50,6 +50,34 @@ def random_split(n_rows: int, seed: int, fractions: tuple[float, float, float] =
     return _cut(np.random.Generator(np.random.PCG64(seed)).permutation(n_rows), fractions)
 
 
+def stratified_split(
+    labels: npt.NDArray[np.integer], seed: int, fractions: tuple[float, float, float] = FRACTIONS
+) -> Split:
+    """Splits each class at random, so that every part has both: for data of few clicks.
+
+    Args:
+        labels: [rows], 0 or 1.
+        seed: Seed of the permutations.
+        fractions: Shares of training, validation and test rows.
+
+    Raises:
+        AutoDPQError: The fractions do not add up, or a class has fewer than three rows, one for each part.
+    """
+    _check_fractions(fractions)
+    generator = np.random.Generator(np.random.PCG64(seed))
+    parts: list[list[npt.NDArray[np.integer]]] = [[], [], []]
+    for label in range(2):
+        rows = generator.permutation(np.flatnonzero(labels == label))
+        if len(rows) < len(parts):
+            raise AutoDPQError(f"{len(rows)} rows have the label {label}, too few for one in each part; get more rows")
+        valid, test = (max(1, round(len(rows) * fraction)) for fraction in fractions[1:])
+        valid = min(valid, len(rows) - 2)
+        test = min(test, len(rows) - 1 - valid)
+        for part, own in zip(parts, np.split(rows, [len(rows) - valid - test, len(rows) - test]), strict=True):
+            part.append(own)
+    return _split("give more rows", *map(np.concatenate, parts))
+
+
 def chronological_split(
     time: npt.NDArray[np.integer | np.floating], fractions: tuple[float, float, float] = FRACTIONS
 ) -> Split:
@@ -96,7 +124,8 @@ def split_dataset(
     Args:
         dataset: The data set.
         seed: Seed of the random split; the others do not draw.
-        method: "random", "time", "column", or "auto" (see :func:`resolve_method`).
+        method: "random" (within each class where a part would else have one class only), "time", "column", or "auto"
+            (see :func:`resolve_method`).
         fractions: Shares of training, validation and test rows; a split column ignores them.
 
     Raises:
@@ -104,7 +133,7 @@ def split_dataset(
     """
     match resolve_method(dataset, method):
         case "random":
-            cut = partial(random_split, len(dataset), seed, fractions)
+            cut = partial(_random_of_both_classes, dataset.labels, seed, fractions)
         case "time":
             if dataset.time is None:
                 raise AutoDPQError(f"data set {dataset.name!r} has no time to split by; use the method 'random'")
@@ -129,14 +158,26 @@ def split_dataset(
     return split
 
 
+def _random_of_both_classes(labels: npt.NDArray[np.uint8], seed: int, fractions: tuple[float, float, float]) -> Split:
+    """At random; within each class only where a part would else have one, for splits of old must come out again."""
+    split = random_split(len(labels), seed, fractions)
+    if all(labels[rows].min() < labels[rows].max() for rows in split.parts().values()):
+        return split
+    return stratified_split(labels, seed, fractions)
+
+
 def _cut(order: npt.NDArray[np.integer], fractions: tuple[float, float, float]) -> Split:
     """Cuts an order of all rows into three parts."""
-    # Positively put, so that a NaN does not pass.
-    if not (len(fractions) == 3 and min(fractions) > 0 and abs(sum(fractions) - 1) < 1e-9):
-        raise AutoDPQError(f"split fractions {fractions}: three positive numbers that add up to 1 are needed")
+    _check_fractions(fractions)
     first = round(len(order) * fractions[0])
     second = round(len(order) * (fractions[0] + fractions[1]))
     return _split("give more rows or other shares", order[:first], order[first:second], order[second:])
+
+
+def _check_fractions(fractions: tuple[float, float, float]) -> None:
+    # Positively put, so that a NaN does not pass.
+    if not (len(fractions) == 3 and min(fractions) > 0 and abs(sum(fractions) - 1) < 1e-9):
+        raise AutoDPQError(f"split fractions {fractions}: three positive numbers that add up to 1 are needed")
 
 
 def _split(advice: str, *parts: npt.NDArray[np.integer]) -> Split:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autodpq.data import EncodedDataset, Split, chronological_split, column_split, random_split, split_dataset
+from autodpq.data.splits import FRACTIONS, stratified_split
 from autodpq.errors import AutoDPQError
 
 
@@ -109,9 +110,48 @@ def test_an_empty_part_of_a_data_set_is_named() -> None:
 
 
 @pytest.mark.parametrize(("part", "label"), [("train", 0), ("valid", 1), ("test", 1)])
-@pytest.mark.parametrize("method", ["random", "time", "column"])
+@pytest.mark.parametrize("method", ["time", "column"])
 def test_a_part_of_one_class_is_refused(part: str, label: int, method: str) -> None:
     data = dataset(time=True, column=True)
     data.labels[split_dataset(data, 1, method).parts()[part]] = label
     with pytest.raises(AutoDPQError, match=f"'made': every label of the {part} part is {label}; split otherwise"):
         split_dataset(data, 1, method)
+
+
+@given(
+    st.integers(3, 40),
+    st.integers(3, 400),
+    st.integers(0, 9),
+    st.sampled_from([FRACTIONS, (0.1, 0.1, 0.8), (0.2, 0.7, 0.1)]),
+)
+def test_each_part_of_a_stratified_split_has_both_classes(
+    clicks: int, others: int, seed: int, fractions: tuple[float, float, float]
+) -> None:
+    labels = np.random.Generator(np.random.PCG64(seed)).permutation(np.repeat([1, 0], [clicks, others]))
+    split = stratified_split(labels, seed, fractions)
+    rows = np.concatenate([*split.parts().values()])
+    assert np.array_equal(np.sort(rows), np.arange(clicks + others))
+    for part, fraction in zip(split.parts().values(), fractions, strict=True):
+        assert np.all(np.diff(part) > 0) and {*labels[part]} == {0, 1}
+        for label, count in enumerate((others, clicks)):
+            assert abs((labels[part] == label).sum() - fraction * count) <= 2
+    assert all(map(np.array_equal, split.parts().values(), stratified_split(labels, seed, fractions).parts().values()))
+
+
+def test_few_clicks_are_in_every_part_and_others_are_split_as_ever() -> None:
+    few = dataset(2000)
+    few.labels[:] = 0
+    few.labels[:4] = 1
+    plain = [
+        seed for seed in range(40) if all(few.labels[rows].any() for rows in random_split(2000, seed).parts().values())
+    ]
+    assert 0 < len(plain) < 40
+    for seed in range(40):
+        split = split_dataset(few, seed, "random")
+        assert all(few.labels[rows].any() for rows in split.parts().values())
+        assert np.array_equal(split.test, random_split(2000, seed).test) == (seed in plain)
+    few.labels[:2] = 0
+    with pytest.raises(
+        AutoDPQError, match="'made': 2 rows have the label 1, too few for one in each part; get more rows"
+    ):
+        split_dataset(few, 1, "random")
