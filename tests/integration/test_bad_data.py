@@ -51,7 +51,7 @@ NOT_TEXT = pa.array([b"u", b"\xff"], pa.binary()).view(pa.string())
         (csv(parts("01", "0", "01")), SPLIT, "data set 'own': every label of the valid part is 0"),
         (csv(parts("01", "01", "1")), SPLIT, "data set 'own': every label of the test part is 1"),
         (csv(parts("01", "", "01")), SPLIT, "data set 'own': the valid part of the split is empty"),
-        (csv("click,user\n" + "0,a\n" * 8 + "1,a\n"), (), "data set 'own': every label of the "),
+        (csv("click,user\n" + "0,a\n" * 8 + "1,a\n"), (), "data set 'own': 1 rows have the label 1, too few"),
         (csv("click,user\n\n0,a\n\n1\n"), (), "own.csv, line 5: 1 columns where 2 are expected"),
         (csv(b"click,user\n0,a\n1,\xe4\n"), (), "own.csv, line 3, column 'user': not UTF-8 text"),
         (csv("click,user\n0,a\n,b\n"), (), "own.csv, row 2, column 'click': the value is missing"),
