@@ -38,9 +38,10 @@ def summary(tuned: Tuned) -> str:
     """One line on what was seen."""
     ended = sum(trial.state == "pruned" for trial in tuned.trials)
     seconds = sum(trial.seconds for trial in tuned.trials)
+    rows = "validation rows" if tuned.folds == 1 else f"the validation rows of {tuned.folds} splits, in the mean"
     return (
         f"The best of {len(tuned.trials)} trials of FE with {tuned.model} on {tuned.dataset}, of which {ended} ended "
-        f"early: AUC {tuned.best.valid_auc:.4f}, logloss {tuned.best.valid_logloss:.4f} on validation rows; "
+        f"early: AUC {tuned.best.valid_auc:.4f}, logloss {tuned.best.valid_logloss:.4f} on {rows}; "
         f"{seconds:.0f} s of training"
     )
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import optuna
@@ -25,6 +26,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autodpq.data import dataset_spec
+from autodpq.data.splits import resolve_method
 from autodpq.errors import AutoDPQError, TrainingError
 from autodpq.files import write_whole, writing
 from autodpq.models import MODELS
@@ -38,6 +40,7 @@ from studies.config import asked_recipe, run_config
 from studies.folder.lock import alone_in
 from studies.options import StudyConfig
 from studies.prepared import LOADING, Prepared, load_rows, prepare_for
+from studies.tuning.folds import folds_of
 from studies.tuning.ranges import ranges_of
 from studies.workers.machine import choose_device, torch_settings
 from studies.workers.processes import end_with_parent
@@ -83,9 +86,9 @@ class TunedTrial:
 
     Attributes:
         state: ``complete``, ``pruned`` (it ended early) or ``failed``.
-        by_epoch: What the recipe stops by, after each epoch.
-        valid_auc: Of the best epoch; None unless complete.
-        valid_logloss: Of that epoch; None unless complete.
+        by_epoch: What the recipe stops by, after each epoch of the study's own split.
+        valid_auc: Of the best epoch, the mean over splits; None unless complete.
+        valid_logloss: Of that epoch, likewise; None unless complete.
         seconds: What it took.
         settings: The settings that were tuned.
     """
@@ -110,6 +113,7 @@ class Tuned:
             empty where there are too few trials to say.
         dataset: The data set's name.
         model: The model's name.
+        folds: How many splits a complete trial was trained on.
     """
 
     recipe: Recipe
@@ -118,6 +122,7 @@ class Tuned:
     importance: dict[str, float]
     dataset: str
     model: str
+    folds: int
 
 
 @torch_settings()
@@ -218,13 +223,15 @@ class _Worker:
         self.ranges = ranges_of(tuning.settings)
         self.model = MODELS.find(config.models[0])
         run = run_config(config, dataset, self.model.name, STRATEGIES.find("fe")(), SEED)
+        self.folds = folds_of(prepare_for(load, run.data), resolve_method(dataset, run.data["split"]))
         self.identity: dict[str, Any] = {
             "data": run.data,
             "model": run.model,
             "recipe": run.recipe,
             "settings": [*self.ranges],
         }
-        self.prepared: Prepared = prepare_for(load, run.data)
+        if len(self.folds) > 1:
+            self.identity["folds"] = len(self.folds)
         self.device = choose_device(config.device)
 
     def study(self) -> optuna.Study:
@@ -282,14 +289,13 @@ class _Worker:
             if not epoch.last and trial.should_prune():
                 raise optuna.TrialPruned
 
-        trainer = self._trainer(recipe)
         state, value, ended = TrialState.COMPLETE, None, ""
         try:
-            _, result = trainer.pretrain(on_epoch)
-            best = result.best.metrics
-            value = getattr(best, recipe.stop_by)
-            trial.set_user_attr("valid_auc", best.auc)
-            trial.set_user_attr("valid_logloss", best.logloss)
+            best = [self._trainer(recipe, self.folds[0]).pretrain(on_epoch)[1].best.metrics]
+            best += [self._trainer(recipe, fold).pretrain()[1].best.metrics for fold in self.folds[1:]]
+            for metric in ("auc", "logloss"):
+                trial.set_user_attr(f"valid_{metric}", fmean(getattr(metrics, metric) for metrics in best))
+            value = trial.user_attrs[f"valid_{recipe.stop_by}"]
         except optuna.TrialPruned:
             state, ended = TrialState.PRUNED, ", ended early"
         except TrainingError as error:
@@ -297,11 +303,12 @@ class _Worker:
         seconds = time.perf_counter() - begin
         trial.set_user_attr("seconds", seconds)
         study.tell(trial, value, state)
-        reached = f"validation AUC {max(aucs):.4f} " if aucs else ""
+        auc = trial.user_attrs.get("valid_auc", max(aucs, default=None))
+        reached = "" if auc is None else f"validation AUC {auc:.4f} "
         self.say(f"{told} {reached}in {len(aucs)} epochs, {seconds:.0f} s{ended}: {_said(self._values(trial.params))}")
 
-    def _trainer(self, recipe: Recipe) -> Trainer:
-        prepared, additive = self.prepared, None
+    def _trainer(self, recipe: Recipe, prepared: Prepared) -> Trainer:
+        additive = None
         if recipe.output_start == "additive":
             additive = prepared.additive
             recipe = recipe.with_penalty_of(additive)
@@ -341,6 +348,7 @@ class _Worker:
             _importance(ended, study.direction),
             self.identity["data"]["name"],
             self.model.name,
+            len(self.folds),
         )
 
     def _told(self, trial: FrozenTrial) -> TunedTrial:

@@ -16,6 +16,7 @@ from autodpq.errors import AutoDPQError
 from autodpq.training.recipes import RECIPES, find_recipe
 from studies.config import check_config
 from studies.tuning import search
+from studies.tuning.folds import FOLDS
 from studies.tuning.ranges import RANGES, Between, OneOf, ranges_of
 from studies.tuning.results import importance_frame, summary, trials_frame, write_tuning
 from studies.tuning.search import Tuned, Tuning, tune
@@ -27,7 +28,8 @@ def rows(n: int = 700, *, click: int | None = None) -> pd.DataFrame:
     rng = np.random.default_rng(5)
     user, item = (rng.zipf(1.6, n) % 60 for _ in range(2))
     labels = (rng.random(n) < 1 / (1 + np.exp(-np.sin(user) - np.cos(item)))).astype(int)
-    return pd.DataFrame({"click": labels if click is None else click, "user": user, "item": item})
+    part = np.resize(["train"] * 8 + ["valid", "test"], n)
+    return pd.DataFrame({"click": labels if click is None else click, "user": user, "item": item, "part": part})
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def asked(tmp_path: Path) -> Any:
     rows().to_csv(tmp_path / "own.csv", index=False)
 
     def make(trials: int = 3, *, out: str = "tuned", settings: tuple[str, ...] = SETTINGS, **values: Any) -> Tuning:
-        options = {"dataset": str(tmp_path / "own.csv"), "cache_dir": str(tmp_path / "cache")}
+        options = {"dataset": str(tmp_path / "own.csv"), "cache_dir": str(tmp_path / "cache"), "split_column": "part"}
         options |= {"recipe": "robust(batch_size=64, max_epochs=3)", "strategies": ("fe",), "device": "cpu"}
         return Tuning(check_config(options | values), tmp_path / out, settings, trials)
 
@@ -213,3 +215,14 @@ def test_ranges_hold_what_recipes_may_have(setting: str) -> None:
 def test_ranges_stand_in_one_order() -> None:
     assert list(ranges_of(["l2", "learning_rate"])) == ["learning_rate", "l2"]
     assert Between(1e-4, 1.0).value(0.123456) == 0.123
+
+
+def test_few_validation_rows_are_those_of_several_splits(asked: Any, tmp_path: Path) -> None:
+    one, _ = tuned(asked(2, out="one"))
+    rows().drop(columns="part").to_csv(tmp_path / "own.csv", index=False)
+    found, said = tuned(asked(2, split_column=None))
+    assert one.folds == 1 and found.folds == FOLDS
+    assert "on validation rows;" in summary(one) and "of 5 splits, in the mean;" in summary(found)
+    best = found.best
+    assert best.valid_auc is not None and best.valid_auc != max(best.by_epoch)
+    assert any(f"validation AUC {best.valid_auc:.4f} " in line for line in said)
