@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NUMBERS = (
-    "parameters", "bytes", "budget", "epochs", "trials", "failed_trials", "test_auc", "test_logloss", "valid_auc",
-    "valid_logloss", "test_click_rate", "test_mean_prediction", "test_ece", "test_normalized_entropy",
+    "parameters", "bytes", "vocabulary_bytes", "budget", "epochs", "trials", "failed_trials",
+    "test_auc", "test_logloss", "valid_auc", "valid_logloss",
+    "test_click_rate", "test_mean_prediction", "test_ece", "test_normalized_entropy",
     "seconds", "seconds_pretrain", "seconds_search", "seconds_retrain",
 )  # fmt: skip
 

@@ -134,7 +134,10 @@ class Run:
             if calibration is not None:
                 fitted = FittedCalibration(**dataclasses.asdict(calibration), note=note)
                 result = result.model_copy(update={"calibration": fitted})
-            self._keep(network, calibration, entries(result.record))
+            beside = self._keep(network, calibration, entries(result.record))
+            if beside is not None:
+                record = result.record.model_copy(update={"vocabulary_bytes": beside})
+                result = result.model_copy(update={"record": record})
         self.folder.finish(result)
         if self.copies is not None:
             self.copies()
@@ -177,8 +180,8 @@ class Run:
             self.progress.warn(f"{self.run.name}: calibration: {note}")
         return calibration, note
 
-    def _keep(self, network: Network, calibration: Calibration | None, record: Mapping[str, Any]) -> None:
-        """Keeps the final network as it is taken away."""
+    def _keep(self, network: Network, calibration: Calibration | None, record: Mapping[str, Any]) -> int | None:
+        """Keeps the final network as it is taken away; gives the bytes of its vocabulary."""
         about = {
             **{name: record[name] for name in ("run", "study", "strategy", "seed", "recipe", "plan")},
             "metrics": {name: record[name] for name in ("test_auc", "test_logloss", "valid_auc", "valid_logloss")},
@@ -187,7 +190,7 @@ class Run:
         }
         recipe = self.trainer.recipe
         model = ModelSpec(self.trainer.model.name, recipe.hidden)
-        keep_model(self.out, self.run.run_id, network, calibration, model, self.prepared.source, about)
+        return keep_model(self.out, self.run.run_id, network, calibration, model, self.prepared.source, about)
 
     def _task(self) -> SearchTask:
         prepared, pretrained = self.prepared, self.pretraining.pretrained

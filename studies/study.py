@@ -157,6 +157,7 @@ class Study:
         run: str | None = None,
         *,
         head_dtype: Literal["float32", "float16", "int8"] = "float32",
+        hashed_vocabulary: bool = False,
         onnx: str | Path | None = None,
     ) -> Path:
         """Takes a compressed model away, as ``autodpq-study export`` does.
@@ -165,6 +166,7 @@ class Study:
             out: The file, ``NAME.safetensors``; the vocabulary goes beside it.
             run: The run; else :meth:`best_run`.
             head_dtype: How rows of their own are stored.
+            hashed_vocabulary: Whether the vocabulary holds hashes of values, not their texts.
             onnx: Where an ONNX file goes too.
 
         Returns:
@@ -177,7 +179,10 @@ class Study:
 
         folder = self.folder / "runs" / (run or self.best_run())
         beside = None if onnx is None else Path(onnx)
-        export_run(folder, Path(out), head_dtype=head_dtype, onnx=beside, data_dir=None, cache_dir=None)
+        export_run(
+            folder, Path(out),
+            head_dtype=head_dtype, hashed_vocabulary=hashed_vocabulary, onnx=beside, data_dir=None, cache_dir=None,
+        )  # fmt: skip
         return Path(out)
 
     def _best(self, dataset: str | None, model: str | None) -> pd.Series[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,15 @@ from autodpq.files import whole_file
 from autodpq.packed.file import PackedFile, open_packed, write_packed
 from autodpq.packed.manifest import Manifest, SideFile
 from autodpq.packed.spec import HEAD_DTYPES, AnySpec, BandedSpec, store_rows
+from autodpq.packed.vocabulary_file import hash_vocabulary
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def export(source: str | Path | nn.Module, out: str | Path, *, head_dtype: str = "float32") -> PackedFile:
+def export(
+    source: str | Path | nn.Module, out: str | Path, *, head_dtype: str = "float32", hashed_vocabulary: bool = False
+) -> PackedFile:
     """Writes a packed file; the vocabulary, where there is one, goes beside it as ``NAME.vocabulary.parquet``.
 
     Args:
@@ -26,12 +30,15 @@ def export(source: str | Path | nn.Module, out: str | Path, *, head_dtype: str =
             :func:`autodpq.compress` compressed.
         out: Where to, ending in ``.safetensors``.
         head_dtype: How rows of their own are stored: ``float32``; ``float16``; ``int8`` with one scale per row.
+        hashed_vocabulary: Whether the vocabulary holds hashes of values, as ``NAME.vocabulary.safetensors``, and not
+            their texts, which cannot be had back from it.
 
     Returns:
         The file, opened.
 
     Raises:
-        AutoDPQError: The source is no such file or model, or a file cannot be written.
+        AutoDPQError: The source is no such file or model, has no vocabulary that could be hashed or one that is
+            hashed already and is to be texts, or a file cannot be written.
     """
     path = Path(out)
     if path.suffix != ".safetensors":
@@ -51,9 +58,10 @@ def export(source: str | Path | nn.Module, out: str | Path, *, head_dtype: str =
         for spec in manifest.tables
     )
     side = manifest.vocabulary
+    if hashed_vocabulary and side is None:
+        raise AutoDPQError(f"{source}: hashed_vocabulary: it has no vocabulary; leave it out")
     if side is not None and vocabulary is not None:
-        side = SideFile(f"{path.stem}.vocabulary.parquet", side.sha256)
-        _copy(vocabulary, path.with_name(side.name))
+        side = _write_vocabulary(vocabulary, side, manifest.tables, path, hashed_vocabulary)
     write_packed(path, dataclasses.replace(manifest, tables=specs, vocabulary=side), stored, dense)
     return open_packed(path)
 
@@ -74,6 +82,20 @@ def _stored(spec: AnySpec, arrays: Arrays, head_dtype: str) -> Arrays:
     if isinstance(spec, BandedSpec) or spec.head_dtype == head_dtype:
         return arrays
     return arrays | store_rows(arrays["rows"], head_dtype)
+
+
+def _write_vocabulary(source: Path, side: SideFile, tables: Sequence[AnySpec], path: Path, hashed: bool) -> SideFile:
+    """Writes the vocabulary beside a packed file, from what it is beside the source."""
+    if side.hash is not None and not hashed:
+        raise AutoDPQError(
+            f"{source}: it holds hashes, and values cannot be had back from them; export the run, or give "
+            "hashed_vocabulary=True"
+        )
+    target = path.with_name(f"{path.stem}.vocabulary.{'safetensors' if hashed else 'parquet'}")
+    if hashed and side.hash is None:
+        return hash_vocabulary(source, side, tables, target)
+    _copy(source, target)
+    return dataclasses.replace(side, name=target.name)
 
 
 def _copy(source: Path, target: Path) -> None:

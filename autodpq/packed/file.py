@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,12 +78,27 @@ def write_packed(
         for part, array in PackedTable(spec, tables.get(spec.name, {})).arrays.items()
     }
     arrays |= {f"dense.{name}": array for name, array in dense.items()}
+    write_arrays(path, manifest.to_json, arrays)
+
+
+def write_arrays(path: Path, manifest: Callable[[], str], arrays: Mapping[str, Array]) -> None:
+    """Writes arrays and what tells of them, whole or not at all.
+
+    Args:
+        path: Where to.
+        manifest: Makes the JSON that tells of them.
+        arrays: The arrays, by name.
+
+    Raises:
+        AutoDPQError: The format has no place for an array's type, the manifest or a name cannot be written as JSON, or
+            the file cannot be written.
+    """
     for name, array in arrays.items():
         if array.dtype not in _NAMES:
             raise AutoDPQError(f"{path}: {name!r} holds {array.dtype}, which the format has no place for")
     order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
     try:
-        text = _header_text(manifest, {name: arrays[name] for name in order})
+        text = _header_text(manifest(), {name: arrays[name] for name in order})
     except ValueError as error:  # NaN, or half of a surrogate pair
         raise AutoDPQError(f"{path}: cannot be written ({error})") from None
     start = len(text).to_bytes(_LENGTH, "little") + text
@@ -99,8 +114,8 @@ def write_packed(
         file.write(digest.hexdigest().encode())
 
 
-def _header_text(manifest: Manifest, arrays: Mapping[str, Array]) -> bytes:
-    header: dict[str, Any] = {"__metadata__": {"autodpq": manifest.to_json(), "sha256": _NO_DIGEST}}
+def _header_text(manifest: str, arrays: Mapping[str, Array]) -> bytes:
+    header: dict[str, Any] = {"__metadata__": {"autodpq": manifest, "sha256": _NO_DIGEST}}
     end = 0
     for name, array in arrays.items():
         begin, end = end, end + array.nbytes
@@ -115,19 +130,9 @@ def open_packed(path: Path) -> PackedFile:
     Raises:
         AutoDPQError: It is no such file, is cut off or altered, or is of a format that this version does not know.
     """
-    try:
-        size = path.stat().st_size
-        content = np.memmap(path, np.uint8, "r") if size else np.zeros(0, np.uint8)
-    except OSError as error:
-        raise AutoDPQError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError:
-        raise AutoDPQError(f"{path}: this is no file") from None
-    with _named(path):
-        header, text = _read_header(content)
-        _check_digest(content, header, text)
-        manifest = Manifest.from_json(header.pop("__metadata__")["autodpq"])
-        begin = _LENGTH + len(text)
-        arrays = {name: _array(name, entry, content[begin:]) for name, entry in _in_order(header, size - begin)}
+    with named(path):
+        text, arrays, begin = map_arrays(path)
+        manifest = Manifest.from_json(text)
         tables = []
         for spec in manifest.tables:
             names = {part: f"tables.{spec.name}.{part}" for part in spec.layout()}
@@ -140,8 +145,32 @@ def open_packed(path: Path) -> PackedFile:
     return PackedFile(path, manifest, tuple(tables), dense, sizes)
 
 
+def map_arrays(path: Path) -> tuple[str, dict[str, Array], int]:
+    """Maps what :func:`write_arrays` wrote; every byte of it is checked.
+
+    Returns:
+        The JSON that tells of the arrays, the arrays, and the byte at which they begin.
+
+    Raises:
+        AutoDPQError: It is no such file, or is cut off or altered; the message does not name it.
+    """
+    try:
+        size = path.stat().st_size
+        content = np.memmap(path, np.uint8, "r") if size else np.zeros(0, np.uint8)
+    except OSError as error:
+        raise AutoDPQError(f"cannot be read ({error.strerror})") from None
+    except ValueError:
+        raise AutoDPQError("this is no file") from None
+    header, text = _read_header(content)
+    _check_digest(content, header, text)
+    manifest = str(header.pop("__metadata__")["autodpq"])
+    begin = _LENGTH + len(text)
+    arrays = {name: _array(name, entry, content[begin:]) for name, entry in _in_order(header, size - begin)}
+    return manifest, arrays, begin
+
+
 @contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
+def named(path: Path) -> Iterator[None]:
     """Puts the file's name before what is wrong with it."""
     try:
         yield

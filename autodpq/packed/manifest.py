@@ -13,10 +13,13 @@ from autodpq.choices import CHOICES, Choice, Unknown, read_choice
 from autodpq.errors import AutoDPQError, nearest
 from autodpq.packed.spec import AnySpec, BandedSpec, TableSpec
 
-FORMAT, CALIBRATED_FORMAT, BANDED_FORMAT = 1, 2, 3
-"""Of files; of those whose logits are calibrated, which who does not know of it must refuse; and of those whose tables
-have bands, calibrated or not."""
-_FORMATS = (FORMAT, CALIBRATED_FORMAT, BANDED_FORMAT)
+FORMAT, CALIBRATED_FORMAT, BANDED_FORMAT, HASHED_FORMAT = 1, 2, 3, 4
+"""Of files; of those whose logits are calibrated, which who does not know of it must refuse; of those whose tables have
+bands, calibrated or not; and of those whose vocabulary holds hashes, with bands or without, calibrated or not."""
+_FORMATS = (FORMAT, CALIBRATED_FORMAT, BANDED_FORMAT, HASHED_FORMAT)
+
+HASH = "xxh64"
+"""How the values of a vocabulary are hashed, where they are: :mod:`autodpq.packed.xxh64`."""
 
 Kind = Literal["network", "modules"]
 
@@ -49,15 +52,19 @@ class SideFile:
     Attributes:
         name: Its name, without folders.
         sha256: Hexadecimal digest of its content.
+        hash: How the values that it holds are hashed; None where they are texts.
     """
 
     name: str
     sha256: str
+    hash: str | None = None
 
     def __post_init__(self) -> None:
         is_name = isinstance(self.name, str) and self.name not in ("", ".", "..") and not set(self.name) & set("/\\\0")
         if not is_name or not isinstance(self.sha256, str):
             raise AutoDPQError(f"{self.name!r} is no name of a file beside this one")
+        if self.hash not in (None, HASH):
+            raise AutoDPQError(f"its vocabulary holds hashes of the kind {shorten(repr(self.hash), 80)}, not {HASH}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,8 @@ class Manifest:
     @property
     def format(self) -> int:
         """The version of the format."""
+        if self.vocabulary is not None and self.vocabulary.hash is not None:
+            return HASHED_FORMAT
         if any(isinstance(table, BandedSpec) for table in self.tables):
             return BANDED_FORMAT
         return FORMAT if self.calibration is None else CALIBRATED_FORMAT
@@ -98,6 +107,8 @@ class Manifest:
             values[name] = None if values[name] is None else asdict(values[name])
         if self.format == FORMAT:
             del values["calibration"]  # format 1 has no such entry
+        if self.vocabulary is not None and self.vocabulary.hash is None:
+            del values["vocabulary"]["hash"]  # nor has any but format 4 this one
         values["format"] = self.format
         return json.dumps(values, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
@@ -117,7 +128,7 @@ class Manifest:
         written = values.pop("format")
         if written not in _FORMATS:
             raise AutoDPQError(
-                f"it is of format {written}, this version reads formats {FORMAT} to {BANDED_FORMAT}; install the "
+                f"it is of format {written}, this version reads formats {FORMAT} to {HASHED_FORMAT}; install the "
                 "autodpq that wrote it, or export it anew"
             )
         values = _keys(values, cls, "the manifest", "calibration" if written == FORMAT else None)
@@ -126,16 +137,22 @@ class Manifest:
         for name, kind in (("tables", list), ("about", dict), ("version", str)):
             if not isinstance(values[name], kind):
                 raise AutoDPQError(f"its manifest has {name} that are {type(values[name]).__name__}")
-        read = _banded if written == BANDED_FORMAT else _table
+        has_bands = written == BANDED_FORMAT or (
+            written == HASHED_FORMAT and any(isinstance(entry, dict) and "bands" in entry for entry in values["tables"])
+        )
+        read = _banded if has_bands else _table
         values["tables"] = tuple(read(entry) for entry in values["tables"])
         names = [table.name for table in values["tables"]]
         if len(set(names)) < len(names) or not names:
             raise AutoDPQError("its manifest has no tables, or two of one name")
         if values["vocabulary"] is not None:
-            values["vocabulary"] = SideFile(**_keys(values["vocabulary"], SideFile, "the vocabulary"))
+            without = None if written == HASHED_FORMAT else "hash"
+            values["vocabulary"] = SideFile(**_keys(values["vocabulary"], SideFile, "the vocabulary", without))
+        if written == HASHED_FORMAT and (values["vocabulary"] is None or values["vocabulary"].hash is None):
+            raise AutoDPQError(f"it is of format {HASHED_FORMAT}, and its vocabulary does not say how it is hashed")
         if (values["model"] is None) != (values["kind"] == "modules"):
             raise AutoDPQError("its manifest has a network without a model, or a model that is no network")
-        if written == BANDED_FORMAT and values["calibration"] is None:
+        if written in (BANDED_FORMAT, HASHED_FORMAT) and values["calibration"] is None:
             del values["calibration"]
         elif "calibration" in values and values["kind"] == "modules":
             raise AutoDPQError("its manifest has a calibration of logits, and no network that gives them")

@@ -1,4 +1,4 @@
-"""The vocabulary of a packed network: what its ids stand for, written beside it and looked up (no torch)."""
+"""The vocabulary of a packed network: what its ids stand for, looked up (no torch)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from autodpq.data.digest import file_digest
 from autodpq.errors import AutoDPQError, nearest, one_line
-from autodpq.files import whole_file
 from autodpq.packed.manifest import Manifest, SideFile
 from autodpq.packed.spec import AnySpec
-from autodpq.packed.words import AT_LEAST, Numbers, Words
+from autodpq.packed.vocabulary_file import Values, read_side_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,85 +23,6 @@ _MOSTLY = 0.5
 """The share of unseen rows above which a column is likely to be another one, or written otherwise."""
 _UNFIT = (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError)
 """What a column raises that polars cannot take."""
-_SCHEMA = pl.Schema({"field": pl.String, "id": pl.Int32, "value": pl.String})
-_WITH_BINS = pl.Schema({"field": pl.String, "id": pl.Int32, "value": pl.String, AT_LEAST: pl.Float64})
-
-
-def write_vocabulary(
-    path: Path, values: pl.DataFrame, tables: Sequence[AnySpec], missing: Sequence[str] = ()
-) -> SideFile:
-    """Writes the side file, whole or not at all.
-
-    Values that share their field's id for values never seen are left out: they get it anyway. Bins all stay, for where
-    one ends another one's edge says. A file that holds the
-    same already stays as it is, so that others that name its digest stay right.
-    A text that stood for a missing value gets the id of the missing value, where a field has one.
-
-    Args:
-        path: Where to.
-        values: Columns field, id, value and, where a field is binned, at_least, as
-            :meth:`EncodedDataset.vocabulary` gives them.
-        tables: The packed tables, one per field.
-        missing: Canonical texts that stood for a missing value in training.
-
-    Returns:
-        What the manifest says of the file.
-
-    Raises:
-        AutoDPQError: A field has no table, an id lies outside its table, or the file cannot be written.
-    """
-    limits = pl.DataFrame(
-        {"field": [table.name for table in tables], "n_rows": [table.n_rows for table in tables]},
-        schema={"field": pl.String, "n_rows": pl.Int64},
-    )
-    known = values.lazy().join(limits.lazy(), on="field", how="left")
-    outside = known.filter(pl.col("n_rows").is_null() | ~pl.col("id").is_between(0, pl.col("n_rows") - 1))
-    for field, number, value, n_rows in outside.select("field", "id", "value", "n_rows").head(1).collect().iter_rows():
-        if n_rows is None:
-            raise AutoDPQError(f"{path}: field {field!r} has no table{nearest(field, limits['field'])}")
-        raise AutoDPQError(f"{path}: field {field!r}, value {value!r}: id {number} is outside 0..{n_rows - 1}")
-    schema, kept = _SCHEMA, ~_is_shared(values, tables)
-    if AT_LEAST in values.columns:
-        schema, kept = _WITH_BINS, kept | values[AT_LEAST].is_not_null()
-    counted = values.filter(kept).select(schema.names()).cast(schema)
-    absent = counted.filter(pl.col("value") == "")
-    counted = pl.concat([counted, *(absent.with_columns(value=pl.lit(text, pl.String)) for text in missing)])
-    if not _holds(path, counted):
-        with whole_file(path) as temporary:
-            counted.write_parquet(temporary)
-    return SideFile(path.name, file_digest(path))
-
-
-def _is_shared(values: pl.DataFrame, tables: Sequence[AnySpec]) -> pl.Series:
-    """Whether a row's id is its field's fallback, and not of this value alone."""
-    shared = pl.repeat(False, len(values), dtype=pl.Boolean, eager=True)
-    for table in tables:
-        found = (values["field"] == table.name) & (values["id"] == table.fallback)
-        if found.sum() > 1:
-            shared |= found
-    return shared
-
-
-def _holds(path: Path, values: pl.DataFrame) -> bool:
-    try:
-        return pl.read_parquet(path).equals(values)
-    except (OSError, pl.exceptions.PolarsError):
-        return False
-
-
-def _read_columns(path: Path, advice: str) -> dict[str, pl.Series]:
-    """The columns of a side file; by Arrow, for polars would need its threads, which a forked process has not."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path, use_threads=False, pre_buffer=False)
-        return {
-            name: pl.Series(name, pl.from_arrow(column.combine_chunks()))
-            for name, column in zip(table.column_names, table.columns, strict=True)
-        }
-    except (OSError, ValueError, pa.ArrowException, pl.exceptions.PolarsError):
-        raise AutoDPQError(f"{path}: this is no parquet file, or a damaged one; {advice}") from None
 
 
 class Vocabulary:
@@ -113,7 +32,7 @@ class Vocabulary:
         fields: Per field, in the order of the ids' columns, its values.
     """
 
-    def __init__(self, fields: Mapping[str, Words | Numbers]) -> None:
+    def __init__(self, fields: Mapping[str, Values]) -> None:
         self._fields = fields
         self._warned: set[str] = set()
 
@@ -129,25 +48,7 @@ class Vocabulary:
         Raises:
             AutoDPQError: The file is missing, cut off, altered, or of another model.
         """
-        advice = "copy it anew from beside the packed file, or export the model again"
-        if not path.is_file():
-            raise AutoDPQError(f"{path}: the vocabulary of the model is missing; {advice}")
-        if file_digest(path) != side.sha256:
-            raise AutoDPQError(f"{path}: this is not the model's vocabulary, or it is cut off or altered; {advice}")
-        columns = _read_columns(path, advice)
-        if pl.Schema({name: column.dtype for name, column in columns.items()}) not in (_SCHEMA, _WITH_BINS):
-            raise AutoDPQError(f"{path}: this is no vocabulary: its columns are not field, id and value; {advice}")
-        names = columns.pop("field")
-        fields: dict[str, Words | Numbers] = {}
-        for table in tables:
-            own = names == table.name
-            words = pl.DataFrame([column.filter(own) for column in columns.values()])
-            binned = AT_LEAST in columns and words[AT_LEAST].count() > 0
-            try:
-                fields[table.name] = (Numbers if binned else Words).of(words, table)
-            except AutoDPQError as error:
-                raise AutoDPQError(f"{path}: field {table.name!r} {error}; {advice}") from None
-        return cls(fields)
+        return cls(read_side_file(path, side, tables))
 
     @classmethod
     def beside(cls, path: Path, manifest: Manifest) -> Vocabulary:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +22,10 @@ AT_LEAST = "at_least"
 _SEEDS = 4  # that two of ten million values share a 64-bit hash under each of them does not happen
 
 
-def _check_ids(words: pl.DataFrame, table: AnySpec) -> npt.NDArray[np.int32]:
+Ids = npt.NDArray[np.int32]
+
+
+def _check_ids(words: pl.DataFrame, table: AnySpec) -> Ids:
     """The ids of columns of words, int32 [values]."""
     if words["id"].has_nulls():
         raise AutoDPQError("has missing values")
@@ -42,11 +48,11 @@ class _Index:
 
     hashes: npt.NDArray[np.uint64]
     values: pl.Series
-    ids: npt.NDArray[np.int32]
+    ids: Ids
     seed: int
 
     @classmethod
-    def of(cls, values: pl.Series, ids: npt.NDArray[np.int32]) -> _Index:
+    def of(cls, values: pl.Series, ids: Ids) -> _Index:
         """Sorts texts.
 
         Raises:
@@ -60,7 +66,7 @@ class _Index:
                 return cls(hashes, values.gather(order), ids[order], seed)
         raise AutoDPQError("has a value twice")
 
-    def find(self, texts: pl.Series) -> npt.NDArray[np.int32]:
+    def find(self, texts: pl.Series) -> Ids:
         """Their ids, int32 [rows]; -1 where one is not there."""
         if not len(self.ids):
             return np.full(len(texts), -1, np.int32)
@@ -103,23 +109,50 @@ class Words:
         _, first = np.unique(places, return_index=True)
         return _Index.of(values, ids[changed[first]])
 
-    def look_up(self, column: pl.Series, where: str) -> npt.NDArray[np.int32]:
-        """Ids of values, int32 [rows]; -1 for values never seen.
+    def spellings(self) -> tuple[pl.Series, Ids]:
+        """All texts that are found as they are or by being canonical: String [texts], int32 [texts]."""
+        read, canonical = self.as_read, self._as_canonical
+        more = np.flatnonzero(read.find(canonical.values) < 0)
+        texts = pl.concat([read.values, canonical.values.gather(more)])
+        return texts, np.concatenate([read.ids, canonical.ids[more]])
 
-        A text that training read is found as it is; another by the canonical text that it shares with one.
+    def look_up(self, column: pl.Series, where: str) -> Ids:
+        """Ids of values, int32 [rows]; -1 for values never seen. As :func:`find_texts`."""
+        return find_texts(column, where, self.as_read.find, self._find_canonical)
 
-        Raises:
-            AutoDPQError: The column holds no single values.
-        """
-        texts = as_text(column, where)
-        ids = self.as_read.find(texts)
-        missing = np.flatnonzero(ids < 0)
-        if len(missing):
-            values, places = distinct(texts.gather(missing))
-            canonical = canonical_texts(values)
-            found = self.as_read.find(canonical)
-            ids[missing] = np.where(found < 0, self._as_canonical.find(canonical), found)[places]
-        return ids
+    def _find_canonical(self, texts: pl.Series) -> Ids:
+        found = self.as_read.find(texts)
+        return np.where(found < 0, self._as_canonical.find(texts), found)
+
+
+def find_texts(
+    column: pl.Series, where: str, find: Callable[[pl.Series], Ids], find_canonical: Callable[[pl.Series], Ids]
+) -> Ids:
+    """Ids of values, int32 [rows]; -1 for values never seen.
+
+    A text that training read is found as it is; another by the canonical text that it shares with one.
+
+    Args:
+        column: The values.
+        where: What error messages call the frame.
+        find: Gives the ids of texts that training read, -1 for others.
+        find_canonical: The same for canonical texts.
+
+    Raises:
+        AutoDPQError: The column holds no single values.
+    """
+    texts = as_text(column, where)
+    ids = find(texts)
+    missing = np.flatnonzero(ids < 0)
+    if len(missing):
+        values, places = distinct(texts.gather(missing))
+        ids[missing] = find_canonical(canonical_texts(values))[places]
+    return ids
+
+
+def _rise(edges: npt.NDArray[np.float64]) -> bool:
+    """Whether bins rise from minus infinity."""
+    return bool(edges[0] == -np.inf and (edges[1:] > edges[:-1]).all())
 
 
 @dataclass(frozen=True)
@@ -135,7 +168,7 @@ class Numbers:
     """
 
     bins: Bins
-    ids: npt.NDArray[np.int32]
+    ids: Ids
     missing: int
     texts: tuple[str, ...]
     fallback: int
@@ -152,9 +185,8 @@ class Numbers:
         rest = np.flatnonzero(~binned)
         order = np.flatnonzero(binned)[np.argsort(edges[binned], kind="stable")]
         edges = edges[order]
-        rises = edges[0] == -np.inf and (edges[1:] > edges[:-1]).all()
         absent = words["value"].gather(rest).to_list()
-        if not rises or absent[:1] not in ([], [""]) or len(set(ids[rest])) > 1:
+        if not _rise(edges) or absent[:1] not in ([], [""]) or len(set(ids[rest])) > 1:
             raise AutoDPQError("has bins that do not rise from minus infinity, or values that are in none")
         missing = int(ids[rest[0]]) if len(rest) else -1
         ids = ids[order]
@@ -163,7 +195,36 @@ class Numbers:
             ids[shared] = -1
         return cls(Bins(edges), ids, missing, tuple(absent[1:]), table.fallback)
 
-    def look_up(self, column: pl.Series, where: str) -> npt.NDArray[np.int32]:
+    @property
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What is stored where other fields are hashed: ``edges``; ``ids``, the last that of missing numbers; ``texts``
+        that stand for one, in JSON, where there are any."""
+        arrays = {"edges": self.bins.edges, "ids": np.append(self.ids, np.int32(self.missing))}
+        return arrays | ({"texts": np.frombuffer(json.dumps(self.texts).encode(), np.uint8)} if self.texts else {})
+
+    @classmethod
+    def stored(
+        cls, edges: npt.NDArray[Any], ids: npt.NDArray[Any], table: AnySpec, texts: npt.NDArray[Any] | None = None
+    ) -> Numbers:
+        """Takes what :attr:`arrays` gave.
+
+        Raises:
+            AutoDPQError: The arrays are not those of bins, or an id is outside the table.
+        """
+        typed = edges.dtype == np.float64 and ids.dtype == np.int32 and ids.shape == (edges.size + 1,)
+        if not typed or edges.ndim != 1 or not len(edges) or not _rise(edges):
+            raise AutoDPQError("has bins that do not rise from minus infinity")
+        if ((ids < -1) | (ids >= table.n_rows)).any():
+            raise AutoDPQError(f"has ids outside 0..{table.n_rows - 1}")
+        try:
+            absent = [] if texts is None else json.loads(texts.tobytes())
+        except ValueError:
+            absent = None
+        if not isinstance(absent, list) or not all(isinstance(text, str) for text in absent):
+            raise AutoDPQError("has texts for missing numbers that are none")
+        return cls(Bins(edges), ids[:-1], int(ids[-1]), tuple(absent), table.fallback)
+
+    def look_up(self, column: pl.Series, where: str) -> Ids:
         """Ids of numbers or their texts, int32 [rows]; -1 for values never seen, as what is no number.
 
         Raises:

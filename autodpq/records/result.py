@@ -31,6 +31,8 @@ class Record(Entries):
         valid_logloss: Logloss on validation rows.
         parameters: What the plan costs, as the paper counts.
         bytes: What it costs, as stored.
+        vocabulary_bytes: Of the file beside the model that says what ids stand for, not counted in ``bytes``; None
+            where there is none, and in what did not know it.
         space: What plans decide on, paper or wide; None in what knew the paper's alone.
         budget: Bytes that the plan might cost at most; None for any.
         seconds: Of all phases.
@@ -69,6 +71,7 @@ class Record(Entries):
     valid_logloss: Loss | None
     parameters: Count | None
     bytes: Count | None
+    vocabulary_bytes: Count | None = None
     space: str | None = None
     budget: Count | None = None
     seconds: Seconds

@@ -117,6 +117,7 @@ def _facts(run: RunResult, record: Mapping[str, Any]) -> Pairs:
         ("Test AUC", _measured(record["test_auc"], 4)),
         ("Bytes", _measured(record["bytes"], 0)),
         ("Time", f"{_measured(record['seconds'], 1)} s"),
+        ("Bytes of the vocabulary beside it, not counted", _measured(record["vocabulary_bytes"], 0)),
         ("Test logloss", _measured(record["test_logloss"], 4)),
         ("Validation AUC", _measured(record["valid_auc"], 4)),
         ("Validation logloss", _measured(record["valid_logloss"], 4)),

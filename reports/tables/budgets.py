@@ -110,6 +110,12 @@ def _grid(
             notes.append(
                 f"Within {short_bytes(budget)} {name}, seed {best_run['seed']}, has the best validation AUC; to take "
                 f"it away: autodpq-study export {study.folder.name}/runs/{best_run['run']} --out model.safetensors"
+                + _vocabulary(best_run["vocabulary_bytes"])
             )
     header = ("Strategy", "No budget", *(short_bytes(budget) for budget in budgets), "Hypervolume")
     return Grid(f"AUC by budget: {dataset}, {model}", header, tuple(rows), notes=tuple(notes)), tidy
+
+
+def _vocabulary(n_bytes: float) -> str:
+    """What is beside the model that one takes away; empty where that is not known."""
+    return "" if math.isnan(n_bytes) else f" (vocabulary beside it: {short_bytes(n_bytes)})"

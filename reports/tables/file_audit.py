@@ -147,12 +147,15 @@ def _parts_grid(packed: PackedFile, parts: _Parts, records: tuple[Mapping[str, A
         *_codes_note(packed),
         f"In memory when served: {served:,} bytes; not compressed, in float32: {whole:,}.",
     ]
+    whole = len(rows) - 1
     side = packed.manifest.vocabulary
     if side is not None:
         path = packed.path.with_name(side.name)
-        found = f"{path.stat().st_size:,} bytes" if path.is_file() else "missing"
-        notes.append(f"Beside it, not counted: the vocabulary {side.name}, {found}.")
-    return Grid("Parts of the file", ("Part", "Bytes", "Share"), tuple(rows), frozenset({len(rows) - 1}), tuple(notes))
+        found = f"{path.stat().st_size:,}" if path.is_file() else "missing"
+        rows.append((Cell("vocabulary, beside it"), Cell(found), Cell("")))
+        kind = "texts of values" if side.hash is None else f"hashes of values ({side.hash})"
+        notes.append(f"Not counted: the vocabulary {side.name}, {kind}.")
+    return Grid("Parts of the file", ("Part", "Bytes", "Share"), tuple(rows), frozenset({whole}), tuple(notes))
 
 
 def _codes_note(packed: PackedFile) -> list[str]:

@@ -95,6 +95,13 @@ def export(
     head_dtype: Annotated[
         HeadDtype, typer.Option(help="How rows that are not quantized are stored; the loss in AUC is printed.")
     ] = HeadDtype.float32,
+    hashed_vocabulary: Annotated[
+        bool,
+        typer.Option(
+            "--hashed-vocabulary",
+            help="NAME.vocabulary.safetensors instead: hashes of the values, which cannot be had back from it.",
+        ),
+    ] = False,
     onnx: Annotated[Path | None, typer.Option(help="An ONNX file, NAME.onnx, beside.")] = None,
     kinds: Kinds = None,
     model: Model = None,
@@ -106,7 +113,12 @@ def export(
 
     _know(kinds, model)
     taken = run_of(run)
-    for line in export_run(taken, out, head_dtype=head_dtype.value, onnx=onnx, data_dir=data_dir, cache_dir=cache_dir):
+    lines = export_run(
+        taken, out,
+        head_dtype=head_dtype.value, hashed_vocabulary=hashed_vocabulary, onnx=onnx,
+        data_dir=data_dir, cache_dir=cache_dir,
+    )  # fmt: skip
+    for line in lines:
         print(line)
 
 

@@ -48,5 +48,5 @@ def shrink(
         raise typer.Exit(1)
     path = out / "model.safetensors"
     run = out / "runs" / shrunk.best.run
-    export_run(run, path, head_dtype="float32", onnx=None, data_dir=None, cache_dir=None)
+    export_run(run, path, head_dtype="float32", hashed_vocabulary=False, onnx=None, data_dir=None, cache_dir=None)
     say(f"The model: {path}")

@@ -59,7 +59,8 @@ def records_frame(study: Path) -> pd.DataFrame:
 
     frame = pd.DataFrame([entries(record) for record in read_records(study).values()], columns=list(RECORD_COLUMNS))
     frame["error"] = frame["error"].astype("str")
-    frame["budget"] = frame["budget"].astype(float)  # nan where there was none
+    for column in ("vocabulary_bytes", "budget"):
+        frame[column] = frame[column].astype(float)  # nan where there was none
     return frame
 
 
@@ -117,7 +118,7 @@ def keep_model(
     model: ModelSpec,
     source: EncodedDataset,
     about: Mapping[str, Any],
-) -> None:
+) -> int | None:
     """Keeps the final network of a run as it is taken away; runs of the same rows share a vocabulary.
 
     Args:
@@ -127,6 +128,9 @@ def keep_model(
         model: Its click-through model.
         source: What ids stand for.
         about: What the file tells people.
+
+    Returns:
+        Bytes of the vocabulary; None where there is none.
     """
     path = model_path(study, run)
     with writing(path.parent):
@@ -134,7 +138,7 @@ def keep_model(
     from autodpq.packed.file import write_packed
     from autodpq.packed.manifest import Manifest
     from autodpq.packed.network import fallback_ids, pack_network
-    from autodpq.packed.vocabulary import write_vocabulary
+    from autodpq.packed.vocabulary_file import write_vocabulary
 
     specs, tables, dense = pack_network(network, fallback_ids(network, source.uncounted()))
     side = None
@@ -142,10 +146,18 @@ def keep_model(
         vocabulary = path.with_name(f"{source.fingerprint[:16]}.vocabulary.parquet")
         side = write_vocabulary(vocabulary, source.vocabulary(), specs, source.missing)
     write_packed(path, Manifest("network", specs, model, side, __version__, about, calibration), tables, dense)
+    return None if side is None else vocabulary.stat().st_size
 
 
 def export_run(
-    run: Path, out: Path, *, head_dtype: str, onnx: Path | None, data_dir: str | None, cache_dir: str | None
+    run: Path,
+    out: Path,
+    *,
+    head_dtype: str,
+    hashed_vocabulary: bool,
+    onnx: Path | None,
+    data_dir: str | None,
+    cache_dir: str | None,
 ) -> list[str]:
     """Writes the model of a run for those who serve it.
 
@@ -153,6 +165,7 @@ def export_run(
         run: The run's folder.
         out: The packed file; the vocabulary goes beside it.
         head_dtype: How rows of their own are stored: float32, float16 or int8.
+        hashed_vocabulary: Whether the vocabulary holds hashes of values, not their texts.
         onnx: Where an ONNX file goes too.
         data_dir: The folder of the publishers' files, if it is not the one of the run.
         cache_dir: The folder of encoded data, if it is not the one of the run.
@@ -171,7 +184,7 @@ def export_run(
     with torch_settings():
         # Before anything is written: without test rows the loss could not be told.
         test = None if head_dtype == "float32" else _test_rows(run, data_dir, cache_dir)
-        packed = export(source, out, head_dtype=head_dtype)
+        packed = export(source, out, head_dtype=head_dtype, hashed_vocabulary=hashed_vocabulary)
         about, spec = packed.manifest.about, packed.manifest.model
         assert spec is not None, "a run's file holds a network"
         (stored_as,) = {
@@ -183,7 +196,8 @@ def export_run(
         ]
         if packed.manifest.vocabulary is not None:
             vocabulary = out.with_name(packed.manifest.vocabulary.name)
-            lines.append(f"{vocabulary}: {vocabulary.stat().st_size:,} bytes, what ids stand for")
+            kind = ", hashed" if hashed_vocabulary else ""
+            lines.append(f"{vocabulary}: {vocabulary.stat().st_size:,} bytes, what ids stand for{kind}")
         if onnx is not None:
             from autodpq.packed.onnx import export_onnx
 

@@ -116,7 +116,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, own_csv: Path, cache: Path) 
     runs = done.records.set_index("strategy")["run"]
     for strategy, path in (("fe", home / "out" / "model.safetensors"), ("others", home / "model.safetensors")):
         run = home / "study" / "runs" / runs[strategy]
-        export_run(run, path, head_dtype="float32", onnx=None, data_dir=None, cache_dir=None)
+        export_run(run, path, head_dtype="float32", hashed_vocabulary=False, onnx=None, data_dir=None, cache_dir=None)
     (home / "out" / "clicks.csv").write_text("probability\n0.5\n")
     (home / "study" / "report" / "table1.md").write_text("an older report\n")
     return home

@@ -124,7 +124,7 @@ def make_record(**values: Any) -> dict[str, Any]:
     kinds = {name: field.annotation for name, field in Record.model_fields.items()}
     row = {name: f"some {name}" if kind in (str, str | None) else 2 / 3 for name, kind in kinds.items()}
     whole = {"seed": 0, "parameters": 194816, "bytes": 700000, "epochs": 7, "compiled": False, "calibrated": False}
-    whole |= {"space": "paper", "budget": None}
+    whole |= {"vocabulary_bytes": 31000, "space": "paper", "budget": None}
     counts = dict.fromkeys(("trials", "failed_trials", "pruned_trials", "restarted_trials"), 0)
     return {**row, **whole, **counts, "error": None, **values}
 

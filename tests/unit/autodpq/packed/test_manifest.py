@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from autodpq.calibration import Calibration
 from autodpq.choices import DPQ, Full, Others
 from autodpq.errors import AutoDPQError
-from autodpq.packed.manifest import BANDED_FORMAT, FORMAT, Manifest, ModelSpec, SideFile, strict_json
+from autodpq.packed.manifest import FORMAT, HASH, HASHED_FORMAT, Manifest, ModelSpec, SideFile, strict_json
 from autodpq.packed.spec import HEAD_DTYPES, BandedSpec, TableSpec
 
 MANIFEST = Manifest(
@@ -51,7 +51,8 @@ def manifests(draw: st.DrawFn) -> Manifest:
     widths = st.lists(st.integers(1, 1 << 20), max_size=3).map(tuple)
     model = draw(st.none() | st.builds(ModelSpec, texts, widths))
     names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\\\0"), min_size=1, max_size=8)
-    side = draw(st.none() | st.builds(SideFile, names.filter(lambda name: name not in (".", "..")), texts))
+    hashed = st.none() if model is None else st.sampled_from([None, HASH])
+    side = draw(st.none() | st.builds(SideFile, names.filter(lambda name: name not in (".", "..")), texts, hashed))
     kind: Any = "modules" if model is None else "network"
     fitted = st.builds(Calibration, st.floats(1e-30, 1e30), st.floats(-1e30, 1e30))
     calibration = None if model is None else draw(st.none() | fitted)
@@ -214,11 +215,11 @@ def test_entries_that_nobody_knows_are_refused() -> None:
     refused(changed_table(more=1))
 
 
-@pytest.mark.parametrize("format", [0, BANDED_FORMAT + 1, 99])
+@pytest.mark.parametrize("format", [0, HASHED_FORMAT + 1, 99])
 def test_an_unknown_format_says_what_to_do(format: int) -> None:
     # A later format may have other entries: the format is told before they are missed.
     message = refused(json.dumps({"format": format, "tables": "elsewhere"}))
-    assert f"it is of format {format}, this version reads formats {FORMAT} to {BANDED_FORMAT}" in message
+    assert f"it is of format {format}, this version reads formats {FORMAT} to {HASHED_FORMAT}" in message
     assert "install the autodpq that wrote it, or export it anew" in message
 
 
@@ -245,6 +246,23 @@ def test_json_that_others_read_otherwise_is_refused(text: str) -> None:
 @pytest.mark.parametrize("deep", ["[" * 200_000, '{"a":' * 200_000, "[" * 200_000 + "]" * 200_000])
 def test_deep_json_is_refused(deep: str) -> None:
     assert "not valid JSON" in refused(deep)
+
+
+HASHED_SIDE = SideFile("a.vocabulary.safetensors", "00", HASH)
+
+
+@pytest.mark.parametrize("tables", [MANIFEST.tables, (BANDED,)])
+@pytest.mark.parametrize("calibration", [None, Calibration(2.0, -1.0)])
+def test_hashes_are_a_format_of_their_own_whatever_else_there_is(tables: Any, calibration: Calibration | None) -> None:
+    manifest = dataclasses.replace(MANIFEST, tables=tables, calibration=calibration, vocabulary=HASHED_SIDE)
+    written = json.loads(manifest.to_json())
+    assert written["format"] == HASHED_FORMAT == 4 and written["vocabulary"]["hash"] == "xxh64"
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    for wrong in (None, "blake2", 1, ["xxh64"]):
+        refused(json.dumps({**written, "vocabulary": {**written["vocabulary"], "hash": wrong}}))
+    refused(json.dumps({**written, "vocabulary": None}))
+    refused(json.dumps({**written, "vocabulary": {"name": "a", "sha256": "00"}}))
+    refused(changed(vocabulary=written["vocabulary"]))  # of format 1, which has no such entry
 
 
 def test_letters_of_two_halves_are_letters() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from autodpq.data.values import canonical_text
 from autodpq.errors import AutoDPQError
 from autodpq.packed.manifest import SideFile
 from autodpq.packed.spec import TableSpec
-from autodpq.packed.vocabulary import Vocabulary, write_vocabulary
+from autodpq.packed.vocabulary import Vocabulary
+from autodpq.packed.vocabulary_file import write_vocabulary
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*never seen in training")
 SCHEMA = {"field": pl.String, "id": pl.Int32, "value": pl.String}
@@ -31,6 +33,12 @@ def tables_of(sizes: dict[str, int], fallbacks: tuple[int, ...]) -> list[TableSp
 
 
 TABLES = tables_of({name: len(words) for name, words in WORDS.items()}, FALLBACKS)
+
+
+def with_ids(path: Path) -> pl.DataFrame:
+    """A side file as docs/packed-file.md says that it is read: columns field, id and value."""
+    runs = pl.read_parquet(path).sort("field", "run", maintain_order=True)
+    return runs.select("field", pl.int_range(pl.len(), dtype=pl.Int32).over("field").alias("id"), "value")
 
 
 def one_field(values: list[str], fallback: int, path: Path) -> tuple[SideFile, list[TableSpec]]:
@@ -49,7 +57,7 @@ def test_every_value_gets_its_id_back_and_others_the_fallback(tmp_path: Path) ->
     never = pl.DataFrame({name: [f"{name}?", "Köln "] for name in WORDS})
     assert read.encode(never, "x").tolist() == [list(FALLBACKS)] * 2
     assert read.encode(never.clear(), "x").shape == (0, len(WORDS))
-    assert side.name == "v.parquet" and pl.read_parquet(path).equals(vocabulary())
+    assert side.name == "v.parquet" and with_ids(path).equals(vocabulary().sort("field", "id"))
 
 
 @given(st.lists(st.text(max_size=20).map(canonical_text), unique=True, max_size=30), st.data())
@@ -115,7 +123,7 @@ def test_values_that_share_the_fallback_are_left_out_and_still_get_it(tmp_path: 
     )
     tables = tables_of({"a": 3, "b": 2, "c": 1}, (2, 1, 0))
     side = write_vocabulary(path, frame, tables)
-    assert pl.read_parquet(path).rows() == [("a", 0, "x"), ("a", 1, "y"), ("b", 0, "x"), ("b", 1, "alone")]
+    assert with_ids(path).rows() == [("a", 0, "x"), ("a", 1, "y"), ("b", 0, "x"), ("b", 1, "alone")]
     found = Vocabulary.read(path, side, tables).encode(
         pl.DataFrame({"a": ["rarer", "y", "x"], "b": ["alone", "x", "?"], "c": ["p", "q", "r"]}), "x"
     )
@@ -175,7 +183,7 @@ def test_wrong_files_are_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("frame", "words"),
     [
-        (pl.DataFrame({"a": [1]}), "its columns are not field, id and value"),
+        (pl.DataFrame({"a": [1]}), "its columns are not field, run and value"),
         (vocabulary().with_columns(pl.col("id") + 1), r"field 'user' has ids outside 0\.\.19"),
         (vocabulary().with_columns(value=pl.lit(None, pl.String)), "field 'user' has missing values"),
         (pl.concat([vocabulary(), vocabulary()]), "field 'user' has a value twice"),
@@ -207,7 +215,8 @@ BINNED_TABLES = tables_of({"a": 4, "b": 1}, (3, 0))
 def test_numbers_get_the_id_of_their_bin_whatever_their_type(tmp_path: Path) -> None:
     path = tmp_path / "v.parquet"
     side = write_vocabulary(path, BINNED, BINNED_TABLES)
-    assert pl.read_parquet(path).equals(BINNED)  # bins that share the fallback are there: others end where they begin
+    # Bins that share the fallback are there: others end where they begin.
+    assert pl.read_parquet(path).equals(BINNED.sort("field", "id", "value"))
     read = Vocabulary.read(path, side, BINNED_TABLES)
     nan, inf = float("nan"), float("inf")
     columns = [
@@ -292,3 +301,44 @@ def test_what_stood_for_a_missing_value_still_does(
     absent = pl.DataFrame({"price": [-1.0, None], "city": ["NA", None], "full": ["-", None]})
     first, second = read.look_up(absent, "x").tolist()
     assert first == second and first[2] == -1 and -1 not in first[:2]
+
+
+@given(st.lists(st.sampled_from(["7", "7.0", "07", "", "a", "b", "ab", "B", "é", "🙂"]), unique=True, min_size=1))
+def test_runs_say_the_ids_whatever_their_order(tmp_path_factory: pytest.TempPathFactory, values: list[str]) -> None:
+    path = tmp_path_factory.getbasetemp() / "runs.parquet"
+    one_field(values, 0, path)
+    assert with_ids(path)["value"].to_list() == values
+    assert pl.read_parquet(path)["value"].to_list() == sorted(values)
+    rises = sum(one >= other for one, other in pairwise(values))
+    assert pl.read_parquet(path)["run"].max() == rises
+
+
+def test_ids_with_gaps_stay_as_they_are(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"field": ["a"] * 3, "id": [4, 0, 2], "value": ["x", "y", "z"]}, schema=SCHEMA)
+    side = write_vocabulary(tmp_path / "v.parquet", frame, tables_of({"a": 5}, (1,)))
+    assert pl.read_parquet(tmp_path / "v.parquet").rows() == [("a", 0, "y"), ("a", 2, "z"), ("a", 4, "x")]
+    read = Vocabulary.read(tmp_path / "v.parquet", side, tables_of({"a": 5}, (1,)))
+    assert read.look_up(pl.DataFrame({"a": ["x", "y", "z", "?"]}), "x")[:, 0].tolist() == [4, 0, 2, -1]
+
+
+def test_the_file_is_a_fraction_of_what_it_was(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    counts = np.minimum(rng.zipf(1.7, 20_000), 1000)
+    texts = np.array([str(number) for number in range(20_000)])
+    values = texts[np.lexsort((texts, -counts))].tolist()
+    one_field(values, 0, tmp_path / "v.parquet")
+    frame = pl.DataFrame({"field": ["a"] * len(values), "id": range(len(values)), "value": values}, schema=SCHEMA)
+    frame.write_parquet(tmp_path / "before.parquet")
+    assert 4 * (tmp_path / "v.parquet").stat().st_size < (tmp_path / "before.parquet").stat().st_size
+
+
+def test_a_file_of_runs_that_holds_the_same_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "v.parquet"
+    write_vocabulary(path, vocabulary(), TABLES)
+    again = pl.read_parquet(path)
+    again.write_parquet(path, compression="uncompressed")
+    before = path.read_bytes()
+    write_vocabulary(path, vocabulary().sample(fraction=1, shuffle=True, seed=0), TABLES)
+    assert path.read_bytes() == before
+    write_vocabulary(path, vocabulary().with_columns(pl.col("value") + "!"), TABLES)
+    assert path.read_bytes() != before

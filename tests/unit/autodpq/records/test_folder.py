@@ -210,7 +210,7 @@ def test_a_result_is_written_as_it_always_was_and_sealed(tmp_path: Path) -> None
     write_result(tmp_path / "result.json", FINISHED)
     assert unsealed_text(tmp_path / "result.json") == WRITTEN
     later = ("test_click_rate", "test_mean_prediction", "test_ece", "test_normalized_entropy", "calibrated")
-    later += ("space", "budget")
+    later += ("space", "budget", "vocabulary_bytes")
     assert tuple(json.loads(WRITTEN)["record"]) == tuple(name for name in RECORD_COLUMNS if name not in later)
 
 

@@ -67,12 +67,18 @@ def test_every_table_has_its_row(path: Path) -> None:
     assert int(by_name["others"]["bytes"]) == 5 * 68 and int(by_name["others"]["parameters"]) == 5 * 16
 
 
+def beside(text: str) -> str:
+    (line,) = [line for line in text.splitlines() if line.startswith("vocabulary, beside it")]
+    return line.split()[-1]
+
+
 def test_title_and_notes_say_what_it_is(path: Path) -> None:
     text = file_audit_text(path).replace("\n  ", " ")
     assert "a.safetensors: format 1, modules, grid on ml, seed 1" in text
-    assert "test AUC 0.81000" in text and "vocabulary a.vocabulary.parquet, missing" in text
+    assert "test AUC 0.81000" in text and "Not counted: the vocabulary a.vocabulary.parquet, texts of values." in text
+    assert beside(text) == "missing"
     path.with_name("a.vocabulary.parquet").write_bytes(b"12345")
-    assert "a.vocabulary.parquet, 5 bytes" in file_audit_text(path).replace("\n  ", " ")
+    assert beside(file_audit_text(path)) == "5"
     total = 4 * 17 * (sum(TAILS.values()) + 20 * len(TAILS) + 18) + 40
     assert f"not compressed, in float32: {total:,}" in text
 

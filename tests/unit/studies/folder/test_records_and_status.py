@@ -58,7 +58,7 @@ def test_columns_are_the_fixed_ones_and_some_more() -> None:
     assert [name for name in RECORD_COLUMNS if name in FIXED] == FIXED
     more = {"run", "epochs", "failed_trials", "pruned_trials", "restarted_trials", "optimizer", "compiled", "error"}
     more |= {"test_click_rate", "test_mean_prediction", "test_ece", "test_normalized_entropy", "calibrated"}
-    more |= {"space", "budget"}
+    more |= {"space", "budget", "vocabulary_bytes"}
     assert set(RECORD_COLUMNS) - set(FIXED) == more
 
 
