@@ -53,7 +53,26 @@ def test_every_run_keeps_a_model_of_the_bytes_that_its_record_says(study: Path) 
         assert sum(packed.sizes.values()) - packed.sizes["header"] == record["bytes"], strategy
         assert packed.manifest.about["strategy"] == strategy
         assert packed.manifest.about["metrics"]["test_auc"] == record["test_auc"]
-    assert len(list((study / "models").glob("*.vocabulary.parquet"))) == 1, "the runs share their vocabulary"
+    (vocabulary,) = (study / "models").glob("*.vocabulary.parquet")  # which the runs share
+    assert (records_of(study)["vocabulary_bytes"] == vocabulary.stat().st_size).all()
+
+
+def test_exported_hashes_give_the_probabilities_of_texts(
+    exported: Path, study: Path, own_csv: Path, cache: Path, tmp_path: Path
+) -> None:
+    hashed = tmp_path / "hashed.safetensors"
+    done = call_in_process("export", run_of(study, "autodpq"), "--out", hashed, "--hashed-vocabulary", cache=cache)
+    beside = tmp_path / "hashed.vocabulary.safetensors"
+    assert done.code == 0 and f"{beside}: {beside.stat().st_size:,} bytes, what ids stand for, hashed" in done.out
+    scores = []
+    for model in (exported, hashed):
+        scores.append(tmp_path / f"{model.stem}.csv")
+        done = call_in_process("predict", model, "--input", own_csv, "--out", scores[-1], cache=cache)
+        assert done.code == 0, done.err
+    assert scores[0].read_bytes() == scores[1].read_bytes()
+    audited = call_in_process("audit", hashed, cache=cache).out
+    assert "format 4" in audited and "hashes of values (xxh64)" in " ".join(audited.split())
+    assert f"{beside.stat().st_size:,}" in audited
 
 
 def test_loaded_model_gives_the_numbers_of_the_record(exported: Path, study: Path, own_csv: Path, cache: Path) -> None:

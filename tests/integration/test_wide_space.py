@@ -70,6 +70,9 @@ def test_the_exported_file_is_what_was_measured(wide: tuple[list[str], Path, str
 def test_auc_by_budget_is_the_first_that_is_shown(wide: tuple[list[str], Path, str]) -> None:
     _, out, said = wide
     assert said.index("AUC by budget: shop, deepfm") < said.index("Table 1")
+    assert "--out model.safetensors (vocabulary beside it: " in " ".join(
+        (out / "report" / "budgets.md").read_text().split()
+    )
     table = pd.read_csv(out / "report" / "budgets.csv")
     assert len(table) == 1 + 2 * (len(STRATEGIES.split(",")) - 1)
     page = (out / "report" / "index.html").read_text()

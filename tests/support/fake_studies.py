@@ -233,6 +233,7 @@ def _result(
         "valid_logloss": 0.5129,
         "parameters": cost.parameters,
         "bytes": cost.bytes + 1180,
+        "vocabulary_bytes": 31_000,
         "seconds": seconds,
         "seconds_pretrain": fe_seconds,
         "seconds_search": round(max(0.0, seconds - 2 * fe_seconds), 2),

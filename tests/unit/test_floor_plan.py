@@ -62,7 +62,7 @@ def test_no_folder_is_overfull() -> None:
         ("reports/tables/render.py", "reports.page.page", "reports.tables is not allowed to import reports.page:"),
         ("reports/load.py", "autodpq.training.recipes", "reports is not allowed to import autodpq.training:"),
         ("autodpq/data/binning.py", "torch", "autodpq.data is not allowed to import torch:"),
-        ("autodpq/packed/words.py", "autodpq.packed.load", "- .words -> .load (1 import)"),
+        ("autodpq/packed/table.py", "autodpq.packed.load", "- .table -> .load (1 import)"),
         ("studies/prepared.py", "studies.config", "- .prepared -> .config (1 import)"),
     ],
 )

@@ -93,6 +93,7 @@ def test_every_run_is_a_point_and_a_card(page: Page, study: StudyResults) -> Non
         (card,) = page.all("details", id=f"run-{run.run}")
         text = page.text(card)
         assert f"autodpq-study export {study.folder}/runs/{run.run} --out model.safetensors" in text
+        assert re.search(r"Bytes of the vocabulary beside it, not counted\s*31,000", text), text
         assert run.fingerprint in text and f"{display_name(run.strategy)}, seed {run.seed}" in text
         (plan,) = page.all("table", card)
         assert [row[0] for row in page.table(plan)[1:]] == [entry.field.name for entry in run.fields]
