@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.packed_models import WORDS, random_ids, values_of, write_model
 
@@ -49,18 +49,19 @@ def both(values: list[str], folder: Path) -> tuple[Vocabulary, Vocabulary]:
     return tuple(Vocabulary.read(folder / one.name, one, tables) for one in (side, hashed))  # type: ignore[return-value]
 
 
-@settings(max_examples=40)
 @given(st.lists(texts, unique=True, max_size=40), st.lists(texts, max_size=20), st.data())
-def test_hashes_give_the_ids_of_texts(
-    tmp_path_factory: pytest.TempPathFactory, values: list[str], others: list[str], data: st.DataObject
-) -> None:
-    of_texts, of_hashes = both(values, tmp_path_factory.getbasetemp())
+def test_hashes_give_the_ids_of_texts(values: list[str], others: list[str], data: st.DataObject) -> None:
+    table = table_of(max(len(values), 1))
+    frame = pl.DataFrame({"id": range(len(values)), "value": values}, {"id": pl.Int32, "value": pl.String})
+    of_texts = Words.of(frame, table)
+    written = Hashes.of(of_texts, table)
+    of_hashes = Hashes.stored(**written.arrays, table=table)
     seen = data.draw(st.lists(st.sampled_from(values), max_size=20)) if values else []
-    asked = [*seen, *others, *map(canonical_text, seen)]
-    frame = pl.DataFrame({"a": asked}, schema={"a": pl.String})
-    assert of_hashes.look_up(frame, "x").tolist() == of_texts.look_up(frame, "x").tolist()
-    assert of_hashes.look_up(frame, "x")[: len(seen), 0].tolist() == [values.index(value) for value in seen]
-    numbers = pl.DataFrame({"a": [7.0, None, 1.0]})
+    asked = pl.Series("a", [*seen, *others, *map(canonical_text, seen)], pl.String)
+    found = of_hashes.look_up(asked, "x")
+    assert found.dtype == np.int32 and found.tolist() == of_texts.look_up(asked, "x").tolist()
+    assert found[: len(seen)].tolist() == [values.index(value) for value in seen]
+    numbers = pl.Series("a", [7.0, None, 1.0])
     assert of_hashes.look_up(numbers, "x").tolist() == of_texts.look_up(numbers, "x").tolist()
 
 
