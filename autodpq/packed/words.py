@@ -199,8 +199,11 @@ class Numbers:
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """What is stored where other fields are hashed: ``edges``; ``ids``, the last that of missing numbers; ``texts``
         that stand for one, in JSON, where there are any."""
-        arrays = {"edges": self.bins.edges, "ids": np.append(self.ids, np.int32(self.missing))}
-        return arrays | ({"texts": np.frombuffer(json.dumps(self.texts).encode(), np.uint8)} if self.texts else {})
+        arrays: dict[str, npt.NDArray[Any]] = {"edges": self.bins.edges}
+        arrays["ids"] = np.append(self.ids, np.int32(self.missing))
+        if self.texts:
+            arrays["texts"] = np.frombuffer(json.dumps(self.texts).encode(), np.uint8)
+        return arrays
 
     @classmethod
     def stored(

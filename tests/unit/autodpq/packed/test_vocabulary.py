@@ -19,7 +19,7 @@ from autodpq.errors import AutoDPQError
 from autodpq.packed.manifest import SideFile
 from autodpq.packed.spec import TableSpec
 from autodpq.packed.vocabulary import Vocabulary
-from autodpq.packed.vocabulary_file import write_vocabulary
+from autodpq.packed.vocabulary_file import hash_vocabulary, write_vocabulary
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*never seen in training")
 SCHEMA = {"field": pl.String, "id": pl.Int32, "value": pl.String}
@@ -295,12 +295,15 @@ def test_what_stood_for_a_missing_value_still_does(
     sizes = {name: len(counts) for name, counts in zip(dataset.field_names, dataset.counts, strict=True)}
     tables = tables_of(sizes, tuple(dataset.uncounted().get(name, 0) for name in sizes))
     side = write_vocabulary(tmp_path / "v.parquet", dataset.vocabulary(), tables, dataset.missing)
-    read = Vocabulary.read(tmp_path / "v.parquet", side, tables)
+    hashed = hash_vocabulary(tmp_path / "v.parquet", side, tables, tmp_path / "v.safetensors")
     raw = pl.read_csv(tmp_path / "own.csv", infer_schema=False)
-    assert dataset.binned == {"price": 9} and np.array_equal(read.encode(raw, "x"), dataset.ids)
     absent = pl.DataFrame({"price": [-1.0, None], "city": ["NA", None], "full": ["-", None]})
-    first, second = read.look_up(absent, "x").tolist()
-    assert first == second and first[2] == -1 and -1 not in first[:2]
+    assert dataset.binned == {"price": 9}
+    for one in (side, hashed):
+        read = Vocabulary.read(tmp_path / one.name, one, tables)
+        assert np.array_equal(read.encode(raw, "x"), dataset.ids)
+        first, second = read.look_up(absent, "x").tolist()
+        assert first == second and first[2] == -1 and -1 not in first[:2]
 
 
 @given(st.lists(st.sampled_from(["7", "7.0", "07", "", "a", "b", "ab", "B", "é", "🙂"]), unique=True, min_size=1))
