@@ -7,9 +7,19 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from autodpq.choices import Choice, Full, parse_choice, read_choice
 from autodpq.errors import AutoDPQError
+
+Bands = Literal["auto"] | Sequence[int]
+"""How values are parted into bands: at falling counts, or by themselves."""
+
+_BAND_SHARES = (0.05, 0.2, 0.5)  # of the values, most frequent first: where further bands begin
+_FEW_VALUES = 64  # fewer are one band
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +77,44 @@ class Field:
         The only band of a field has its name; of several, each has its number behind: ``user/1``, ``user/2``.
         """
         bounds = [*pairwise((self.head, *self.cuts, self.cardinality))]
-        names = [self.name] if not self.cuts else [f"{self.name}/{number}" for number in range(1, len(bounds) + 1)]
+        names = band_names(self.name, len(bounds))
         return tuple(Band(name, *bound) for name, bound in zip(names, bounds, strict=True))
+
+
+def band_names(name: str, n_bands: int) -> tuple[str, ...]:
+    """What the bands of a field or a module are called: the only one as that, of several each with its number."""
+    return (name,) if n_bands == 1 else tuple(f"{name}/{number}" for number in range(1, n_bands + 1))
+
+
+def band_cuts(counts: Sequence[npt.NDArray[Any]], bands: Bands, what: str) -> list[tuple[int, ...]]:
+    """Where bands begin behind the first one, by how often values occur; no band is empty.
+
+    Args:
+        counts: Per field, how often each value occurs, falling, [values].
+        bands: Falling counts: a band ends with the last value that occurs at least so often. ``auto`` takes the most
+            frequent 5, 15, 30 and 50 % of the values of each field, and one band of a field that is small.
+        what: What error messages say that a value is one of.
+
+    Returns:
+        Per field the ranks, rising, as :attr:`Field.cuts` has them.
+
+    Raises:
+        AutoDPQError: The counts do not fall, or the first band would have no value of any field.
+    """
+    if bands != "auto":
+        if any(above <= below for above, below in pairwise(bands)):
+            raise AutoDPQError(f"bands {', '.join(map(str, bands))}: counts must fall")
+        largest = max((own[0] for own in counts if len(own)), default=0)
+        if bands and bands[0] > largest:
+            raise AutoDPQError(f"bands: no {what} occurs {bands[0]:,} times (most: {int(largest):,})")
+    found = []
+    for own in counts:
+        if bands == "auto":
+            cuts = [round(share * len(own)) for share in (_BAND_SHARES if len(own) >= _FEW_VALUES else ())]
+        else:
+            cuts = [int(np.searchsorted(-own, -count, side="right")) for count in bands]
+        found.append(tuple(sorted({cut for cut in cuts if 0 < cut < len(own)})))
+    return found
 
 
 def bands_of(fields: Sequence[Field]) -> tuple[Band, ...]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +18,11 @@ from autodpq.data.remarks import Column
 from autodpq.data.source import BATCH_ROWS
 from autodpq.errors import AutoDPQError
 from autodpq.files import whole_folder
-from autodpq.plan import CompressionPlan, Field
+from autodpq.plan import Bands, CompressionPlan, Field, band_cuts
 
 IntArray = npt.NDArray[np.integer]
 
 _IDS = "ids.npy"
-_BAND_SHARES = (0.05, 0.2, 0.5)  # of a field's values, most frequent first: where further bands begin
-_FEW_VALUES = 64  # a field of fewer is one band
 _NAMES_ROWS = 0.9  # distinct values per row from which on a field seems to name rows
 
 
@@ -146,32 +143,18 @@ class EncodedDataset:
             raise AutoDPQError(f"threshold {threshold} is above every count of {self.name!r} (largest: {largest})")
         return fields
 
-    def banded(self, bands: Literal["auto"] | Sequence[int]) -> tuple[Field, ...]:
+    def banded(self, bands: Bands) -> tuple[Field, ...]:
         """The fields in bands by how often values occur, none of them kept.
 
         Args:
-            bands: Falling counts: a band ends with the last value that occurs at least so often. ``auto`` takes the
-                most frequent 5, 15, 30 and 50 % of the values of each field, and one band of a field that is small.
+            bands: As :func:`autodpq.plan.band_cuts` takes them.
 
         Raises:
             AutoDPQError: The counts do not fall, or the first band would have no value of any field.
         """
-        if bands != "auto":
-            if any(above <= below for above, below in pairwise(bands)):
-                raise AutoDPQError(f"bands {', '.join(map(str, bands))}: counts must fall")
-            largest = max(int(counts[0]) for counts in self.counts)
-            if bands and bands[0] > largest:
-                raise AutoDPQError(f"bands: no value of {self.name!r} occurs {bands[0]:,} times (most: {largest:,})")
-        fields = []
-        for name, counts in zip(self.field_names, self.counts, strict=True):
-            if bands == "auto":
-                shares = _BAND_SHARES if len(counts) >= _FEW_VALUES else ()
-                cuts = [round(share * len(counts)) for share in shares]
-            else:
-                cuts = [int(np.searchsorted(-counts, -count, side="right")) for count in bands]
-            kept = sorted({cut for cut in cuts if 0 < cut < len(counts)})
-            fields.append(Field(name, len(counts), 0, tuple(kept)))
-        return tuple(fields)
+        cuts = band_cuts(self.counts, bands, f"value of {self.name!r}")
+        own = zip(self.field_names, self.counts, cuts, strict=True)
+        return tuple(Field(name, len(counts), 0, of_field) for name, counts, of_field in own)
 
     def notes(self) -> tuple[str, ...]:
         """What was done to the source's values, and what a person should look at, one line each."""

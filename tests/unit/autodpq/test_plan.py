@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autodpq.choices import DPQ, Full, Others, parse_choice
 from autodpq.errors import AutoDPQError
-from autodpq.plan import CompressionPlan, Field, uniform_plan
+from autodpq.plan import CompressionPlan, Field, band_cuts, uniform_plan
 
 CHOICES = st.one_of(
     st.just(Full()), st.just(Others()), st.builds(DPQ, st.integers(2, 1 << 24), st.integers(1, 999_999_999))
@@ -184,3 +185,26 @@ def test_a_uniform_plan_leaves_fields_without_rare_values_alone():
     assert [field.tail for field in fields] == [6, 0, 5]
     assert uniform_plan(fields, DPQ(4, 2)) == {"user": DPQ(4, 2), "gender": Full(), "zip": DPQ(4, 2)}
     assert uniform_plan(fields, Full()) == {"user": Full(), "gender": Full(), "zip": Full()}
+
+
+@given(
+    st.lists(st.integers(0, 50), max_size=90).map(lambda counts: sorted(counts, reverse=True)),
+    st.sets(st.integers(1, 50), min_size=1, max_size=4).map(lambda bands: sorted(bands, reverse=True)),
+)
+def test_a_band_ends_with_the_last_value_that_occurs_so_often(counts, bands):
+    if not counts or bands[0] > counts[0]:
+        with pytest.raises(AutoDPQError, match="bands: no value of 'x' occurs"):
+            band_cuts([np.array(counts)], bands, "value of 'x'")
+        return
+    (cuts,) = band_cuts([np.array(counts)], bands, "value of 'x'")
+    field = Field("x", len(counts), 0, cuts)
+    of_bands = [[sum(count < least for least in bands) for count in counts[band.start : band.stop]]
+                for band in field.bands]  # fmt: skip
+    assert all(len(set(own)) == 1 for own in of_bands), "no band crosses a count"
+    assert [own[0] for own in of_bands] == sorted({number for own in of_bands for number in own}), "and none is parted"
+
+
+def test_bands_by_themselves_are_few_where_a_field_is_small():
+    assert band_cuts([np.arange(63), np.arange(64), np.arange(1000)], "auto", "value") == [
+        (), (3, 13, 32), (50, 200, 500),
+    ]  # fmt: skip
