@@ -29,6 +29,10 @@ class Operations(Protocol):
         """The same numbers in float32."""
         ...
 
+    def whole(self, array: Any) -> Any:
+        """The same whole numbers in int64."""
+        ...
+
     def search(self, rising: Any, values: Any) -> Any:
         """How many of the rising numbers are smaller than each value, int64."""
         ...
@@ -67,6 +71,10 @@ class NumpyOperations:
     def cast(self, array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The same numbers in float32."""
         return array.astype(np.float32, copy=False)
+
+    def whole(self, array: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """The same whole numbers in int64."""
+        return array.astype(np.int64, copy=False)
 
     def search(self, rising: npt.NDArray[Any], values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """How many of the rising numbers are smaller than each value."""

@@ -9,15 +9,18 @@ import numpy as np
 
 from autodpq.choices import Arrays, Made
 from autodpq.choices.base import WEIGHT_BITS, Floats
-from autodpq.choices.codes import pack_words
+from autodpq.choices.codes import pack_words, read_words
 from autodpq.choices.integer import SHARES, nearest_integers
 from autodpq.choices.operations import NUMPY, Operations
-from autodpq.packed.spec import AnySpec, BandedSpec, TableSpec, band_part
+from autodpq.errors import AutoDPQError
+from autodpq.packed.spec import BAND_NUMBERS, AnySpec, BandedSpec, TableSpec, band_part
 
 _LARGEST_WEIGHT = (1 << WEIGHT_BITS - 1) - 1
 
 Read = Mapping[str, Any]
 """A table's arrays, those of its choices as :func:`prepared` gives them; numpy's or torch's."""
+
+_POSITIONS = "positions"  # what is read instead of the bands' numbers
 
 
 def prepared(spec: AnySpec, arrays: Read) -> Arrays:
@@ -26,13 +29,17 @@ def prepared(spec: AnySpec, arrays: Read) -> Arrays:
     Args:
         spec: What the table is.
         arrays: Its arrays as they are stored.
+
+    Raises:
+        AutoDPQError: The bands have not as many ids as they should.
     """
     if isinstance(spec, BandedSpec):
-        return {
+        read = {
             band_part(number, part): array
             for number, table in enumerate(spec.tables)
             for part, array in prepared(table, _Band(arrays, number, table)).items()
         }
+        return read if spec.ranked else {**read, _POSITIONS: _positions(spec, arrays[BAND_NUMBERS])}
     if not isinstance(spec.choice, Made):
         return {}
     own = {part: arrays[part] for part in spec.own_layout}
@@ -40,6 +47,24 @@ def prepared(spec: AnySpec, arrays: Read) -> Arrays:
         expected = spec.choice.layout(spec.tail, spec.dim)
         own = {part: array.astype(expected[part][0], copy=False) for part, array in own.items()}
     return spec.choice.prepared(own, spec.dim)
+
+
+def _positions(spec: BandedSpec, stream: Any) -> np.ndarray[Any, np.dtype[np.int32]]:
+    """Of each id its place where bands follow one another, within a band by rising id, int32 [rows]."""
+    small = np.min_scalar_type(len(spec.bands))  # which is sorted in one pass
+    numbers = np.empty(spec.n_rows, small)
+    for start in range(0, spec.n_rows, _CHUNK):
+        ids = np.arange(start, min(start + _CHUNK, spec.n_rows))
+        numbers[ids] = read_words(stream, ids, 1, spec.band_bits)[:, 0]
+    sizes = [n_rows for n_rows, _ in spec.bands]
+    if np.bincount(numbers, minlength=len(sizes)).tolist() != sizes:
+        raise AutoDPQError(f"table {spec.name!r}: its {BAND_NUMBERS} do not give each band as many ids as it has")
+    positions = np.empty(spec.n_rows, np.int32)
+    positions[np.argsort(numbers, kind="stable")] = np.arange(spec.n_rows, dtype=np.int32)
+    return positions
+
+
+_CHUNK = 1 << 20  # ids whose bands are read at once
 
 
 class _Band(Mapping[str, Any]):
@@ -105,7 +130,7 @@ def _by_bands(spec: BandedSpec, arrays: Read, ids: Any, operations: Operations, 
             lambda behind: from_band(number + 1, operations.where(behind < table.n_rows, 0, behind - table.n_rows)),
         )
 
-    return from_band(0, ids)
+    return from_band(0, ids if spec.ranked else operations.whole(operations.take(arrays[_POSITIONS], ids)))
 
 
 def _row_numbers(spec: TableSpec, arrays: Read, ids: Any, operations: Operations) -> Any:

@@ -196,7 +196,8 @@ def _entry(table: AnySpec) -> dict[str, Any]:
 
 def _banded(entry: Any) -> BandedSpec:
     values = _keys(entry, BandedSpec, "a table")
-    for part, expected in (("name", str), ("dim", int), ("fallback", int), ("first_order", bool), ("bands", list)):
+    types = {"name": str, "dim": int, "fallback": int, "first_order": bool, "bands": list, "ranked": bool}
+    for part, expected in types.items():
         if type(values[part]) is not expected:
             raise AutoDPQError(f"its manifest has a table with {part} {values[part]!r}")
     for band in values["bands"]:

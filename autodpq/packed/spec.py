@@ -13,6 +13,7 @@ from autodpq.choices import Choice, Full
 from autodpq.choices.base import WEIGHT_BITS, Floats, Layout, narrowed
 from autodpq.choices.codes import words_size
 from autodpq.errors import AutoDPQError
+from autodpq.plan import band_names
 
 HEAD_DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2"), "int8": np.dtype("i1")}
 """How rows of their own can be stored; int8 has one scale per row."""
@@ -110,7 +111,7 @@ class TableSpec:
 
 @dataclass(frozen=True, slots=True)
 class BandedSpec:
-    """A table of several bands of ids, each with a choice of its own; ids are frequency ranks, and all is compact.
+    """A table of several bands of ids, each with a choice of its own; all is compact.
 
     Attributes:
         name: Of the field.
@@ -118,6 +119,8 @@ class BandedSpec:
         bands: Of each band, how many ids it has, and what they have.
         fallback: The id that stands for values never seen.
         first_order: Whether there are first-order weights.
+        ranked: Whether the ids of a band follow those of the band before it, as frequency ranks do; else it is stored
+            of each id which band it is of.
     """
 
     name: str
@@ -125,10 +128,13 @@ class BandedSpec:
     bands: tuple[tuple[int, Choice], ...]
     fallback: int
     first_order: bool = False
+    ranked: bool = True
 
     def __post_init__(self) -> None:
         if not self.bands:
             raise AutoDPQError(f"table {self.name!r}: it has no band")
+        if not self.ranked and len(self.bands) == 1:
+            raise AutoDPQError(f"table {self.name!r}: of one band, ids are ranked")
         if not 0 <= self.fallback < self.n_rows:
             raise AutoDPQError(f"table {self.name!r}: id {self.fallback} for values never seen is no id of it")
         _ = self.tables  # each of which is checked
@@ -143,11 +149,10 @@ class BandedSpec:
         """Each band as a table of its own."""
         return tuple(
             TableSpec(
-                f"{self.name}/{number}" if len(self.bands) > 1 else self.name,
-                n_rows, self.dim, 0, choice, 0,
+                name, n_rows, self.dim, 0, choice, 0,
                 first_order=self.first_order, head_dtype="float16", compact=True,
             )
-            for number, (n_rows, choice) in enumerate(self.bands, 1)
+            for name, (n_rows, choice) in zip(band_names(self.name, len(self.bands)), self.bands, strict=True)
         )  # fmt: skip
 
     @property
@@ -157,20 +162,32 @@ class BandedSpec:
 
     @property
     def own_layout(self) -> Layout:
-        """Type and shape of the arrays that the choices have of their own."""
+        """Type and shape of the arrays that the choices have of their own, and of those that tell bands apart."""
         return self._of_bands([table.own_layout for table in self.tables])
 
     def layout(self) -> Layout:
-        """Type and shape of every array of the bands' tables, its band's number before its name: ``1:rows``."""
+        """Type and shape of every array of the bands' tables, its band's number before its name: ``1:rows``; and,
+        where ids are not ranked, ``band_numbers`` [bytes], a stream of :attr:`band_bits` bits for each id."""
         return self._of_bands([table.layout() for table in self.tables])
 
+    @property
+    def band_bits(self) -> int:
+        """Bits of the number of an id's band: ceil(log2 bands)."""
+        return (len(self.bands) - 1).bit_length()
+
     def _of_bands(self, layouts: Sequence[Layout]) -> Layout:
-        return {
+        arrays = {
             band_part(number, part): entry for number, of_band in enumerate(layouts) for part, entry in of_band.items()
         }
+        if not self.ranked:
+            arrays[BAND_NUMBERS] = (np.dtype("u1"), (words_size(self.n_rows, 1, self.band_bits),))
+        return arrays
 
 
 AnySpec = TableSpec | BandedSpec
+
+BAND_NUMBERS = "band_numbers"
+"""The array that says of each id which band it is of, from 0."""
 
 
 def band_part(number: int, part: str) -> str:

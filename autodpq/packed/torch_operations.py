@@ -46,6 +46,10 @@ class TorchOperations:
         """The same numbers in float32."""
         return array.float()
 
+    def whole(self, array: Tensor) -> Tensor:
+        """The same whole numbers in int64."""
+        return array.long()
+
     def search(self, rising: Tensor, values: Tensor) -> Tensor:
         """How many of the rising numbers are smaller than each value."""
         return torch.searchsorted(rising, values.to(rising.dtype))

@@ -11,6 +11,7 @@ from autodpq.choices.dpq import code_bits
 from autodpq.costs import band_ledgers
 from autodpq.errors import AutoDPQError
 from autodpq.packed.file import PackedFile, open_packed
+from autodpq.packed.spec import BAND_NUMBERS
 from autodpq.packed.table import PackedTable
 from autodpq.plan import CompressionPlan, Field
 from reports.names import quantized
@@ -131,6 +132,8 @@ def _cell(value: int | str | None) -> Cell:
 
 def _parts_grid(packed: PackedFile, parts: _Parts, records: tuple[Mapping[str, Any], ...]) -> Grid:
     sizes = {title: sum(int(record[column]) for record in records) for column, _, title in parts.values()}
+    of_tables = [table.arrays.get(BAND_NUMBERS) for table in packed.tables]
+    sizes["numbers of ids' bands"] = sum(array.nbytes for array in of_tables if array is not None)
     sizes["other weights"] = sum(array.nbytes for array in packed.dense.values())
     sizes["header and manifest"] = packed.sizes["header"]
     total, size = sum(sizes.values()), packed.path.stat().st_size

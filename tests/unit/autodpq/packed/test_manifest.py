@@ -203,6 +203,20 @@ def test_every_wrong_entry_of_a_table_of_bands_is_refused(entry: str, value: Any
     refused(json.dumps(values))
 
 
+def test_tables_of_bands_of_ids_in_any_order_are_of_a_format_of_their_own() -> None:
+    manifest = dataclasses.replace(BANDS, tables=(dataclasses.replace(BANDED, ranked=False), *BANDS.tables[1:]))
+    values = json.loads(manifest.to_json())
+    assert values["format"] == 4 and Manifest.from_json(manifest.to_json()) == manifest
+    assert [table["ranked"] for table in values["tables"]] == [False, True]
+    refused(json.dumps({**values, "format": 3}))
+    refused(json.dumps({**json.loads(BANDS.to_json()), "format": 4}))
+    for wrong in (None, 0, "false"):
+        changed_one = {**values["tables"][0], "ranked": wrong}
+        refused(json.dumps({**values, "tables": [changed_one, *values["tables"][1:]]}))
+    one_band = {**values["tables"][0], "bands": [[17, "full"]]}
+    assert "of one band, ids are ranked" in refused(json.dumps({**values, "tables": [one_band]}))
+
+
 def test_tables_with_and_without_bands_do_not_mix() -> None:
     values = json.loads(BANDS.to_json())
     values["tables"].append(json.loads(MANIFEST.to_json())["tables"][0])
