@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
+from numbers import Real
 from typing import TypeVar
 
 import numpy as np
@@ -14,64 +13,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from autodpq.choices import DPQ, Choice, Float16, Full, Int, Narrow, parse_candidates
-from autodpq.choices.base import layout_bytes
+from autodpq.choices import Choice, Full, parse_candidates
 from autodpq.errors import AutoDPQError, nearest
-from autodpq.packed.drop_in import DropIn, Replaceable, TrainableTable, drop_in, put_in_place
+from autodpq.packed.budget import Table, within
+from autodpq.packed.drop_in import DropIn, Replaceable, drop_in, put_in_place
 from autodpq.packed.module import PackedEmbedding
-from autodpq.packed.spec import TableSpec
+from autodpq.packed.trainable import TrainableTable
+from autodpq.plan import Bands, band_cuts
 
 _Value = TypeVar("_Value")
-
-
-class BudgetTooSmall(AutoDPQError):
-    """No choice is as small as a budget asks for."""
-
-
-K_CANDIDATES = (4, 16, 32, 64, 128, 256)
-"""Numbers of centroids that a budget chooses from; those of subspaces are the divisors of the dimension."""
-
-
-def default_candidates(dim: int) -> tuple[Choice, ...]:
-    """What a budget chooses from where nothing else is said, for rows of X numbers."""
-    divisors = [number for number in range(1, dim + 1) if dim % number == 0]
-    products = [DPQ(K, D) for K, D in product(K_CANDIDATES, divisors)]
-    return (*products, Int(2), Int(4), Int(8), Float16(), *(Narrow(d) for d in divisors if d < dim))
-
-
-_PRICED_ROWS = 16384  # a budget compares choices on at most so many rows of a table
-
-
-@dataclass(frozen=True)
-class _Table:
-    """A module to compress.
-
-    Attributes:
-        name: Its name in the model.
-        module: The module.
-        counts: How often each row is used, float64 [rows].
-        is_tail: Which rows are not kept as they are, bool [rows].
-    """
-
-    name: str
-    module: Replaceable
-    counts: Tensor
-    is_tail: Tensor
-
-    @property
-    def rows(self) -> Tensor:
-        """The trained rows, float32 [rows, X]."""
-        return self.module.weight.detach()
-
-    def n_bytes(self, choice: Choice) -> int:
-        """What the table takes in a packed file."""
-        n_rows, dim = self.rows.shape
-        if choice == Full():
-            return n_rows * dim * 4
-        n_head = n_rows - int(self.is_tail.sum())
-        ranked = not self.is_tail[:n_head].any()
-        layout = TableSpec(self.name, n_rows, dim, n_head, choice, 0, bool(ranked)).layout()
-        return layout_bytes(layout)
 
 
 def compress(
@@ -83,13 +33,15 @@ def compress(
     candidates: str | Sequence[Choice] | None = None,
     modules: str | Sequence[str] = "*",
     threshold: int | None = None,
+    bands: Bands | None = None,
     finetune: Callable[[nn.Module], object] | None = None,
     seed: int = 0,
 ) -> nn.Module:
     """Compresses embedding tables of a trained model.
 
     Each chosen ``nn.Embedding`` or ``nn.EmbeddingBag`` is replaced by a module of the same call and output shape.
-    Centroids start from k-means on the trained rows, weighted by their counts. ``finetune`` then trains the whole model
+    Modules that share a weight share what it becomes. Centroids start from k-means on the trained rows, weighted by
+    their counts. ``finetune`` then trains the whole model
     with rare rows as they will be looked up; after it, codes are fixed. :func:`autodpq.export` writes the result,
     :func:`autodpq.load` reads it.
 
@@ -98,14 +50,20 @@ def compress(
         counts: Per module, how often each row occurs in the training data, [rows]. Here and in ``plan``, names may be
             patterns such as ``"*.user"``.
         plan: Per module, what its rare rows become: ``DPQ(K, D)``, ``Int(4)``, ``Others()`` or any other choice; with
-            ``Full()`` a module is left as it is.
+            ``Full()`` a module is left as it is. With ``bands``, ``MODULE`` stands for all of a module's and
+            ``MODULE/1``, ``MODULE/2`` for single ones, most frequent first, which go before; the only band of a module
+            has its name.
         budget: Instead of a plan, the bytes that all chosen modules may take together, or below 1 their share of what
             they take now. Of all choices within it, those of least squared error are taken, every row's error counted
-            as often as the row occurs.
+            as often as the row occurs; with ``bands``, one for each band.
         candidates: What the budget chooses from beside ``Full()``: choices, or a text as
             ``"dpq(16|64,2|4),int(4),others"``; None for product quantizers, integers, half precision and short rows.
         modules: Names or patterns of the modules to compress; the others stay as they are.
         threshold: Rows that occur at least so often are kept as they are; None keeps none but a padding row.
+        bands: Falling counts, as ``(1000, 200, 40, 10)``: the rows of each module that are not kept are parted into
+            bands, each with a choice of its own, and a band ends with the last row that occurs at least so often.
+            ``auto`` takes the most frequent 5, 15, 30 and 50 % of a module's rows, and one band where it has fewer
+            than 64. What is stored is then compact: all floats in 16 bits, kept rows among them. None makes none.
         finetune: Called with the model, to train it as it was trained before.
         seed: Seeds k-means.
 
@@ -121,26 +79,37 @@ def compress(
         raise AutoDPQError("candidates: a plan chooses itself; they go with a budget")
     known = parse_candidates(candidates) if isinstance(candidates, str) else candidates
     compressed = copy.deepcopy(model)
-    tables = _tables(compressed, [modules] if isinstance(modules, str) else list(modules), counts, threshold)
-    choices = _planned(tables, plan) if plan is not None else _within(tables, known, budget or 0, seed)
-    chosen = [table for table in tables if choices[table.name] != Full()]
-    trainable = {id(table.module): _trainable(table, choices[table.name], seed) for table in chosen}
-    compressed = put_in_place(compressed, trainable)
+    patterns = [modules] if isinstance(modules, str) else list(modules)
+    tables = _tables(compressed, patterns, counts, threshold, bands)
+    choices = _planned(tables, plan) if plan is not None else within(tables, known, budget or 0, seed)
+    made: dict[int, DropIn] = {}
+    trained: list[tuple[TrainableTable, list[DropIn]]] = []
+    for table, own in zip(tables, choices, strict=True):
+        if own:
+            trainable = table.trainable(own, seed)
+            of_table = {id(module): drop_in(module, trainable) for module in table.modules.values()}
+            trained.append((trainable, list(of_table.values())))
+            made |= of_table
+    compressed = put_in_place(compressed, made)
     if finetune is not None:
         training = compressed.training
         finetune(compressed)
         compressed.train(training)
-    for module in trainable.values():
-        table = module.table
-        assert isinstance(table, TrainableTable), "it is packed here"
-        module.table = PackedEmbedding(table.packed()).to(table.weight.device)
+    for trainable, drop_ins in trained:
+        packed = PackedEmbedding(trainable.packed()).to(trainable.weight.device)
+        for module in drop_ins:
+            module.table = packed
     return compressed
 
 
 def _tables(
-    model: nn.Module, patterns: Sequence[str], counts: Mapping[str, npt.ArrayLike], threshold: int | None
-) -> list[_Table]:
-    """The modules that patterns name, checked."""
+    model: nn.Module,
+    patterns: Sequence[str],
+    counts: Mapping[str, npt.ArrayLike],
+    threshold: int | None,
+    bands: Bands | None,
+) -> list[Table]:
+    """The weights of the modules that patterns name, checked."""
     all_modules = {name: module for name, module in model.named_modules() if isinstance(module, Replaceable)}
     found: dict[str, Replaceable] = {}
     for pattern in patterns:
@@ -149,23 +118,49 @@ def _tables(
             raise AutoDPQError(f"modules: no embedding is named {pattern!r}{nearest(pattern, all_modules)}")
         found |= {name: all_modules[name] for name in names}
     _check_known("counts", counts, found)
-    tables = []
+    by_weight: dict[int, dict[str, Replaceable]] = {}
     for name, module in found.items():
         _check_module(name, module)
-        occurrences = _counts(name, _by_name("counts", counts, name), module.num_embeddings)
-        is_tail = torch.ones(module.num_embeddings, dtype=torch.bool)
-        if threshold is not None:
-            is_tail = occurrences < threshold
-        if module.padding_idx is not None:
-            is_tail[module.padding_idx] = False
-        tables.append(_Table(name, module, occurrences, is_tail))
-    owners = {id(module.weight): module for module in found.values()}
+        by_weight.setdefault(id(module.weight), {})[name] = module
     for name, module in model.named_modules():
         for parameter in module.parameters(recurse=False):
-            owner = owners.get(id(parameter), module)
-            if owner is not module:
+            sharing = by_weight.get(id(parameter))
+            if sharing is not None and all(module is not own for own in sharing.values()):
                 raise AutoDPQError(f"module {name!r} shares the weight of an embedding; leave that out of 'modules'")
-    return tables
+    kept, occurrences = [], []
+    for sharing in by_weight.values():
+        own = [_counts(name, _by_name("counts", counts, name), m.num_embeddings) for name, m in sharing.items()]
+        first, *others = sharing.items()
+        for (name, module), of_module in zip(others, own[1:], strict=True):
+            if module.padding_idx != first[1].padding_idx or not torch.equal(of_module, own[0]):
+                raise AutoDPQError(
+                    f"modules {first[0]!r} and {name!r} share a weight: both need the same padding_idx and the same "
+                    "counts, those of both together; or leave them out of 'modules'"
+                )
+        is_kept = own[0] >= threshold if threshold is not None else torch.zeros(len(own[0]), dtype=torch.bool)
+        if first[1].padding_idx is not None:
+            is_kept[first[1].padding_idx] = True
+        kept.append(is_kept)
+        occurrences.append(own[0])
+    numbers = [-1 * is_kept.long() for is_kept in kept] if bands is None else _band_numbers(occurrences, kept, bands)
+    return [
+        Table(sharing, own, of_table, bands is not None)
+        for sharing, own, of_table in zip(by_weight.values(), occurrences, numbers, strict=True)
+    ]
+
+
+def _band_numbers(counts: Sequence[Tensor], kept: Sequence[Tensor], bands: Bands) -> list[Tensor]:
+    """Of each row of each table the band that it is of, int64 [rows]; -1 where it is kept."""
+    is_list = isinstance(bands, Sequence) and not isinstance(bands, str)
+    if bands != "auto" and not (is_list and bands and all(isinstance(n, Real) and n > 0 for n in bands)):
+        raise AutoDPQError(f"bands: {bands!r} given, 'auto' or falling counts as (1000, 200, 40, 10) are needed")
+    orders = [torch.argsort(own, descending=True, stable=True) for own in counts]
+    orders = [order[~is_kept[order]] for order, is_kept in zip(orders, kept, strict=True)]
+    falling = [own[order].numpy() for own, order in zip(counts, orders, strict=True)]
+    numbers = [torch.full((len(own),), -1) for own in counts]
+    for of_table, order, cuts in zip(numbers, orders, band_cuts(falling, bands, "row to compress"), strict=True):
+        of_table[order] = torch.bucketize(torch.arange(len(order)), torch.tensor(cuts, dtype=torch.long), right=True)
+    return numbers
 
 
 def _check_module(name: str, module: Replaceable) -> None:
@@ -192,16 +187,23 @@ def _counts(name: str, values: npt.ArrayLike, n_rows: int) -> Tensor:
     return torch.from_numpy(counts.astype(np.float64))
 
 
-def _by_name(option: str, values: Mapping[str, _Value], name: str) -> _Value:
-    """The entry of a module: its own, else that of the only pattern that its name matches."""
-    if name in values:
-        return values[name]
-    patterns = [pattern for pattern in values if fnmatch.fnmatchcase(name, pattern)]
-    if not patterns:
-        raise AutoDPQError(f"{option}: nothing is given for module {name!r}")
-    if len(patterns) > 1:
-        raise AutoDPQError(f"{option}: {patterns[0]!r} and {patterns[1]!r} both match module {name!r}; name it itself")
-    return values[patterns[0]]
+def _by_name(option: str, values: Mapping[str, _Value], name: str, band: str | None = None) -> _Value:
+    """The entry of a module or of a band of it: its own, else that of the only pattern that its name matches.
+
+    What names the band, by itself or by a pattern that does not match the module, goes before what names the module.
+    """
+    for own in (name,) if band is None else dict.fromkeys((band, name)):
+        if own in values:
+            return values[own]
+        patterns = [pattern for pattern in values if fnmatch.fnmatchcase(own, pattern)]
+        if own != name:
+            patterns = [pattern for pattern in patterns if not fnmatch.fnmatchcase(name, pattern)]
+        if len(patterns) > 1:
+            both = f"{patterns[0]!r} and {patterns[1]!r} both match module {own!r}"
+            raise AutoDPQError(f"{option}: {both}; name it itself")
+        if patterns:
+            return values[patterns[0]]
+    raise AutoDPQError(f"{option}: nothing is given for module {band or name!r}")
 
 
 def _check_known(option: str, values: Iterable[str], modules: Iterable[str]) -> None:
@@ -211,74 +213,22 @@ def _check_known(option: str, values: Iterable[str], modules: Iterable[str]) -> 
             raise AutoDPQError(f"{option}: {pattern!r} is none of the modules to compress{nearest(pattern, names)}")
 
 
-def _planned(tables: Sequence[_Table], plan: Mapping[str, Choice]) -> dict[str, Choice]:
-    _check_known("plan", plan, [table.name for table in tables])
-    choices: dict[str, Choice] = {}
+def _planned(tables: Sequence[Table], plan: Mapping[str, Choice]) -> list[tuple[Choice, ...]]:
+    """The choices of a plan, for each table one per band; none where the table is left as it is."""
+    names = {name: table.band_names(name) for table in tables for name in table.modules}
+    _check_known("plan", plan, dict.fromkeys(own for name, of_bands in names.items() for own in (name, *of_bands)))
+    planned = []
     for table in tables:
-        choice = _by_name("plan", plan, table.name)
-        if not isinstance(choice, Choice):
-            raise AutoDPQError(f"plan: {choice!r} given for {table.name!r}; DPQ(K, D), Full() or the like is needed")
-        choice.check(table.rows.shape[1], f"plan: module {table.name!r}")
-        choices[table.name] = choice if table.is_tail.any() else Full()
-    return choices
-
-
-def _within(
-    tables: Sequence[_Table], candidates: Sequence[Choice] | None, budget: float, seed: int
-) -> dict[str, Choice]:
-    """The choices of least error that fit, found exactly: what costs as much as another and is no better is dropped."""
-    if not np.isfinite(budget):
-        raise AutoDPQError(f"budget: {budget} given, a number of bytes or a share below 1 is needed")
-    full = sum(table.n_bytes(Full()) for table in tables)
-    limit = int(budget * full if budget < 1 else budget)
-    best: list[tuple[int, float, dict[str, Choice]]] = [(0, 0.0, {})]
-    least = 0
-    for table in tables:
-        priced = _priced(table, candidates, seed)
-        least += min(n_bytes for n_bytes, _, _ in priced)
-        sums = [
-            (before + n_bytes, error + more, {**chosen, table.name: choice})
-            for (before, error, chosen), (n_bytes, more, choice) in product(best, priced)
-        ]
-        best = []
-        for entry in sorted(sums, key=lambda entry: entry[:2]):
-            if entry[0] <= limit and (not best or entry[1] < best[-1][1]):
-                best.append(entry)
-        if not best:
-            break
-    if not best:
-        raise BudgetTooSmall(f"budget: {limit:,} bytes of {full:,} are too few; no choice is below {least:,}")
-    return best[-1][2]
-
-
-def _priced(table: _Table, candidates: Sequence[Choice] | None, seed: int) -> list[tuple[int, float, Choice]]:
-    """Bytes and squared error of every choice for a table."""
-    priced: list[tuple[int, float, Choice]] = [(table.n_bytes(Full()), 0.0, Full())]
-    rows, weights = table.rows.cpu()[table.is_tail], table.counts[table.is_tail]
-    if not len(rows):
-        return priced
-    if len(rows) > _PRICED_ROWS:
-        generator = torch.Generator().manual_seed(seed)
-        sample = torch.randperm(len(rows), generator=generator)[:_PRICED_ROWS]
-        weights = weights[sample] * (len(rows) / _PRICED_ROWS)
-        rows = rows[sample]
-    for choice in default_candidates(rows.shape[1]) if candidates is None else candidates:
-        choice.check(rows.shape[1], f"candidates: module {table.name!r}")
-        n_bytes = table.n_bytes(choice)
-        if n_bytes < priced[0][0]:
-            tried = TrainableTable(nn.Parameter(rows), torch.ones(len(rows), dtype=torch.bool), choice, None).eval()
-            tried.start(weights, seed, n_iterations=8)
-            with torch.no_grad():
-                made = tried(torch.arange(len(rows)))
-            error = ((rows - made).square().sum(1).double() * weights).sum()
-            priced.append((n_bytes, float(error), choice))
-    return priced
-
-
-def _trainable(table: _Table, choice: Choice, seed: int) -> DropIn:
-    """The module that takes a table's place while it is fine-tuned."""
-    is_tail, weight = table.is_tail.to(table.rows.device), table.module.weight
-    assert isinstance(weight, nn.Parameter)
-    trained = TrainableTable(weight, is_tail, choice, table.module.padding_idx)
-    trained.start(table.counts.to(is_tail.device)[is_tail], seed)
-    return drop_in(table.module, trained)
+        dim, given = table.weight.shape[1], {}
+        for name in table.modules:
+            given[name] = tuple(_by_name("plan", plan, name, band) for band in names[name])
+            for band, choice in zip(names[name], given[name], strict=True):
+                if not isinstance(choice, Choice):
+                    needed = "DPQ(K, D), Full() or the like is needed"
+                    raise AutoDPQError(f"plan: {choice!r} given for {band!r}; {needed}")
+                choice.check(dim, f"plan: module {band!r}")
+            if given[name] != given[table.name]:
+                raise AutoDPQError(f"plan: modules {table.name!r} and {name!r} share a weight; give both the same")
+        choices = given[table.name]
+        planned.append(() if table.is_kept or all(choice == Full() for choice in choices) else choices)
+    return planned

@@ -10,101 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from autodpq._version import __version__
-from autodpq.choices import Arrays, Choice, Made
-from autodpq.embedding.groups import Group, group_of, mean_rows
-from autodpq.embedding.options import QuantizerOptions
+from autodpq.choices import Arrays, Full
+from autodpq.choices.base import layout_bytes
 from autodpq.errors import AutoDPQError
 from autodpq.packed.file import PackedFile
 from autodpq.packed.manifest import Manifest
 from autodpq.packed.module import PackedEmbedding, fitting_state, to_array
-from autodpq.packed.spec import TableSpec
+from autodpq.packed.spec import BandedSpec
 from autodpq.packed.table import PackedTable
+from autodpq.packed.trainable import TrainableTable
 
 Replaceable = nn.Embedding | nn.EmbeddingBag
-
-
-OPTIONS = QuantizerOptions(scores="euclidean", gradient="centroid")
-"""Rows of a table move to other centroids while it is fine-tuned."""
-
-
-class TrainableTable(nn.Module):
-    """A table while it is fine-tuned: rare rows are what their choice makes of them, on the fly.
-
-    Args:
-        weight: The trained rows, float32 [n, X]; the module's own parameter, so that whoever holds it trains it still.
-        is_tail: Which rows are not kept, bool [n], on the weight's device.
-        choice: What becomes of them.
-        padding_idx: The row that gets no gradient.
-    """
-
-    is_tail: Tensor
-    numbers: Tensor
-
-    def __init__(self, weight: nn.Parameter, is_tail: Tensor, choice: Choice, padding_idx: int | None) -> None:
-        super().__init__()
-        self.weight = weight
-        self.choice = choice
-        self.padding_idx = padding_idx
-        self.register_buffer("is_tail", is_tail, persistent=False)
-        self.register_buffer("numbers", is_tail.cumsum(0) - 1, persistent=False)
-        n_rows = int(is_tail.sum())
-        self.modulus = choice.modulus(n_rows)
-        self.shared: nn.Parameter | None = None
-        self.group: Group | None = None
-        if isinstance(choice, Made):
-            with torch.random.fork_rng(devices=[]):  # what is drawn here is started anew
-                self.group = group_of([[choice]], weight.shape[1], OPTIONS).to(weight.device)
-        else:
-            self.shared = nn.Parameter(weight.new_zeros(self.modulus, weight.shape[1]))
-
-    @torch.no_grad()
-    def start(self, weights: Tensor, seed: int, n_iterations: int = 25) -> None:
-        """Starts what is trained beside the rows.
-
-        Args:
-            weights: float [rare rows], how often each is used.
-            seed: Seeds k-means.
-            n_iterations: Rounds of k-means.
-        """
-        rows = self.weight.detach()[self.is_tail]
-        if self.group is not None:
-            self.group.start(rows, 0, 0, seed, weights, n_iterations)
-        elif self.shared is not None:
-            self.shared.copy_(mean_rows(rows, self.modulus, weights))
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Embeddings of ids, integer of any shape; gives float32 [*ids.shape, X]."""
-        flat = ids.reshape(-1).long()
-        rows = nn.functional.embedding(flat, self.weight, self.padding_idx)
-        places = self.is_tail[flat].nonzero().squeeze(1)
-        if len(places):
-            rows = rows.index_put((places,), self._made(flat[places]))
-        return rows.view(*ids.shape, rows.shape[1])
-
-    def _made(self, ids: Tensor) -> Tensor:
-        if self.shared is not None:
-            return nn.functional.embedding(self.numbers[ids] % self.modulus, self.shared)
-        assert self.group is not None
-        distinct, places = torch.unique(ids, return_inverse=True)
-        made: Tensor = self.group(self.weight[distinct][None], self.numbers[distinct][None])
-        return made[0, 0][places]
-
-    @torch.no_grad()
-    def packed(self) -> PackedTable:
-        """The table as it is stored; as there is no vocabulary, id 0 stands for values never seen."""
-        weight = self.weight.detach()
-        head_ids = (~self.is_tail).nonzero().squeeze(1).cpu()
-        ranked = bool((head_ids == torch.arange(len(head_ids))).all())
-        spec = TableSpec("table", len(weight), weight.shape[1], len(head_ids), self.choice, 0, ranked)
-        rows, arrays = weight[~self.is_tail], {}
-        if isinstance(self.choice, Made) and self.group is not None:
-            of_tail = weight[self.is_tail]
-            arrays = self.choice.pack(to_array(of_tail), self.group.shared(of_tail, 0, 0))
-        elif self.shared is not None:
-            rows = torch.cat([rows, self.shared])
-        if not ranked:
-            arrays["head_ids"] = head_ids.int().numpy()
-        return PackedTable(spec, {**arrays, "rows": to_array(rows)})
 
 
 class DropIn(nn.Module):
@@ -129,6 +45,16 @@ class DropIn(nn.Module):
         device = next(iter(self.table.state_dict().values())).device
         rows: Tensor = self.table(torch.arange(self.num_embeddings, device=device))
         return rows
+
+    def __repr__(self) -> str:
+        """One line: its rows by choice, the bytes that they take, and those that they took."""
+        spec = self.table.spec
+        bands = spec.bands if isinstance(spec, BandedSpec) else ((spec.tail, spec.choice), (spec.head, Full()))
+        rows = ", ".join(f"{n_rows:,} {choice}" for n_rows, choice in bands if n_rows)
+        own, name = layout_bytes(spec.layout()), type(self).__name__
+        before = 4 * self.num_embeddings * self.embedding_dim
+        size = f"{self.num_embeddings}, {self.embedding_dim}"
+        return f"{name}({size}; rows: {rows}; bytes: {own:,}, as {name.removeprefix('Compressed')} {before:,})"
 
 
 class CompressedEmbedding(DropIn):
@@ -198,17 +124,25 @@ def put_in_place(model: nn.Module, made: Mapping[int, nn.Module]) -> nn.Module:
 def pack_modules(model: nn.Module) -> tuple[Manifest, dict[str, Arrays], Arrays]:
     """The parts of a packed file: the compressed tables of a model by module, and the rest of its state.
 
+    A table that several modules share goes by the name of the first.
+
     Raises:
-        AutoDPQError: Nothing in it is compressed, or its state holds what no packed file can.
+        AutoDPQError: Nothing in it is compressed, some of its tables have bands and some have none, or its state holds
+            what no packed file can.
     """
     tables: dict[str, PackedTable] = {}
+    seen: set[int] = set()
     for name, module in model.named_modules():
-        if isinstance(module, DropIn) and isinstance(module.table, PackedEmbedding):
+        if isinstance(module, DropIn) and isinstance(module.table, PackedEmbedding) and id(module.table) not in seen:
+            seen.add(id(module.table))
             table = module.table.table()
-            assert isinstance(table.spec, TableSpec), "modules have no bands"
             tables[name] = PackedTable(dataclasses.replace(table.spec, name=name), table.arrays)
     if not tables:
         raise AutoDPQError(f"{type(model).__name__}: nothing in it is compressed; see autodpq.compress")
+    with_bands = {isinstance(table.spec, BandedSpec): name for name, table in tables.items()}
+    if len(with_bands) > 1:
+        names = f"{with_bands[True]!r} was compressed with bands, {with_bands[False]!r} without"
+        raise AutoDPQError(f"{names}; one file holds either: compress both with the same 'bands'")
     dense: Arrays = {}
     for name, value in _state_beside(model).items():
         if not isinstance(value, Tensor) or value.dtype == torch.bfloat16 or value.is_complex():
@@ -216,7 +150,7 @@ def pack_modules(model: nn.Module) -> tuple[Manifest, dict[str, Arrays], Arrays]
         dense[name] = to_array(value)
     specs = tuple(table.spec for table in tables.values())
     about = {
-        "plan": {name: str(table.spec.choice) for name, table in tables.items() if isinstance(table.spec, TableSpec)},
+        "plan": {band.name: str(band.choice) for spec in specs for band in spec.tables},
         "class": type(model).__name__,
     }
     arrays = {name: table.arrays for name, table in tables.items()}
@@ -240,7 +174,10 @@ def restore(packed: PackedFile, model: nn.Module) -> nn.Module:
                 f"{packed.path}: {spec.name!r} has {spec.n_rows} rows of {spec.dim} numbers, the model's "
                 f"{module.num_embeddings} of {module.embedding_dim}; is it the one that was packed?"
             )
-        made[id(module)] = drop_in(module, PackedEmbedding(table).to(module.weight.device))
+        own = PackedEmbedding(table).to(module.weight.device)
+        for sharing in modules.values():
+            if isinstance(sharing, Replaceable) and sharing.weight is module.weight:
+                made[id(sharing)] = drop_in(sharing, own)
     model = put_in_place(model, made)
     model.load_state_dict(fitting_state(_state_beside(model), packed.dense, packed.path), strict=False)
     return model

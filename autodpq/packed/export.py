@@ -46,12 +46,13 @@ def export(
     if head_dtype not in HEAD_DTYPES:
         raise AutoDPQError(f"head_dtype: {head_dtype!r} given, one of {', '.join(HEAD_DTYPES)} is needed")
     manifest, tables, dense, vocabulary = _read(source)
+    where = source if isinstance(source, str | Path) else type(source).__name__
     for spec in manifest.tables:
         if isinstance(spec, BandedSpec):
             if head_dtype == "int8":
-                raise AutoDPQError(f"{source}: head_dtype: its tables have bands, whose rows are float16; leave it out")
+                raise AutoDPQError(f"{where}: head_dtype: its tables have bands, whose rows are float16; leave it out")
         elif spec.head_dtype not in ("float32", head_dtype):
-            raise AutoDPQError(f"{source}: its rows are stored as {spec.head_dtype} already; export the float32 file")
+            raise AutoDPQError(f"{where}: its rows are stored as {spec.head_dtype} already; export the float32 file")
     stored = {spec.name: _stored(spec, tables[spec.name], head_dtype) for spec in manifest.tables}
     specs = tuple(
         spec if isinstance(spec, BandedSpec) else dataclasses.replace(spec, head_dtype=head_dtype)

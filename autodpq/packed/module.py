@@ -72,6 +72,7 @@ class PackedEmbedding(nn.Module):
 
         Raises:
             IndexError: An id is outside the table, as ``nn.Embedding`` has it.
+            AutoDPQError: ``torch.jit`` traces.
         """
         rows: Tensor = look_up(self.spec, self._arrays(), self._checked(ids), operations())
         return rows.view(*ids.shape, self.spec.dim)
@@ -81,11 +82,21 @@ class PackedEmbedding(nn.Module):
         weights: Tensor = first_order(self.spec, self._arrays(), self._checked(ids), operations())
         return weights.view(ids.shape)
 
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What ``torch.jit.script`` asks every module for; it has no answer.
+
+        Raises:
+            AutoDPQError: Always.
+        """
+        raise _no_script()
+
     def table(self) -> PackedTable:
         """The table as it is stored."""
         return PackedTable(self.spec, {name: self._stored(name) for name in self.spec.layout()})
 
     def _checked(self, ids: Tensor) -> Tensor:
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            raise _no_script()
         flat = ids.reshape(-1).long().contiguous()
         if torch.compiler.is_compiling():
             # A graph cannot raise; but no array has such an id, not even counted from its end.
@@ -117,6 +128,13 @@ class PackedEmbedding(nn.Module):
             if array is not stored.get(name):
                 self._read[name] = f"read_{name}"
                 self.register_buffer(self._read[name], torch.from_numpy(_padded(array)).to(device), persistent=False)
+
+
+def _no_script() -> AutoDPQError:
+    # A trace would keep which rows the ids that it was made with are looked up in, and give wrong rows for others.
+    return AutoDPQError(
+        "torch.jit: a compressed table can be neither traced nor scripted; use torch.compile or torch.export"
+    )
 
 
 def _prepare_again(module: PackedEmbedding, _: object) -> None:

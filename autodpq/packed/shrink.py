@@ -11,7 +11,9 @@ from torch import nn
 
 from autodpq.choices import Choice
 from autodpq.errors import AutoDPQError
-from autodpq.packed.compress import BudgetTooSmall, compress
+from autodpq.packed.budget import BudgetTooSmall
+from autodpq.packed.compress import compress
+from autodpq.plan import Bands
 
 _LEAST_SHARE = 2.0**-8
 
@@ -26,6 +28,7 @@ def shrink(
     candidates: str | Sequence[Choice] | None = None,
     modules: str | Sequence[str] = "*",
     threshold: int | None = None,
+    bands: Bands | None = None,
     finetune: Callable[[nn.Module], object] | None = None,
     seed: int = 0,
 ) -> nn.Module:
@@ -45,6 +48,7 @@ def shrink(
         candidates: What becomes of rows.
         modules: Names or patterns of the modules to compress.
         threshold: Rows that occur at least so often are kept as they are.
+        bands: Where the bands of a module's rows begin; None makes none.
         finetune: Trains a compressed model as it was trained before.
         seed: Seeds k-means.
 
@@ -67,7 +71,7 @@ def shrink(
         try:
             made = compress(
                 model, counts, budget=2.0**middle, candidates=candidates, modules=modules, threshold=threshold,
-                finetune=finetune, seed=seed,
+                bands=bands, finetune=finetune, seed=seed,
             )  # fmt: skip
         except BudgetTooSmall:
             low = middle

@@ -13,9 +13,10 @@ import autodpq
 from autodpq.choices import DPQ, Choice, Float16, Full, Hashed, Int, Narrow, Others
 from autodpq.errors import AutoDPQError
 from autodpq.packed.compress import compress
-from autodpq.packed.drop_in import CompressedEmbedding, CompressedEmbeddingBag, TrainableTable
+from autodpq.packed.drop_in import CompressedEmbedding, CompressedEmbeddingBag
 from autodpq.packed.file import open_packed
 from autodpq.packed.module import PackedEmbedding
+from autodpq.packed.trainable import TrainableTable
 
 N_USERS, N_WORDS, DIM = 300, 120, 8
 
