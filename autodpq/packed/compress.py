@@ -126,22 +126,16 @@ def _tables(
         for parameter in module.parameters(recurse=False):
             sharing = by_weight.get(id(parameter))
             if sharing is not None and all(module is not own for own in sharing.values()):
-                raise AutoDPQError(f"module {name!r} shares the weight of an embedding; leave that out of 'modules'")
-    kept, occurrences = [], []
-    for sharing in by_weight.values():
-        own = [_counts(name, _by_name("counts", counts, name), m.num_embeddings) for name, m in sharing.items()]
-        first, *others = sharing.items()
-        for (name, module), of_module in zip(others, own[1:], strict=True):
-            if module.padding_idx != first[1].padding_idx or not torch.equal(of_module, own[0]):
-                raise AutoDPQError(
-                    f"modules {first[0]!r} and {name!r} share a weight: both need the same padding_idx and the same "
-                    "counts, those of both together; or leave them out of 'modules'"
-                )
-        is_kept = own[0] >= threshold if threshold is not None else torch.zeros(len(own[0]), dtype=torch.bool)
-        if first[1].padding_idx is not None:
-            is_kept[first[1].padding_idx] = True
+                do = "choose both" if isinstance(module, Replaceable) else "leave that out of 'modules'"
+                raise AutoDPQError(f"module {name!r} shares the weight of an embedding; {do}")
+    occurrences = [_occurrences(sharing, counts) for sharing in by_weight.values()]
+    kept = []
+    for sharing, own in zip(by_weight.values(), occurrences, strict=True):
+        is_kept = own >= threshold if threshold is not None else torch.zeros(len(own), dtype=torch.bool)
+        padding_idx = next(iter(sharing.values())).padding_idx
+        if padding_idx is not None:
+            is_kept[padding_idx] = True
         kept.append(is_kept)
-        occurrences.append(own[0])
     numbers = [-1 * is_kept.long() for is_kept in kept] if bands is None else _band_numbers(occurrences, kept, bands)
     return [
         Table(sharing, own, of_table, bands is not None)
@@ -149,10 +143,27 @@ def _tables(
     ]
 
 
+def _occurrences(sharing: Mapping[str, Replaceable], counts: Mapping[str, npt.ArrayLike]) -> Tensor:
+    """How often each row of a weight is used, float64 [rows], as all modules whose it is have it."""
+    (first, module), *others = sharing.items()
+    found = _counts(first, _by_name("counts", counts, first), module.num_embeddings)
+    for name, other in others:
+        own = _counts(name, _by_name("counts", counts, name), other.num_embeddings)
+        if other.padding_idx != module.padding_idx or not torch.equal(own, found):
+            raise AutoDPQError(
+                f"modules {first!r} and {name!r} share a weight: both need the same padding_idx and the same counts, "
+                "those of both together; or leave them out of 'modules'"
+            )
+    return found
+
+
 def _band_numbers(counts: Sequence[Tensor], kept: Sequence[Tensor], bands: Bands) -> list[Tensor]:
     """Of each row of each table the band that it is of, int64 [rows]; -1 where it is kept."""
-    is_list = isinstance(bands, Sequence) and not isinstance(bands, str)
-    if bands != "auto" and not (is_list and bands and all(isinstance(n, Real) and n > 0 for n in bands)):
+    if isinstance(bands, str) or not isinstance(bands, Sequence):
+        fits = isinstance(bands, str) and bands == "auto"
+    else:
+        fits = bool(bands) and all(isinstance(count, Real) and count > 0 for count in bands)
+    if not fits:
         raise AutoDPQError(f"bands: {bands!r} given, 'auto' or falling counts as (1000, 200, 40, 10) are needed")
     orders = [torch.argsort(own, descending=True, stable=True) for own in counts]
     orders = [order[~is_kept[order]] for order, is_kept in zip(orders, kept, strict=True)]

@@ -302,7 +302,11 @@ def finetune(model: nn.Module) -> None:
         optimizer.step()
 
 
-@pytest.mark.parametrize("options", [{"plan": {"user": DPQ(16, 4), "words": Others()}}, {"budget": 0.2}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{"plan": {"user": DPQ(16, 4), "words": Others()}}, {"budget": 0.2}, {"budget": 0.2, "bands": "auto"}],
+    ids=str,
+)
 def test_models_are_compressed_on_the_gpu(options: dict[str, Any], tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Clicks().eval()

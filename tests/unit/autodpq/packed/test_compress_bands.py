@@ -169,6 +169,7 @@ def test_what_names_a_band_goes_before_what_names_its_module(model: Model) -> No
         ({"bands": (5, 0)}, r"bands: \(5, 0\) given"),
         ({"bands": ("5",)}, r"bands: \('5',\) given"),
         ({"bands": 5}, "bands: 5 given"),
+        ({"bands": np.array([5, 2])}, r"bands: array\(\[5, 2\]\) given"),
         ({"bands": (5, 5)}, "bands 5, 5: counts must fall"),
         ({"bands": (1000, 5)}, r"bands: no row to compress occurs 1,000 times \(most: 199\)"),
         ({"plan": {**PLAN, "user/5": Int(4)}}, r"plan: 'user/5' is none of the modules to compress; did you mean"),
@@ -230,7 +231,7 @@ def test_weights_that_modules_share_need_the_same_settings() -> None:
         compress(model, counts, {"seen": Int(4), "asked": Int(8)})
     with pytest.raises(AutoDPQError, match="modules 'seen' and 'asked' share a weight: both need the same padding_idx"):
         compress(model, {"seen": COUNTS["user"], "asked": COUNTS["user"][::-1]}, {"*": Int(4)})
-    with pytest.raises(AutoDPQError, match="module 'seen' shares the weight of an embedding"):
+    with pytest.raises(AutoDPQError, match="module 'seen' shares the weight of an embedding; choose both"):
         compress(model, counts, {"*": Int(4)}, modules="asked")
     model.asked.padding_idx = 3
     with pytest.raises(AutoDPQError, match="both need the same padding_idx"):

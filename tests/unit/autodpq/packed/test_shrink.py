@@ -105,3 +105,10 @@ def test_what_cannot_be_done_is_one_line(model: Model, options: dict[str, object
 def test_an_evaluation_that_is_no_number_is_told(model: Model) -> None:
     with pytest.raises(AutoDPQError, match=r"^evaluate: it gave nan, a number is needed$"):
         autodpq.shrink(model, COUNTS, evaluate=lambda model: math.nan, max_loss=0.1)
+
+
+def test_bands_are_those_of_compress(model: Model) -> None:
+    found = autodpq.shrink(
+        model, COUNTS, evaluate=Evaluate(model), max_loss=9, steps=1, candidates="others,int(2)", bands=(100,)
+    )
+    assert [table.n_rows for table in found.get_submodule("table").table.spec.tables] == [301, 99]
