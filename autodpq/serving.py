@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-    from autodpq.packed.vocabulary import Vocabulary
+    from autodpq.packed.vocabulary.lookup import Vocabulary
 
 _BATCH = 2048  # rows that are scored at a time: what lies between the layers stays in the cache of a core
 
@@ -94,7 +94,7 @@ class ServedModel:
             AutoDPQError: There is none, or its file is not what it was.
         """
         self._check_network()
-        from autodpq.packed.vocabulary import Vocabulary
+        from autodpq.packed.vocabulary.lookup import Vocabulary
 
         return Vocabulary.beside(self._packed.path, self.manifest)
 
@@ -166,7 +166,7 @@ class ServedModel:
 
         Args:
             values: A column per field, others are left alone; a mapping has a sequence per field. A value
-                counts whatever its type, as :meth:`autodpq.packed.vocabulary.Vocabulary.look_up` says.
+                counts whatever its type, as :meth:`autodpq.packed.vocabulary.lookup.Vocabulary.look_up` says.
 
         Returns:
             float64 [rows].
@@ -175,7 +175,7 @@ class ServedModel:
             AutoDPQError: Numpy cannot score the model, there is no vocabulary, or a column is missing or holds no
                 single values.
         """
-        from autodpq.packed.vocabulary import frame_of
+        from autodpq.packed.vocabulary.lookup import frame_of
 
         return probabilities(self.score(self.vocabulary.encode(frame_of(values, self.field_names), "values")))
 

@@ -19,7 +19,7 @@ from autodpq.data.readers.files import OwnFiles, known_file
 from autodpq.errors import AutoDPQError
 from autodpq.files import whole_file
 from autodpq.packed.scoring import probabilities
-from autodpq.packed.vocabulary import mostly_unseen
+from autodpq.packed.vocabulary.lookup import mostly_unseen
 from autodpq.serving import ServedModel, open_model
 
 PROBABILITY = "probability"

@@ -14,7 +14,7 @@ from autodpq.files import whole_file
 from autodpq.packed.file import PackedFile, open_packed, write_packed
 from autodpq.packed.manifest import Manifest, SideFile
 from autodpq.packed.spec import HEAD_DTYPES, AnySpec, BandedSpec, store_rows
-from autodpq.packed.vocabulary_file import hash_vocabulary
+from autodpq.packed.vocabulary.side_file import hash_vocabulary
 
 if TYPE_CHECKING:
     from torch import nn

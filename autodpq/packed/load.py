@@ -20,7 +20,7 @@ from autodpq.packed.file import PackedFile, open_packed
 from autodpq.packed.manifest import Manifest
 from autodpq.packed.module import PackedEmbedding, fitting_state
 from autodpq.packed.scoring import probabilities
-from autodpq.packed.vocabulary import Vocabulary, frame_of
+from autodpq.packed.vocabulary.lookup import Vocabulary, frame_of
 from autodpq.training.fit import EVALUATION_BATCH
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ bands, calibrated or not; and of those whose vocabulary holds hashes, with bands
 _FORMATS = (FORMAT, CALIBRATED_FORMAT, BANDED_FORMAT, HASHED_FORMAT)
 
 HASH = "xxh64"
-"""How the values of a vocabulary are hashed, where they are: :mod:`autodpq.packed.xxh64`."""
+"""How the values of a vocabulary are hashed, where they are: :mod:`autodpq.data.xxh64`."""
 
 Kind = Literal["network", "modules"]
 

@@ -138,7 +138,7 @@ def keep_model(
     from autodpq.packed.file import write_packed
     from autodpq.packed.manifest import Manifest
     from autodpq.packed.network import fallback_ids, pack_network
-    from autodpq.packed.vocabulary_file import write_vocabulary
+    from autodpq.packed.vocabulary.side_file import write_vocabulary
 
     specs, tables, dense = pack_network(network, fallback_ids(network, source.uncounted()))
     side = None

@@ -17,7 +17,7 @@ from autodpq.models import MODELS
 from autodpq.packed.file import write_packed
 from autodpq.packed.manifest import Manifest, ModelSpec
 from autodpq.packed.network import pack_network
-from autodpq.packed.vocabulary_file import write_vocabulary
+from autodpq.packed.vocabulary.side_file import write_vocabulary
 from autodpq.plan import CompressionPlan, Field
 from autodpq.training.network import Network
 

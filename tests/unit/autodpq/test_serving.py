@@ -23,7 +23,7 @@ from autodpq.packed.file import open_packed, write_packed
 from autodpq.packed.manifest import ModelSpec
 from autodpq.packed.scoring import probabilities
 from autodpq.packed.spec import store_rows
-from autodpq.packed.vocabulary_file import write_vocabulary
+from autodpq.packed.vocabulary.side_file import write_vocabulary
 from autodpq.serving import ServedModel, open_model
 
 

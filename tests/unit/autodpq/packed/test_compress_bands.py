@@ -119,7 +119,7 @@ def test_what_fine_tuning_evaluates_is_what_is_packed_and_read(model: Model, cho
     assert torch.equal(tuned(user, words), seen[0])
     path = tmp_path / "a.safetensors"
     packed = autodpq.export(tuned, path)
-    assert packed.manifest.format == 4
+    assert packed.manifest.format == 3
     assert packed.manifest.about["plan"] == {
         "user/1": "full", "user/2": str(choice), "user/3": "dpq(16,4)", "user/4": "others", "user/5": "full",
         **({} if choice == Full() else {"words": str(choice)}),

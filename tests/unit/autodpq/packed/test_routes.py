@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from autodpq.choices import DPQ
 from autodpq.data import load_dataset
 from autodpq.packed.spec import TableSpec
-from autodpq.packed.vocabulary import Vocabulary, frame_of
-from autodpq.packed.vocabulary_file import write_vocabulary
+from autodpq.packed.vocabulary.lookup import Vocabulary, frame_of
+from autodpq.packed.vocabulary.side_file import write_vocabulary
 
 DAYS = st.dates(datetime.date(1700, 1, 1), datetime.date(2200, 1, 1))
 TIMES = st.datetimes(datetime.datetime(1700, 1, 1), datetime.datetime(2200, 1, 1))

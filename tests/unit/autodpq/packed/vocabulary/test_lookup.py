@@ -18,8 +18,8 @@ from autodpq.data.values import canonical_text
 from autodpq.errors import AutoDPQError
 from autodpq.packed.manifest import SideFile
 from autodpq.packed.spec import TableSpec
-from autodpq.packed.vocabulary import Vocabulary
-from autodpq.packed.vocabulary_file import hash_vocabulary, write_vocabulary
+from autodpq.packed.vocabulary.lookup import Vocabulary
+from autodpq.packed.vocabulary.side_file import hash_vocabulary, write_vocabulary
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*never seen in training")
 SCHEMA = {"field": pl.String, "id": pl.Int32, "value": pl.String}

@@ -16,10 +16,10 @@ from autodpq.data.digest import file_digest
 from autodpq.errors import AutoDPQError, nearest
 from autodpq.files import write_whole
 from autodpq.packed.file import map_arrays, named, write_arrays
-from autodpq.packed.hashes import Hashes
 from autodpq.packed.manifest import HASH, SideFile
 from autodpq.packed.spec import AnySpec
-from autodpq.packed.words import AT_LEAST, Numbers, Words
+from autodpq.packed.vocabulary.hashes import Hashes
+from autodpq.packed.vocabulary.words import AT_LEAST, Numbers, Words
 
 Values = Words | Numbers | Hashes
 """One field's values, which look up."""

@@ -19,14 +19,14 @@ from autodpq.data.digest import file_digest
 from autodpq.data.values import canonical_text
 from autodpq.data.xxh64 import xxh64
 from autodpq.errors import AutoDPQError
-from autodpq.packed import hashes
 from autodpq.packed.file import map_arrays, open_packed, write_arrays, write_packed
-from autodpq.packed.hashes import Hashes
 from autodpq.packed.manifest import HASH, SideFile
 from autodpq.packed.spec import TableSpec
-from autodpq.packed.vocabulary import Vocabulary
-from autodpq.packed.vocabulary_file import hash_vocabulary, write_vocabulary
-from autodpq.packed.words import Words
+from autodpq.packed.vocabulary import hashes
+from autodpq.packed.vocabulary.hashes import Hashes
+from autodpq.packed.vocabulary.lookup import Vocabulary
+from autodpq.packed.vocabulary.side_file import hash_vocabulary, write_vocabulary
+from autodpq.packed.vocabulary.words import Words
 from autodpq.serving import open_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*never seen in training")

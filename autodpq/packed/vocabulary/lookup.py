@@ -14,7 +14,7 @@ import polars as pl
 from autodpq.errors import AutoDPQError, nearest, one_line
 from autodpq.packed.manifest import Manifest, SideFile
 from autodpq.packed.spec import AnySpec
-from autodpq.packed.vocabulary_file import Values, read_side_file
+from autodpq.packed.vocabulary.side_file import Values, read_side_file
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,7 +18,7 @@ from autodpq.choices.codes import Bytes, pack_words, read_words, words_size
 from autodpq.data.xxh64 import xxh64
 from autodpq.errors import AutoDPQError
 from autodpq.packed.spec import AnySpec
-from autodpq.packed.words import Ids, Words, find_texts
+from autodpq.packed.vocabulary.words import Ids, Words, find_texts
 
 _WHOLE, _STORED = 64, 32  # bits
 _EIGHT = 3  # bits

@@ -1,0 +1,1 @@
+"""What ids stand for: raw values to ids, and the file beside a packed one that says so."""
