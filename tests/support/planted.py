@@ -14,7 +14,7 @@ from autodpq.search.strategy import Strategy
 from autodpq.search.task import SearchTask
 from autodpq.testing import MemoryJournal, make_samples
 from autodpq.training.recipes import Recipe
-from autodpq.trial import Budget, Outcome, Pretrained, Prune, Trial
+from autodpq.trial import Budget, Outcome, Pretrained, Prune, Trial, never
 
 PAIRS = tuple(DPQ(k, d) for k in (8, 16, 32) for d in (2, 4, 8))
 SPACE: dict[str, Sequence[Choice]] = {"user": PAIRS, "gender": (Full(),), "movie": PAIRS, "zip": PAIRS}
@@ -38,7 +38,8 @@ class PlantedExecutor:
         stops_at: The trial at which the run is interrupted as by Ctrl-C.
 
     Attributes:
-        batches: How many trials it was given each time.
+        wanted: How many trials a strategy has asked for each time; of equal plans one is trained.
+        batches: How many it was given each time.
         asked: Number and epoch of every question about pruning, in order.
     """
 
@@ -46,6 +47,7 @@ class PlantedExecutor:
         self.curve = curve
         self.fails = fails
         self.stops_at = stops_at
+        self.wanted: list[int] = []
         self.batches: list[int] = []
         self.asked: list[tuple[int, int]] = []
 
@@ -103,6 +105,15 @@ class _Trainer:
         return ledger(self.fields, plan, self.recipe.embedding_dim)
 
 
+class _Task(SearchTask):
+    """Tells its executor how many trials are asked for."""
+
+    def evaluate_many(self, plans: Sequence[CompressionPlan], prune: Prune = never) -> list[Trial]:
+        assert isinstance(self._executor, PlantedExecutor)
+        self._executor.wanted.append(len(plans))
+        return super().evaluate_many(plans, prune)
+
+
 def planted_task(
     executor: PlantedExecutor | None = None,
     *,
@@ -118,7 +129,7 @@ def planted_task(
     rows = make_samples(4, seed=1)
     executor, journal = executor or PlantedExecutor(), journal or MemoryJournal()
     pretrained = Pretrained({}, 0.0, 1)
-    return SearchTask(trainer, rows, rows, space, Budget(trials), pretrained, "pretrained", executor, journal)
+    return _Task(trainer, rows, rows, space, Budget(trials), pretrained, "pretrained", executor, journal)
 
 
 def searched(strategy: Strategy, executor: PlantedExecutor | None = None, **options: Any) -> tuple[Trial, ...]:

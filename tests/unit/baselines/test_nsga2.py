@@ -50,14 +50,14 @@ def test_batches_are_generations_and_the_last_is_cut_to_the_budget(
 ) -> None:
     executor = PlantedExecutor()
     searched(NSGA2(population_size=population_size), executor, trials=trials)
-    assert executor.batches == batches
+    assert executor.wanted == batches
     assert generations(studies[0]) == [number for number, size in enumerate(batches) for _ in range(size)]
 
 
 def test_failed_trials_are_made_up_for_within_their_generation(studies: list[Study]) -> None:
     executor = PlantedExecutor(fails={0, 3, 7})
     searched(NSGA2(), executor, trials=22)
-    assert executor.batches == [5, 2, 5, 1, 5, 4]
+    assert executor.wanted == [5, 2, 5, 1, 5, 4]
     complete = [trial.state is TrialState.COMPLETE for trial in studies[0].trials]
     assert Counter(np.array(generations(studies[0]))[complete].tolist()) == {0: 5, 1: 5, 2: 5, 3: 4}
 

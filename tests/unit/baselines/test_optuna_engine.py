@@ -110,7 +110,7 @@ def test_seeds_differ_and_the_first_trials_do_not_depend_on_how_many_follow(engi
 @pytest.mark.parametrize(("trials", "expected"), [(None, 20), (1, 1), (23, 23)])
 def test_trials_are_those_of_the_budget(engine: OptunaStrategy, trials: int | None, expected: int) -> None:
     executor = PlantedExecutor()
-    assert len(searched(engine, executor, trials=trials)) == sum(executor.batches) == expected
+    assert len(searched(engine, executor, trials=trials)) == sum(executor.wanted) == expected
 
 
 @every_engine
@@ -162,7 +162,7 @@ def test_random_and_batches_run_side_by_side() -> None:
     for engine in (*ENGINES, TPE(batch_size=50)):
         executor = PlantedExecutor()
         searched(engine, executor, trials=14)
-        batches[str(vars(engine))] = executor.batches
+        batches[str(vars(engine))] = executor.wanted
     assert list(batches.values()) == [[14], [1] * 14, [4, 4, 4, 2], [5, 5, 4], [14]]
 
 
