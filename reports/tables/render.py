@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.table import Table as RichTable
 
 DASH = "—"
 TEXT_WIDTH = 100
+_WIDEST = 10_000  # columns
+_LONG_WORD = 20
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -203,28 +206,53 @@ def _latex(grid: Grid) -> str:
     return "\n".join(lines)
 
 
-def _rich(grid: Grid) -> RenderableType:
+class _Fitted:
+    """A table as wide as the terminal: where it is too narrow, deviations stand below their means."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.measure import Measurement
+
+        table = _rich_table(self.grid, "±")
+        if Measurement.get(console, options.update_width(_WIDEST), table).maximum > options.max_width:
+            table = _rich_table(self.grid, "\n±")
+        yield table
+
+
+def _rich_table(grid: Grid, sign: str) -> RichTable:
+    """A table with this for the plus-minus signs and the spaces around them."""
     from rich import box
-    from rich.console import Group
     from rich.table import Table as RichTable
     from rich.text import Text
 
     table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for index, title in enumerate(grid.header):
         left = index < grid.text_columns
-        table.add_column(
-            Text(title), justify="left" if left else "right", no_wrap=not left, overflow="fold" if left else "ellipsis"
-        )
+        if left:  # broken between words alone
+            words = [word for text in (title, *(row[index].text for row in grid.rows)) for word in text.split()]
+            table.add_column(Text(title), overflow="fold", min_width=min(max(map(len, words), default=1), _LONG_WORD))
+        else:
+            table.add_column(Text(title), justify="right", no_wrap=True, overflow="ellipsis")
     for index, row in enumerate(grid.rows):
-        # The terminal is narrow: no spaces around the plus-minus sign. A blank in a star's place aligns the digits.
+        # A blank in a star's place aligns the digits.
         starred = [any(other[column].star for other in grid.rows) for column in range(len(row))]
         texts = []
         for cell, padded in zip(row, starred, strict=True):
             style = " ".join(name for name, on in (("bold", cell.bold), ("underline", cell.underline)) if on)
             mark = "*" if cell.star else " " if padded else ""
-            texts.append(Text.assemble((cell.text.replace(" ± ", "±"), style or ("dim" if cell.faint else "")), mark))
+            texts.append(Text.assemble((cell.text.replace(" ± ", sign), style or ("dim" if cell.faint else "")), mark))
         table.add_row(*texts, end_section=index + 1 in grid.rules)
+    return table
+
+
+def _rich(grid: Grid) -> RenderableType:
+    from rich.console import Group
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
     notes = RichTable.grid(padding=(0, 1, 0, 0))
     for note in grid.notes:
         notes.add_row("-", Text(note, overflow="fold"))
-    return Group(Text(grid.title, style="bold"), table, notes, Text(""))
+    return Group(Text(grid.title, style="bold"), _Fitted(grid), notes, Text(""))

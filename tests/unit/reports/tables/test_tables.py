@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,16 @@ def test_text_fits_the_terminal(tmp_path: Path) -> None:
         lines = table.to_text().splitlines()
         assert max(map(len, lines)) <= 100
         assert not any("…" in line for line in lines)
+
+
+def test_deviations_stand_below_where_a_table_is_too_wide() -> None:
+    cells = [Cell("1,477,723 ± 213,826") for _ in range(4)]
+    wide = Grid("Sizes", ("Strategy", *"abcd"), ((Cell("FE-continued"), *cells),))
+    lines = Table((wide,), (), (), "").to_text().splitlines()
+    assert lines[3].split() == ["FE-continued", "1,477,723±213,826", *["1,477,723±213,826"] * 3]
+    wider = replace(wide, header=("Strategy", *"abcdef"), rows=((Cell("FE-continued"), *cells, *cells[:2]),))
+    lines = Table((wider,), (), (), "").to_text().splitlines()
+    assert lines[3].split() == ["FE-continued", *["1,477,723"] * 6] and lines[4].split() == ["±213,826"] * 6
 
 
 def test_table1_takes_the_first_model_without_deepfm(tmp_path: Path) -> None:
