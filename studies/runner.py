@@ -23,7 +23,7 @@ from autodpq.records.schema import StudyFile
 from autodpq.search.strategy import Strategy
 from autodpq.training.fit import DeviceRows
 from autodpq.training.recipes import Recipe
-from autodpq.training.step import MIN_ROWS, why_not
+from autodpq.training.step import MIN_ROWS, MIN_ROWS_WIDE, why_not
 from autodpq.training.trainer import Trainer
 from autodpq.trial import Budget, Space
 from studies.budgets import budget_bytes, check_budgets
@@ -166,7 +166,8 @@ def _share(
     config, progress = context.config, context.progress
     rows = prepared.train, prepared.valid
     recipe = recipe.with_penalty_of(prepared.additive)
-    pays = why_not(device) is None and len(prepared.train) >= MIN_ROWS
+    least = MIN_ROWS_WIDE if config.space == "wide" else MIN_ROWS
+    pays = why_not(device) is None and len(prepared.train) >= least
     compiled = compiling == "on" or (compiling == "auto" and pays)
     trainer = Trainer(
         prepared.fields, MODELS.find(model), recipe, run.seed, device, *rows, additive=prepared.additive,
