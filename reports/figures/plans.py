@@ -12,7 +12,7 @@ from reports.results import FieldResult, RunResult, StudyResults
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """What one run chose for a field's rare values: the choice as it is shown, and the bits stored per rare value."""
+    """What one run chose for a field's rare values: the choice as it is shown, and the bits stored per value."""
 
     label: str
     bits: float
@@ -62,7 +62,7 @@ class Plans:
 
 
 def rare_bits_per_value(result: FieldResult) -> float:
-    """Bits stored per rare value: codes, and the field's centroids or shared row spread over its rare values.
+    """Bits stored per value: codes, and the field's centroids or shared row spread over its rare values.
 
     Args:
         result: A field with rare values.

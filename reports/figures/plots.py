@@ -228,4 +228,4 @@ def _draw_scale(figure: Figure, axes: Axes, norm: Normalize) -> None:
     bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     bar.outline.set_visible(False)
-    bar.set_label("bits stored per rare value")
+    bar.set_label("bits stored per value")

@@ -20,7 +20,7 @@ class PlanCell:
         choices: Each choice and in how many runs it was made: the most frequent first, of equally frequent ones that of
             fewer bits.
         runs: How many runs there are.
-        heat: The class of the colour, by bits stored per rare value.
+        heat: The class of the colour, by bits stored per value.
         tip: All of it in words, line by line.
     """
 
@@ -65,5 +65,5 @@ def _cell(panel: Panel, name: str, most: int) -> PlanCell | None:
     for label, count in counted:
         seeds = ", ".join(str(seed) for seed, tile in chosen if tile.label == label)
         lines.append(f"{label}: {count} of {len(chosen)} runs (seed {seeds})")
-    lines.append(f"{bits:,.1f} bits stored per rare value" + (", mean" if len(chosen) > 1 else ""))
+    lines.append(f"{bits:,.1f} bits stored per value" + (", mean" if len(chosen) > 1 else ""))
     return PlanCell(tuple(counted), len(chosen), f"h{min(int(share * HEAT_STEPS), HEAT_STEPS - 1)}", "\n".join(lines))

@@ -152,7 +152,7 @@ def test_hover_focus_and_tap_show_values(browser: Browser) -> None:
     browser.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
     browser.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
     browser.call("Emulation.setTouchEmulationEnabled", enabled=False)
-    assert "bits stored per rare value" in browser.value("document.getElementById('tip').textContent")
+    assert "bits stored per value" in browser.value("document.getElementById('tip').textContent")
     assert browser.value("document.getElementById('tip').hidden") is False
 
 

@@ -193,7 +193,7 @@ def test_plan_chart_tiles(study: StudyResults) -> None:
     assert {text.get_text() for text in panels[2].texts} == {"others"}
     assert {text.get_text() for text in panels[3].texts} == {"8,8"}
     assert len(panels[5].texts) == 15
-    assert scale.get_ylabel() == "bits stored per rare value"
+    assert scale.get_ylabel() == "bits stored per value"
 
 
 def test_no_plan_chart_without_rare_values(tmp_path: Path) -> None:
