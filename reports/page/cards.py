@@ -100,8 +100,13 @@ def _card(study: StudyResults, run: RunResult, record: Mapping[str, Any]) -> Car
             for entry in run.fields
         ),
         read_trials(folder / "trials.jsonl"),
-        f"autodpq-study export {shlex.quote(_printable(folder))} --out model.safetensors",
+        take_away(folder),
     )  # fmt: skip
+
+
+def take_away(folder: Path) -> str:
+    """The command that takes the model of a run's folder away."""
+    return f"autodpq-study export {shlex.quote(_printable(folder))} --out model.safetensors"
 
 
 def _printable(path: Path) -> str:

@@ -17,10 +17,11 @@ from reports.figures.plans import Plans, study_plans
 from reports.figures.reliability import reliability_chart
 from reports.figures.sizes import auc_bytes_chart
 from reports.figures.style import study_looks
-from reports.names import display_name, in_order
+from reports.names import display_name, in_order, short_bytes, without_budget
+from reports.numbers.best import best_by_budget
 from reports.numbers.comparisons import ModelComparisons, compare_strategies
 from reports.numbers.floors import floors_of
-from reports.page.cards import cards
+from reports.page.cards import cards, take_away
 from reports.page.charts import chart_svg
 from reports.page.drawing import element, mark, markup
 from reports.page.heat import plan_rows
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 _ORDER = ("budgets", "table1", "statistics", "table2", "calibration", "headroom")
+_DECIDING = "bytes"  # the kind of chart that says what to take
 _IMPROVEMENT = "Improvement"  # what the tables call the row that is no strategy
 _CHARTS: tuple[Callable[[StudyResults, str, str], Chart | None], ...] = (
     auc_bytes_chart,
@@ -61,10 +63,23 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What belongs to one data set and model; with each chart its drawing."""
+    """What belongs to one data set and model.
+
+    Attributes:
+        title: Of the data set, model and budget.
+        comparisons: Its comparisons.
+        data: The data set and the model.
+        taken: The models to take away: a sentence and a command for each budget.
+        deciding: AUC by bytes, drawn, where there is a model to take away.
+        charts: The others, with each its drawing.
+        plans: What was chosen.
+    """
 
     title: str
     comparisons: ModelComparisons
+    data: str
+    taken: tuple[tuple[str, str], ...]
+    deciding: tuple[tuple[Chart, str], ...]
     charts: tuple[tuple[Chart, str], ...]
     plans: Plans | None
 
@@ -98,6 +113,7 @@ def study_page(
             for number, entry in enumerate(entries)
         ],
         several=len(entries) > 1,
+        pairs=len(study.pairs()),
         tables=dict(
             sorted(tables.items(), key=lambda item: _ORDER.index(item[0]) if item[0] in _ORDER else len(_ORDER))
         ),
@@ -185,10 +201,34 @@ def _group(study: StudyResults, comparisons: ModelComparisons, number: int, *, p
     """What is told of a data set, model and budget; the pictures of all budgets stand with the first."""
     dataset, model = comparisons.dataset, comparisons.model
     if not pictures:
-        return Group(comparisons.title, comparisons, (), None)
+        return Group(comparisons.title, comparisons, "", (), (), (), None)
     found = (describe(study, dataset, model) for describe in _CHARTS)
     charts = tuple((chart, chart_svg(chart, f"{chart.kind}-{number}")) for chart in found if chart is not None)
-    return Group(comparisons.title, comparisons, charts, study_plans(study, dataset, model))
+    models, plans = taken(study, dataset, model), study_plans(study, dataset, model)
+    deciding = [drawn for drawn in charts if models and drawn[0].kind == _DECIDING]
+    others = [drawn for drawn in charts if drawn not in deciding]
+    return Group(comparisons.title, comparisons, f"{dataset}, {model}", models, tuple(deciding), tuple(others), plans)
+
+
+def taken(study: StudyResults, dataset: str, model: str) -> tuple[tuple[str, str], ...]:
+    """The models that one would take away: within each budget, or of all, a sentence and the command."""
+    records = study.records_of(dataset, model)
+    lines = []
+    for budget, best in best_by_budget(study, dataset, model):
+        before = "Of the compressed models" if budget is None else f"Within {short_bytes(budget)}"
+        full = records[(records["strategy"] == "fe") & (records["seed"] == best["seed"])]
+        beside = "".join(
+            f"; FE's is {auc:.4f} at {short_bytes(size)}"
+            for auc, size in zip(full["test_auc"], full["bytes"], strict=True)
+        )
+        lines.append(
+            (
+                f"{before}, {display_name(without_budget(best['strategy']))}, seed {best['seed']}, has the best "
+                f"validation AUC: test AUC {best['test_auc']:.4f} at {short_bytes(best['bytes'])}{beside}.",
+                take_away(study.folder / "runs" / best["run"]),
+            )
+        )
+    return tuple(lines)
 
 
 def _keys(looks: Mapping[str, tuple[str, str]]) -> dict[str, str]:

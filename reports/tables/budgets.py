@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from reports.names import AUTODPQ, display_name, in_order, short_bytes, within, without_budget
+from reports.numbers.best import best_by_budget
 from reports.numbers.comparisons import ModelComparisons, budgets_of, compare_strategies
 from reports.numbers.fronts import hypervolume_of
 from reports.numbers.summary import format_measured, samples_by_seed
@@ -102,16 +103,14 @@ def _grid(
             "Hypervolume: over all budgets, the area that a seed's models dominate, powers of ten below FE's bytes by "
             "AUC above the additive model's; mean and 95 % t-interval over seeds. The greater, the better."
         )
-    for budget in budgets:
-        within_budget = records[records["budget"] == budget].dropna(subset=["valid_auc"])
-        if not within_budget.empty:
-            best_run = within_budget.sort_values("valid_auc", ascending=False, kind="stable").iloc[0]
-            name = display_name(without_budget(best_run["strategy"]))
-            notes.append(
-                f"Within {short_bytes(budget)} {name}, seed {best_run['seed']}, has the best validation AUC; to take "
-                f"it away: autodpq-study export {study.folder.name}/runs/{best_run['run']} --out model.safetensors"
-                + _vocabulary(best_run["vocabulary_bytes"])
-            )
+    for budget, found in best_by_budget(study, dataset, model):
+        assert budget is not None, "there are budgets"
+        name = display_name(without_budget(found["strategy"]))
+        notes.append(
+            f"Within {short_bytes(budget)} {name}, seed {found['seed']}, has the best validation AUC; to take it away: "
+            f"autodpq-study export {study.folder.name}/runs/{found['run']} --out model.safetensors"
+            + _vocabulary(found["vocabulary_bytes"])
+        )
     header = ("Strategy", "No budget", *(short_bytes(budget) for budget in budgets), "Hypervolume")
     return Grid(f"AUC by budget: {dataset}, {model}", header, tuple(rows), notes=tuple(notes)), tidy
 

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autodpq._version import __version__
-from autodpq.choices import Full
 from autodpq.errors import AutoDPQError
 from autodpq.files import writing
-from autodpq.plan import CompressionPlan
 from autodpq.records.folder import check_exists, entries, read_config, read_records
 from autodpq.records.result import RECORD_COLUMNS
+from reports.numbers.best import best_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,15 +32,7 @@ def best_compressed(records: pd.DataFrame) -> pd.Series[Any] | None:
     datasets = list(dict.fromkeys(records["dataset"]))
     if len(datasets) > 1:
         raise AutoDPQError(f"{', '.join(datasets)}: no model is the best of several data sets; name a run")
-    compressed = records[[_compresses(plan) for plan in records["plan"]]]
-    if compressed.empty:
-        return None
-    return compressed.sort_values("valid_auc", ascending=False, kind="stable").iloc[0]
-
-
-def _compresses(plan: str) -> bool:
-    """Whether a plan compresses something; a run that came to nothing has an empty one."""
-    return plan != "" and any(choice != Full() for choice in CompressionPlan.from_json(plan, known=False).values())
+    return best_record(records)
 
 
 def model_path(study: Path, run: str) -> Path:

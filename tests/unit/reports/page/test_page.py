@@ -60,7 +60,7 @@ def test_every_table_says_what_its_other_forms_say(study: StudyResults, page: Pa
 
 
 def test_parts_come_in_order(page: Page, study: StudyResults) -> None:
-    assert [page.text(node) for node in page.all("h2")] == ["Verdict", "Tables", "Figures", "Runs"]
+    assert [page.text(node) for node in page.all("h2")] == ["What to take", "Verdict", "Tables", "Figures", "Runs"]
     order = [node["attributes"]["id"] for node in page.all("article", class_="table")]
     assert order == ["table1", "statistics", "table2", "calibration", "headroom"]
     for number_, _ in enumerate(study.pairs()):
@@ -68,6 +68,19 @@ def test_parts_come_in_order(page: Page, study: StudyResults) -> None:
         assert [len(page.all("figure", id=f"{kind}-{number_}")) for kind in kinds] == [1] * 5
     ids = [node["attributes"]["id"] for node in page.all() if "id" in node["attributes"]]
     assert len(ids) == len(set(ids))
+
+
+def test_the_best_compressed_model_of_each_pair_comes_first_with_its_command(page: Page, study: StudyResults) -> None:
+    (take,) = page.all("section", id="take")
+    commands = [page.text(node) for node in page.all("code", take)]
+    said = [text for node in page.all("li", take) if "best validation AUC" in (text := page.text(node))]
+    assert len(said) == len(commands) == len(study.pairs()) == len(page.all("figure", take))
+    for (dataset, model), line, command in zip(study.pairs(), said, commands, strict=True):
+        records = study.records_of(dataset, model)
+        best = records.loc[records["run"] == command.split("/runs/")[1].split()[0]].iloc[0]
+        compressed = records[~records["strategy"].isin(["fe", "fe-continued"])]
+        assert best["valid_auc"] == compressed["valid_auc"].max()
+        assert line.startswith("Of the compressed models, ") and f"test AUC {best['test_auc']:.4f} at " in line
 
 
 def test_verdicts_are_there_in_words(page: Page, study: StudyResults) -> None:
