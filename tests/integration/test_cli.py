@@ -289,6 +289,7 @@ def shifted(space, number):
 """
 
 
+@pytest.mark.slow
 def test_strategy_of_one_s_own_runs_beside_others_and_has_a_row_in_the_tables(
     site: Site, call_here: Call, own_csv: Path, tmp_path: Path
 ) -> None:

@@ -86,6 +86,7 @@ tables = st.integers(2, 12).flatmap(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", [RandomRay(), ASHA()], ids=["random-ray", "asha"])
 def test_plans_are_drawn_uniformly_and_fields_independently(strategy: RandomRay) -> None:
     plans = plans_tried(strategy, 0, 900)

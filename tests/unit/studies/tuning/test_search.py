@@ -218,9 +218,9 @@ def test_ranges_stand_in_one_order() -> None:
 
 
 def test_few_validation_rows_are_those_of_several_splits(asked: Any, tmp_path: Path) -> None:
-    one, _ = tuned(asked(2, out="one"))
+    one, _ = tuned(asked(1, out="one"))
     rows().drop(columns="part").to_csv(tmp_path / "own.csv", index=False)
-    found, said = tuned(asked(2, split_column=None))
+    found, said = tuned(asked(1, split_column=None))
     assert one.folds == 1 and found.folds == FOLDS
     assert "on validation rows;" in summary(one) and "of 5 splits, in the mean;" in summary(found)
     best = found.best

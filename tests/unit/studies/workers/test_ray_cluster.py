@@ -73,6 +73,7 @@ def test_address_where_nothing_answers_is_told_at_once(address: str, monkeypatch
     assert not ray.is_initialized()
 
 
+@pytest.mark.slow
 def test_address_of_something_else_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     monkeypatch.setattr("studies.workers.ray_connection.CHECK_SECONDS", 2.0)
