@@ -29,13 +29,6 @@ def global_plans(space: Space) -> list[CompressionPlan]:
     ]
 
 
-def _within(task: SearchTask) -> list[CompressionPlan]:
-    """Those within the task's budget of bytes."""
-    limit = task.budget.bytes
-    plans = global_plans(task.space)
-    return [plan for plan in plans if limit is None or task.trainer.ledger(plan).bytes <= limit]
-
-
 @register
 class Grid(Strategy):
     """The same choice for all bands, every candidate in turn that is within the budget of bytes."""
@@ -47,11 +40,13 @@ class Grid(Strategy):
         return every if budget.trials is None else min(every, budget.trials)
 
     def search(self, task: SearchTask) -> CompressionPlan:
-        if not global_plans(task.space):
-            raise AutoDPQError("no field has rare values at this threshold: there is nothing to search")
-        plans = _within(task)
+        plans, most = global_plans(task.space), task.budget.bytes
         if not plans:
-            raise AutoDPQError(f"{self.name}: no candidate is within {task.budget.bytes:,} bytes for all bands")
+            raise AutoDPQError("no field has rare values at this threshold: there is nothing to search")
+        if most is not None:
+            plans = [plan for plan in plans if task.trainer.ledger(plan).bytes <= most]
+            if not plans:
+                raise AutoDPQError(f"{self.name}: no candidate is within {most:,} bytes for all bands")
         limit = task.budget.trials
         with task.phase("search"):
             task.evaluate_many(plans if limit is None else plans[:limit])

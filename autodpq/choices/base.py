@@ -23,6 +23,8 @@ from autodpq.choices.operations import NUMPY, Operations
 from autodpq.errors import AutoDPQError
 
 FLOAT_BITS = 32
+LARGEST_HALF = float(np.finfo(np.float16).max)
+"""The largest number of 16 bits."""
 WEIGHT_BITS = 6
 """Of a first-order weight where all is stored compactly."""
 
@@ -58,8 +60,7 @@ def narrow_floats(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """An array as :func:`narrowed` stores it; numbers beyond float16's largest become that."""
     if array.dtype != np.float32:
         return array
-    largest = np.float32(np.finfo(np.float16).max)
-    return array.clip(-largest, largest).astype(np.float16)
+    return array.clip(-LARGEST_HALF, LARGEST_HALF).astype(np.float16)
 
 
 def as_stored(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -8,11 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from autodpq.choices.base import Arrays, Floats, Layout, Made
+from autodpq.choices.base import LARGEST_HALF, Arrays, Floats, Layout, Made
 from autodpq.choices.operations import Operations
 from autodpq.choices.registry import register
-
-_LARGEST = float(np.finfo(np.float16).max)
 
 
 @register
@@ -28,7 +26,7 @@ class Float16(Made):
 
     def pack(self, rows: Floats, shared: Mapping[str, Any]) -> Arrays:
         """The rounded rows."""
-        return {"halves": rows.clip(-_LARGEST, _LARGEST).astype(np.float16)}
+        return {"halves": rows.clip(-LARGEST_HALF, LARGEST_HALF).astype(np.float16)}
 
     def made(self, arrays: Mapping[str, Any], places: Any, dim: int, operations: Operations) -> Any:
         """The rounded rows in float32."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from autodpq.choices.base import Arrays, Cost, Floats, Layout, Made
+from autodpq.choices.base import LARGEST_HALF, Arrays, Cost, Floats, Layout, Made
 from autodpq.choices.codes import Bytes, pack_words, words_size
 from autodpq.choices.operations import Operations
 from autodpq.choices.registry import register
@@ -17,7 +17,6 @@ from autodpq.errors import AutoDPQError
 
 BITS = (2, 4, 8)
 SCALE_BITS = 16
-_LARGEST = float(np.finfo(np.float16).max)
 # A row's outermost numbers may be cut off where that rounds the others better; with 8 bits it hardly ever does.
 SHARES = (np.linspace(0.3, 1.0, 15)).astype(np.float32)
 
@@ -40,7 +39,7 @@ def nearest_integers(rows: Floats, largest: int, shares: Floats) -> tuple[Bytes,
     codes = np.full(rows.shape, largest, np.uint8)
     least = np.full(len(rows), np.inf)
     for share in shares:
-        tried = (outermost * (share / np.float32(largest))).clip(max=_LARGEST).astype(np.float16)
+        tried = (outermost * (share / np.float32(largest))).clip(max=LARGEST_HALF).astype(np.float16)
         step = tried.astype(np.float32)[:, None]
         integers = np.rint(rows / np.where(step > 0, step, 1)).clip(-largest, largest)
         error = np.square(rows - integers * step, dtype=np.float64).sum(1)

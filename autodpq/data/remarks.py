@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from autodpq.data.binning import MISSING_NUMBERS
-from autodpq.data.readers.columns import dates
+from autodpq.data.readers.columns import NUMBER, dates
 
 _HEAD = 1000
 """The most frequent values, by which it is decided whether a column is looked through."""
 _MOSTLY = 0.9
-_NUMBER = r"^\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*$"
+_NUMBER = rf"^\s*{NUMBER}\s*$"
 _FRACTION = r"\.[0-9]*[1-9]"
 _SIGN = r"(?:[$€£¥%]|[A-Z]{3})"
 _DRESSED = rf"^\s*{_SIGN}? ?[+-]?{_SIGN}?[0-9]+(?:[ ,.'][0-9]{{3}})*(?:[.,][0-9]+)? ?{_SIGN}?\s*$"
@@ -64,7 +65,7 @@ class Column:
         almost = self._almost_numbers()
         return notes if almost is None else [*notes, almost]
 
-    @property
+    @cached_property
     def is_time(self) -> bool:
         """Whether it looks like a time: by its values, or as whole numbers of such a name."""
         named = not _TIMES.isdisjoint(re.findall("[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.name).lower()))

@@ -9,15 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from autodpq.choices import Arrays, Choice, Full, Made
-from autodpq.choices.base import narrow_floats
+from autodpq.choices.base import LARGEST_HALF, narrow_floats
 from autodpq.choices.codes import pack_words
 from autodpq.embedding.groups import Group, group_of, mean_rows
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.packed.module import to_array
 from autodpq.packed.spec import BAND_NUMBERS, AnySpec, BandedSpec, TableSpec, band_part
 from autodpq.packed.table import PackedTable
-
-_LARGEST = float(np.finfo(np.float16).max)
 
 
 class TrainableTable(nn.Module):
@@ -183,4 +181,4 @@ class _Band(nn.Module):
 
 def _rounded(values: Tensor) -> Tensor:
     """Floats as they are after they were stored in 16 bits, as :func:`autodpq.choices.base.as_stored` has it."""
-    return values.clamp(-_LARGEST, _LARGEST).half().to(values.dtype)
+    return values.clamp(-LARGEST_HALF, LARGEST_HALF).half().to(values.dtype)

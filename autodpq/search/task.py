@@ -338,16 +338,17 @@ class SearchTask:
     def _outcomes(self, plans: Sequence[CompressionPlan], prune: Prune) -> Iterator[Outcome]:
         """What training the plans comes to; each is in the history before the next one is asked for."""
         numbers = range(len(self.history), len(self.history) + len(plans))
-        known = [trial.plan for trial in self.history if trial.state != "pruned"]
-        repeats = [prune is never and plan in [*known, *plans[:place]] for place, plan in enumerate(plans)]
-        fresh = [place for place, repeats_one in enumerate(repeats) if not repeats_one]
-        asked = self._executor([plans[place] for place in fresh], [numbers[place] for place in fresh], prune)
-        outcomes = zip(fresh, asked, strict=True)
-        for plan, repeats_one in zip(plans, repeats, strict=True):
-            if not repeats_one:
-                yield next(outcomes)[1]
-            else:
-                yield _again(next(trial for trial in self.history if trial.plan == plan and trial.state != "pruned"))
+        if prune is not never:
+            yield from self._executor(plans, numbers, prune)
+            return
+        # By plan the number of the trial that trains it.
+        trained = {trial.plan: trial.number for trial in reversed(self.history) if trial.state != "pruned"}
+        for number, plan in zip(numbers, plans, strict=True):
+            trained.setdefault(plan, number)
+        fresh = {number: plan for plan, number in trained.items() if number in numbers}
+        outcomes = zip(fresh, self._executor([*fresh.values()], [*fresh], prune), strict=True)
+        for number, plan in zip(numbers, plans, strict=True):
+            yield next(outcomes)[1] if number in fresh else _again(self.history[trained[plan]])
         next(outcomes, None)  # it says so where there are more of them
 
     def _replay(self, trial: Trial, prune: Prune) -> None:

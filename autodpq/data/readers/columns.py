@@ -19,7 +19,8 @@ _LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1} | {
 }
 _INTEGER = "an integer is expected"
 _TIME = "a number, or a date or time such as 2024-05-31 or 2024-05-31 12:30:00+02:00, is expected"
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+"""How a number is written."""
 _ZONED = r"^(.*:[0-9]{2}(?:\.[0-9]+)?) ?(?:Z|UTC|GMT|([+-])([0-9]{2})(?::?([0-9]{2}))?)$"
 """A time and its zone: a day alone ends as an offset does."""
 
@@ -102,7 +103,7 @@ class ColumnReader:
         else:
             if not self._time_format:  # the first batch decides, lest two kinds of number be mixed
                 first = text.filter(text != "").head(1)
-                is_number = len(first) > 0 and _NUMBER.fullmatch(first[0].strip()) is not None
+                is_number = len(first) > 0 and re.fullmatch(NUMBER, first[0].strip()) is not None
                 self._time_format = "number" if is_number else "date"
             times = _numbers(text) if self._time_format == "number" else dates(text)
         self._refuse(text, times.is_null(), _TIME)
