@@ -12,7 +12,7 @@ from autodpq._version import __version__
 from autodpq.errors import AutoDPQError
 
 if TYPE_CHECKING:
-    from autodpq.choices import DPQ, Choice, Float16, Full, Hashed, Int, Narrow, Others
+    from autodpq.choices import DPQ, OPQ, Choice, Float16, Full, Hashed, Int, Narrow, Others
     from autodpq.costs import Ledger, ledger
     from autodpq.packed.compress import compress
     from autodpq.packed.export import export
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from autodpq.trial import Budget, Space, Trial, best_trial
 
 _LATE = {
-    **dict.fromkeys(("DPQ", "Choice", "Float16", "Full", "Hashed", "Int", "Narrow", "Others"), "autodpq.choices"),
+    **dict.fromkeys(("DPQ", "OPQ", "Choice", "Float16", "Full", "Hashed", "Int", "Narrow", "Others"), "autodpq.choices"),
     **dict.fromkeys(("Ledger", "ledger"), "autodpq.costs"),
     **dict.fromkeys(("CompressionPlan", "Field", "uniform_plan"), "autodpq.plan"),
     "AutoDPQ": "autodpq.search.autodpq",
@@ -40,6 +40,7 @@ _LATE = {
 
 __all__ = [
     "DPQ",
+    "OPQ",
     "AskTellStrategy",
     "AutoDPQ",
     "AutoDPQError",

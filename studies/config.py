@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from autodpq.choices import DPQ, Choice, Full, parse_candidates
+from autodpq.choices import DPQ, OPQ, Choice, Full, parse_candidates
 from autodpq.choices.probe import probe
 from autodpq.costs import band_cost
 from autodpq.data import EncodedDataset, dataset_spec
@@ -160,8 +160,10 @@ def study_candidates(config: StudyConfig, spec: DatasetSpec) -> tuple[Choice, ..
     """
     if config.candidates is None and config.space == "wide" and config.K is None and config.D is None:
         dim = asked_recipe(config, spec).embedding_dim
-        pairs = candidates(_WIDE_K, tuple(D for D in _WIDE_D if dim % D == 0))
-        return (*parse_candidates(_WIDE), *pairs)
+        divisors = tuple(D for D in _WIDE_D if dim % D == 0)
+        # Turning one subspace changes nothing; where each number is one, those of small variance get as many bits.
+        turned = [OPQ(K, D) for K in _WIDE_K for D in divisors if 1 < D < dim]
+        return (*parse_candidates(_WIDE), *candidates(_WIDE_K, divisors), *turned)
     if config.candidates is None:
         return tuple(candidates(config.K or spec.K, config.D or spec.D))
     if config.K is not None or config.D is not None:

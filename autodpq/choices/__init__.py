@@ -16,6 +16,7 @@ from autodpq.choices.full import Full as Full
 from autodpq.choices.hashed import Hashed as Hashed
 from autodpq.choices.integer import Int as Int
 from autodpq.choices.narrow import Narrow as Narrow
+from autodpq.choices.opq import OPQ as OPQ
 from autodpq.choices.others import Others as Others
 from autodpq.choices.registry import CHOICES as CHOICES
 from autodpq.choices.registry import parse_candidates as parse_candidates

@@ -86,8 +86,8 @@ class Quantizers(nn.Module):
         return group, place, column
 
     def product(self) -> list[ProductQuantizers] | None:
-        """All groups, where they are product quantizers."""
-        groups = [group for group in self.groups if isinstance(group, ProductQuantizers)]
+        """All groups, where they are product quantizers of rows as they are."""
+        groups = [group for group in self.groups if type(group) is ProductQuantizers]
         return groups if len(groups) == len(self.groups) else None
 
     def start(self, rows: Tensor, seed: int, field: int, candidate: int = 0) -> None:

@@ -13,15 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autodpq.choices import DPQ, Choice, Float16, Int
+from autodpq.choices import DPQ, OPQ, Choice, Float16, Int
 from autodpq.choices.integer import SHARES
 from autodpq.embedding.groups import SharedRows
 from autodpq.embedding.parts import Parts, compiled
 from autodpq.embedding.product import ProductQuantizers
 from autodpq.embedding.quantizers import Quantizers
+from autodpq.embedding.turned import TurnedProductQuantizers
 
 _SOURCE = "straight_through"
-_KEPT, _SHARED, _PRODUCT, _INTEGER, _HALF = range(5)  # as in ``straight_through.cpp``
+_KEPT, _SHARED, _PRODUCT, _INTEGER, _HALF, _TURNED = range(6)  # as in ``straight_through.cpp``
 
 
 class _Shape(ctypes.Structure):
@@ -30,7 +31,8 @@ class _Shape(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("bands", "most", "dim")),
         *((name, ctypes.c_void_p) for name in ("counts", "candidates", "kinds", "sizes", "subspaces", "tried")),
-        *((name, ctypes.c_void_p) for name in ("shares_end", "rows", "places", "weights", "parts", "codes", "made")),
+        *((name, ctypes.c_void_p) for name in ("shares_end", "rows", "places", "weights", "parts", "turns")),
+        *((name, ctypes.c_void_p) for name in ("codes", "made")),
     )
 
 
@@ -51,7 +53,7 @@ class StraightThroughMixture:
         self.candidates = np.array([len(row) for row in candidates], np.int64)
         self.kinds, self.sizes = np.zeros(shape, np.int64), np.ones(shape, np.int64)
         self.subspaces, self.tried = np.ones(shape, np.int64), np.zeros(shape, np.int64)
-        self.parts = Parts(shape)
+        self.parts, self.turns = Parts(shape), Parts(shape)
         for band, row in enumerate(candidates):
             for number, choice in enumerate(row):
                 at = band, number
@@ -60,6 +62,9 @@ class StraightThroughMixture:
                     assert isinstance(choice, DPQ)
                     self.kinds[at], self.sizes[at], self.subspaces[at] = _PRODUCT, choice.K, choice.D
                     self.parts.add(at, *group.location(place, column))
+                    if isinstance(group, TurnedProductQuantizers):
+                        self.kinds[at] = _TURNED
+                        self.turns.add(at, group.rotations, place * group.rotations.stride(0))
                 elif isinstance(group, SharedRows):
                     table = group.table(place, column)
                     if table is not None:
@@ -70,7 +75,7 @@ class StraightThroughMixture:
                 else:
                     self.kinds[at] = _HALF
         # How many codes a row of each band has.
-        self.code_size = (self.subspaces * (self.kinds == _PRODUCT)).sum(1)
+        self.code_size = (self.subspaces * np.isin(self.kinds, (_PRODUCT, _TURNED))).sum(1)
 
     @staticmethod
     def fits(quantizers: Quantizers) -> bool:
@@ -95,7 +100,7 @@ class StraightThroughMixture:
 
 
 def _is_known(choice: Choice) -> bool:
-    return choice.keeps or type(choice) in (DPQ, Int, Float16)
+    return choice.keeps or type(choice) in (DPQ, OPQ, Int, Float16)
 
 
 class _Mix(torch.autograd.Function):
@@ -114,16 +119,17 @@ class _Mix(torch.autograd.Function):
         codes = torch.empty(int(of_bands @ mixture.code_size), dtype=torch.int32)
         made = rows.new_empty(int(of_bands @ mixture.candidates), dim)
         mixed, addresses = torch.empty_like(rows), mixture.parts.addresses(parts)
+        turns = mixture.turns.addresses(mixture.turns.tensors)
         arrays = mixture.candidates, mixture.kinds, mixture.sizes, mixture.subspaces, mixture.tried
         ctx.shape = _Shape(
             *weights.shape, dim, counts.data_ptr(), *(array.ctypes.data for array in arrays),
             SHARES.ctypes.data + SHARES.nbytes, rows.data_ptr(), places.data_ptr(), weights.data_ptr(),
-            addresses.ctypes.data, codes.data_ptr(), made.data_ptr(),
+            addresses.ctypes.data, turns.ctypes.data, codes.data_ptr(), made.data_ptr(),
         )  # fmt: skip
         compiled(_SOURCE).mix(ctypes.byref(ctx.shape), mixed.data_ptr())
         # What the shape points to must live as long as it does; of inputs, autograd sees to their not being changed.
         ctx.save_for_backward(rows, weights, *parts)
-        ctx.kept = counts, places, addresses, codes, made
+        ctx.kept = counts, places, addresses, turns, codes, made
         ctx.mixture = mixture
         return mixed
 

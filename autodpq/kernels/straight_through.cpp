@@ -18,7 +18,7 @@ constexpr int64_t LANES = 8, VECTORS = 4, BLOCK = LANES * VECTORS;  // rows; wha
 typedef float Floats __attribute__((vector_size(LANES * sizeof(float))));
 typedef int32_t Integers __attribute__((vector_size(LANES * sizeof(int32_t))));
 
-enum Kind : int64_t { KEPT = 0, SHARED = 1, PRODUCT = 2, INTEGER = 3, HALF = 4 };
+enum Kind : int64_t { KEPT = 0, SHARED = 1, PRODUCT = 2, INTEGER = 3, HALF = 4, TURNED = 5 };
 
 // The nearest number of 16 bits; what is beyond the largest becomes that.
 inline float to_half(float value) {
@@ -79,6 +79,25 @@ void product(const float* rows, int64_t n, int64_t X, const float* keys, int64_t
     }
 }
 
+// Rows times a matrix [X, X], or times its transposed, into turned, [n, X].
+void turn(const float* rows, int64_t n, int64_t X, const float* matrix, bool transposed, float* turned) {
+    std::vector<float> copy(matrix, matrix + X * X);
+    if (transposed)
+        for (int64_t x = 0; x < X; ++x)
+            for (int64_t y = 0; y < X; ++y) copy[x * X + y] = matrix[y * X + x];
+    std::memset(turned, 0, n * X * sizeof(float));
+    for (int64_t i = 0; i < n; ++i) {
+        const float* row = rows + i * X;
+        float* out = turned + i * X;
+        for (int64_t x = 0; x < X; ++x) {
+            const float factor = row[x];
+            const float* own = copy.data() + x * X;
+#pragma omp simd
+            for (int64_t y = 0; y < X; ++y) out[y] += factor * own[y];
+        }
+    }
+}
+
 // Integers up to the largest times a scale of 16 bits: of shares of the row's outermost number, the best.
 void integers(const float* rows, int64_t n, int64_t X, float largest, const float* shares, int64_t n_shares,
               float* made) {
@@ -130,6 +149,7 @@ struct Shape {
     const int64_t* places;       // [n] numbers of the rows among their band's
     const float* weights;        // [bands, most]
     const float* const* parts;   // [bands, most] to centroids [K, X], or shared rows
+    const float* const* turns;   // [bands, most] to what rows are turned by before they are quantized, [X, X]
     int32_t* codes;              // for every product quantizer of every band: [rows of the band, D]
     float* made;                 // for every candidate of every band: [rows of the band, X]
 };
@@ -141,6 +161,7 @@ void mix(const Shape* shape, float* mixed) {
     const int64_t* places = shape->places;
     int32_t* codes = shape->codes;
     float* made = shape->made;
+    std::vector<float> turned, quantized;
     for (int64_t band = 0; band < shape->bands; ++band) {
         const int64_t n = shape->counts[band];
         std::memset(mixed, 0, n * X * sizeof(float));
@@ -153,6 +174,14 @@ void mix(const Shape* shape, float* mixed) {
                     break;
                 case PRODUCT:
                     product(rows, n, X, shape->parts[at], size, D, codes, made);
+                    codes += n * D;
+                    break;
+                case TURNED:
+                    turned.resize(n * X);
+                    quantized.resize(n * X);
+                    turn(rows, n, X, shape->turns[at], false, turned.data());
+                    product(turned.data(), n, X, shape->parts[at], size, D, codes, quantized.data());
+                    turn(quantized.data(), n, X, shape->turns[at], true, made);
                     codes += n * D;
                     break;
                 case INTEGER:
@@ -184,6 +213,7 @@ void mix_gradients(const Shape* shape, const float* gradient, float* weight_grad
     const int64_t* places = shape->places;
     const int32_t* codes = shape->codes;
     const float* made = shape->made;
+    std::vector<float> turned;
     for (int64_t band = 0; band < shape->bands; ++band) {
         const int64_t n = shape->counts[band];
         float through = 0.0f;
@@ -195,7 +225,8 @@ void mix_gradients(const Shape* shape, const float* gradient, float* weight_grad
             weight_gradient[at] += total;
             made += n * X;
             const float weight = shape->weights[at];
-            const bool is_shared = shape->kinds[at] == SHARED, is_product = shape->kinds[at] == PRODUCT;
+            const bool is_shared = shape->kinds[at] == SHARED, is_turned = shape->kinds[at] == TURNED;
+            const bool is_product = shape->kinds[at] == PRODUCT || is_turned;
             if (!is_shared) through += weight;
             if (part_gradients != nullptr && is_shared) {
                 for (int64_t i = 0; i < n; ++i) {
@@ -203,9 +234,15 @@ void mix_gradients(const Shape* shape, const float* gradient, float* weight_grad
                     for (int64_t x = 0; x < X; ++x) sum[x] += weight * gradient[i * X + x];
                 }
             } else if (part_gradients != nullptr && is_product) {
+                const float* own = gradient;
+                if (is_turned) {
+                    turned.resize(n * X);
+                    turn(gradient, n, X, shape->turns[at], false, turned.data());
+                    own = turned.data();
+                }
                 for (int64_t part = 0; part < n * D; ++part) {
                     float* sum = part_gradients[at] + codes[part] * X + part % D * S;
-                    for (int64_t s = 0; s < S; ++s) sum[s] += weight * gradient[part * S + s];
+                    for (int64_t s = 0; s < S; ++s) sum[s] += weight * own[part * S + s];
                 }
             }
             if (is_product) codes += n * D;
