@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from autodpq.trial import Budget, Space, Trial, best_trial
 
 _LATE = {
-    **dict.fromkeys(("DPQ", "OPQ", "Choice", "Float16", "Full", "Hashed", "Int", "Narrow", "Others"), "autodpq.choices"),
+    **dict.fromkeys(
+        ("DPQ", "OPQ", "Choice", "Float16", "Full", "Hashed", "Int", "Narrow", "Others"), "autodpq.choices"
+    ),
     **dict.fromkeys(("Ledger", "ledger"), "autodpq.costs"),
     **dict.fromkeys(("CompressionPlan", "Field", "uniform_plan"), "autodpq.plan"),
     "AutoDPQ": "autodpq.search.autodpq",

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autodpq.choices import DPQ, Float16, Full, Hashed, Int, Narrow, Others
+from autodpq.choices import DPQ, OPQ, Float16, Full, Hashed, Int, Narrow, Others
 from autodpq.embedding.base import Embedding
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.planned import PlanEmbedding
@@ -23,7 +23,10 @@ X = 16
 OPTIONS = QuantizerOptions(scores="euclidean", gradient="centroid", compact=True)
 FIELDS = (Field("a", 90, 3, cuts=(10, 40)), Field("b", 5, 0), Field("c", 70, 0, cuts=(5,)))
 BANDS = [band.name for field in FIELDS for band in field.bands]
-KINDS = (Full(), Others(), Hashed(3), Int(2), Int(4), Int(8), Float16(), DPQ(2, 16), DPQ(5, 4), DPQ(33, 1), DPQ(16, 8))
+KINDS = (
+    *(Full(), Others(), Hashed(3), Int(2), Int(4), Int(8), Float16()),
+    *(DPQ(2, 16), DPQ(5, 4), DPQ(33, 1), DPQ(16, 8), OPQ(5, 4), OPQ(16, 8)),
+)
 KERNELS = (Kernels(compiled_batch=64), Kernels(compiled_batch=64, lazy=True))
 
 
