@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autodpq.choices import Choice, Full
-from autodpq.choices.base import FLOAT_BITS, WEIGHT_BITS, Cost, Kept, layout_bytes, narrowed
+from autodpq.choices.base import FLOAT_BITS, Cost, Kept, layout_bytes, narrowed
 from autodpq.choices.codes import words_size
+from autodpq.choices.weights import MOST_WEIGHT_BITS, weight_bits
 from autodpq.errors import AutoDPQError
 from autodpq.plan import Band, CompressionPlan, Field, bands_of
 
@@ -25,12 +26,14 @@ class BandLedger:
         parameters: Parameters as the paper counts them: a code is a whole parameter.
         bits: Bits as stored: rows of their own as floats, others as their choice has it.
         rows: Rows of an id-indexed vector beside the embedding (the first-order weights).
+        weight_bits: Bits of a first-order weight where all is stored compactly.
     """
 
     name: str
     parameters: int
     bits: int
     rows: int
+    weight_bits: int = MOST_WEIGHT_BITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Ledger:
         bands: Their shares, in the data set's order.
         first_order_rows: First-order weights, one per row; 0 where the model has none. The paper leaves them out.
         dense_floats: Other floats that inference needs (MLP, BatchNorm statistics). The paper leaves them out.
-        compact: Whether floats have 16 bits, and first-order weights 6 with a scale for each band; else all have 32.
+        compact: Whether floats have 16 bits, and first-order weights few with a scale for each band; else all have 32.
     """
 
     bands: tuple[BandLedger, ...]
@@ -64,7 +67,7 @@ class Ledger:
         """Bytes of the first-order weights."""
         if not self.compact or not self.first_order_rows:
             return self.first_order_rows * FLOAT_BITS // 8
-        return sum(words_size(band.rows, 1, WEIGHT_BITS) + SCALE_BYTES for band in self.bands)
+        return sum(words_size(band.rows, 1, band.weight_bits) + SCALE_BYTES for band in self.bands)
 
     @property
     def dense_bytes(self) -> int:
@@ -119,7 +122,8 @@ def _share(band: Band, head: int, plan: CompressionPlan, embedding_dim: int, com
     choice.check(embedding_dim, f"field {band.name!r}")
     cost, own = band_cost(choice, band.n_rows, embedding_dim, compact), head * embedding_dim
     bits = (HALF_BITS if compact else FLOAT_BITS) * own + cost.bits
-    return BandLedger(band.name, own + cost.parameters, bits, head + choice.modulus(band.n_rows))
+    n_weights = head + choice.modulus(band.n_rows)
+    return BandLedger(band.name, own + cost.parameters, bits, n_weights, weight_bits(choice, embedding_dim))
 
 
 def band_bytes(band: Band, choice: Choice, embedding_dim: int, *, first_order: bool, compact: bool) -> int:
@@ -130,7 +134,7 @@ def band_bytes(band: Band, choice: Choice, embedding_dim: int, *, first_order: b
         choice: What becomes of its rows.
         embedding_dim: X.
         first_order: Whether there are first-order weights.
-        compact: Whether floats have 16 bits instead of 32, and first-order weights 6.
+        compact: Whether floats have 16 bits instead of 32, and first-order weights few.
     """
     share = _share(band, 0, CompressionPlan({band.name: choice}), embedding_dim, compact)
     return Ledger((share,), share.rows if first_order else 0, compact=compact).bytes
@@ -153,7 +157,7 @@ def prices(
         embedding_dim: X.
         first_order: Whether there are first-order weights.
         dense_floats: Other floats that inference needs.
-        compact: Whether floats have 16 bits instead of 32, and first-order weights 6.
+        compact: Whether floats have 16 bits instead of 32, and first-order weights few.
     """
     own = {
         band.name: [
@@ -195,7 +199,7 @@ def ledger(
         embedding_dim: X.
         first_order: Whether the model has one first-order weight per row.
         dense_floats: Other floats that inference needs.
-        compact: Whether floats have 16 bits instead of 32, and first-order weights 6.
+        compact: Whether floats have 16 bits instead of 32, and first-order weights few.
 
     Raises:
         AutoDPQError: A band is missing from the plan, or a choice does not fit X.

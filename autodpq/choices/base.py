@@ -25,8 +25,6 @@ from autodpq.errors import AutoDPQError
 FLOAT_BITS = 32
 LARGEST_HALF = float(np.finfo(np.float16).max)
 """The largest number of 16 bits."""
-WEIGHT_BITS = 6
-"""Of a first-order weight where all is stored compactly."""
 
 Floats = npt.NDArray[np.float32]
 Arrays = dict[str, npt.NDArray[Any]]

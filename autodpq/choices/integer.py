@@ -21,6 +21,11 @@ SCALE_BITS = 16
 SHARES = (np.linspace(0.3, 1.0, 15)).astype(np.float32)
 
 
+def largest_integer(bits: int) -> int:
+    """The largest of so many bits, where the smallest is its negative."""
+    return (1 << bits - 1) - 1
+
+
 def nearest_integers(rows: Floats, largest: int, shares: Floats) -> tuple[Bytes, npt.NDArray[np.float16]]:
     """Rows as integers of minus ``largest`` to ``largest`` times one scale each.
 
@@ -71,7 +76,7 @@ class Int(Made):
     @property
     def largest(self) -> int:
         """The largest integer; the smallest is its negative."""
-        return (1 << self.bits - 1) - 1
+        return largest_integer(self.bits)
 
     @property
     def shares(self) -> Floats:

@@ -8,14 +8,11 @@ from typing import Any
 import numpy as np
 
 from autodpq.choices import Arrays, Made
-from autodpq.choices.base import WEIGHT_BITS, Floats
-from autodpq.choices.codes import pack_words, read_words
-from autodpq.choices.integer import SHARES, nearest_integers
-from autodpq.choices.operations import NUMPY, Operations
+from autodpq.choices.codes import read_words
+from autodpq.choices.operations import Operations
+from autodpq.choices.weights import read_weights
 from autodpq.errors import AutoDPQError
 from autodpq.packed.spec import BAND_NUMBERS, AnySpec, BandedSpec, TableSpec, band_part
-
-_LARGEST_WEIGHT = (1 << WEIGHT_BITS - 1) - 1
 
 Read = Mapping[str, Any]
 """A table's arrays, those of its choices as :func:`prepared` gives them; numpy's or torch's."""
@@ -107,7 +104,7 @@ def first_order(spec: AnySpec, arrays: Read, ids: Any, operations: Operations) -
         return _by_bands(spec, arrays, ids, operations, first_order)
     places = _row_numbers(spec, arrays, ids, operations)
     if spec.compact:
-        return _narrow_weights(arrays, places, operations)
+        return read_weights(arrays, places, spec.weight_bits, operations)
     return operations.take(arrays["first_order"], places)[:, None]
 
 
@@ -159,20 +156,3 @@ def _stored(spec: TableSpec, arrays: Read, places: Any, operations: Operations) 
     """Rows of their own."""
     rows = operations.cast(operations.take(arrays["rows"], places))
     return rows * operations.take(arrays["scales"], places)[:, None] if spec.head_dtype == "int8" else rows
-
-
-def _narrow_weights(arrays: Read, places: Any, operations: Operations) -> Any:
-    integers = operations.cast(operations.bits(arrays["first_order"], places, 1, WEIGHT_BITS)) - float(_LARGEST_WEIGHT)
-    return integers * operations.cast(arrays["weight_scale"])
-
-
-def stored_weights(weights: Floats) -> Arrays:
-    """First-order weights, float32 [n], as a compact table holds them; those of what this gives are the same again."""
-    codes, scale = nearest_integers(weights[None], _LARGEST_WEIGHT, SHARES)
-    return {"first_order": pack_words(codes.T, WEIGHT_BITS), "weight_scale": scale}
-
-
-def rounded_weights(weights: Floats) -> Floats:
-    """First-order weights, float32 [n], as they are read from a compact table."""
-    rounded: Floats = _narrow_weights(stored_weights(weights), np.arange(len(weights)), NUMPY)[:, 0]
-    return rounded

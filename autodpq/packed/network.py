@@ -9,8 +9,8 @@ from torch import Tensor
 
 from autodpq.choices import Arrays
 from autodpq.choices.base import as_stored, narrow_floats
+from autodpq.choices.weights import rounded_weights, stored_weights, weight_bits
 from autodpq.embedding.planned import PlanEmbedding
-from autodpq.packed.lookup import rounded_weights, stored_weights
 from autodpq.packed.module import to_array
 from autodpq.packed.spec import AnySpec, BandedSpec, TableSpec, band_part
 from autodpq.training.network import Network
@@ -77,7 +77,7 @@ def _pack_compactly(network: Network, embedding: PlanEmbedding, fallbacks: Seque
             if number in embedding.quantized:
                 arrays |= {part: narrow_floats(array) for part, array in embedding.packed(number).items()}
             if embedding.first_order is not None:
-                arrays |= stored_weights(to_array(embedding.first_order[rows[: table.n_weights]]))
+                arrays |= stored_weights(to_array(embedding.first_order[rows[: table.n_weights]]), table.weight_bits)
             tables[field.name] |= {band_part(place, part): array for part, array in arrays.items()}
         specs.append(spec)
     return tuple(specs), tables, {name: narrow_floats(array) for name, array in _dense(network).items()}
@@ -85,7 +85,7 @@ def _pack_compactly(network: Network, embedding: PlanEmbedding, fallbacks: Seque
 
 @torch.no_grad()
 def round_compactly(network: Network) -> None:
-    """Makes a trained network what a compact file holds of it: floats of 16 bits, first-order weights of 6.
+    """Makes a trained network what a compact file holds of it: floats of 16 bits, first-order weights of few.
 
     Codes follow from what is rounded, so that a network that is rounded stays as it is when it is rounded again.
 
@@ -102,9 +102,10 @@ def round_compactly(network: Network) -> None:
         value.copy_(torch.from_numpy(as_stored(to_array(value))))
     if embedding.first_order is None:
         return
-    for rows in embedding.rows_of_bands():
+    for rows, choice in zip(embedding.rows_of_bands(), embedding.choices, strict=True):
         own = torch.unique(rows.long())
-        weights = rounded_weights(to_array(embedding.first_order[own]))
+        bits = weight_bits(choice, embedding.embedding_dim)
+        weights = rounded_weights(to_array(embedding.first_order[own]), bits)
         embedding.first_order[own] = torch.from_numpy(weights).to(own.device)
 
 

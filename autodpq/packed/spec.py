@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from autodpq.choices import Choice, Full
-from autodpq.choices.base import WEIGHT_BITS, Floats, Layout, narrowed
+from autodpq.choices.base import Floats, Layout, narrowed
 from autodpq.choices.codes import words_size
+from autodpq.choices.weights import weight_bits
 from autodpq.errors import AutoDPQError
 from autodpq.plan import band_names
 
@@ -36,7 +37,7 @@ class TableSpec:
         ranked: Whether ids are frequency ranks, so that the first ``head`` ids have rows; else they are listed.
         first_order: Whether there are first-order weights.
         head_dtype: How rows of their own are stored: float32, float16 or int8.
-        compact: Whether what choices store as 32-bit floats has 16 bits, and first-order weights 6 and one scale.
+        compact: Whether what choices store as 32-bit floats has 16 bits, and first-order weights few and one scale.
     """
 
     name: str
@@ -80,6 +81,11 @@ class TableSpec:
         return self.n_rows - self.tail + self.choice.modulus(self.tail)
 
     @property
+    def weight_bits(self) -> int:
+        """Bits of a first-order weight, where all is compact."""
+        return weight_bits(self.choice, self.dim)
+
+    @property
     def tables(self) -> tuple[TableSpec, ...]:
         """The tables that it is made of: itself."""
         return (self,)
@@ -102,7 +108,7 @@ class TableSpec:
         if not self.ranked:
             arrays["head_ids"] = (np.dtype("<i4"), (self.head,))
         if self.first_order and self.compact:
-            arrays["first_order"] = (np.dtype("u1"), (words_size(self.n_weights, 1, WEIGHT_BITS),))
+            arrays["first_order"] = (np.dtype("u1"), (words_size(self.n_weights, 1, self.weight_bits),))
             arrays["weight_scale"] = (np.dtype("<f2"), (1,))
         elif self.first_order:
             arrays["first_order"] = (float32, (self.n_weights,))

@@ -269,7 +269,7 @@ class FinishedResult(_Head):
         reliability: Clicks by prediction, lowest first; empty in what did not know it.
         calibration: What was done to the logits; None where it was nothing.
         fields: Choice and cost per band.
-        compact: Whether floats are stored in 16 bits, and first-order weights in 6.
+        compact: Whether floats are stored in 16 bits, and first-order weights in few.
         truth: Of generated data; None for real data.
         predictions: Digest of ``predictions.parquet``; None for runs of earlier versions.
     """

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from autodpq.choices import Choice, Kept, Made
+from autodpq.choices.weights import rounded_weights, weight_bits
 from autodpq.embedding.groups import group_of, mean_rows
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.training.fit import EVALUATION_BATCH, DeviceRows
@@ -19,23 +20,24 @@ SAMPLE = 20_000
 """Rows of a band that a choice is tried on; of more, so many are drawn."""
 
 
-def row_information(network: Network, rows: DeviceRows) -> Tensor:
+def row_information(network: Network, rows: DeviceRows) -> tuple[Tensor, Tensor]:
     """The diagonal of the loss's Gauss-Newton matrix by the rows of a network that compresses nothing.
 
     Of each number of a row it is the sum, over the samples that hold the row's value, of p (1 - p) times the squared
     derivative of the logit by it; half of it times a squared change is how much the sum of cross entropies rises
-    (LeCun et al., Optimal brain damage, NeurIPS 1989).
+    (LeCun et al., Optimal brain damage, NeurIPS 1989). By a first-order weight the derivative is 1.
 
     Args:
         network: Its rows lie field by field, by id.
         rows: Samples.
 
     Returns:
-        float [sum of cardinalities, X].
+        By rows, float [sum of cardinalities, X], and by first-order weights, float [sum of cardinalities].
     """
     embedding = network.embedding
     network.eval()
     total = torch.zeros_like(embedding.table)
+    of_weights = total.new_zeros(len(total))
     for ids in torch.split(rows.ids, EVALUATION_BATCH):
         flat = embedding.flatten(ids)
         with torch.no_grad():
@@ -46,9 +48,11 @@ def row_information(network: Network, rows: DeviceRows) -> Tensor:
         (slope,) = torch.autograd.grad(logits.sum(), embedded)
         with torch.no_grad():
             p = (logits if weights is None else logits + weights).sigmoid()
-            information = slope.square() * (p * (1 - p))[:, None, None]
-            total.index_add_(0, flat.flatten().long(), information.flatten(0, 1))
-    return total
+            variance = p * (1 - p)
+            places = flat.flatten().long()
+            total.index_add_(0, places, (slope.square() * variance[:, None, None]).flatten(0, 1))
+            of_weights.index_add_(0, places, variance[:, None].expand_as(flat).flatten())
+    return total, of_weights
 
 
 def rises(trainer: Trainer, pretrained: Mapping[str, Tensor], space: Space) -> dict[str, list[float]]:
@@ -61,13 +65,19 @@ def rises(trainer: Trainer, pretrained: Mapping[str, Tensor], space: Space) -> d
     """
     network = trainer.build(trainer.full_plan())
     trainer.start(network, pretrained)
-    information, rows = row_information(network, trainer.train), network.embedding.table.detach()
+    information, of_weights = row_information(network, trainer.train)
+    rows, weights = network.embedding.table.detach(), network.embedding.first_order
     found, first = {}, 0
     for field in trainer.fields:
         for band in field.bands:
             own = slice(first + band.start, first + band.stop)
             options = trainer.quantizer
-            found[band.name] = rise_of_loss(rows[own], information[own], space[band.name], options, trainer.seed)
+            losses = rise_of_loss(rows[own], information[own], space[band.name], options, trainer.seed)
+            if weights is not None:
+                dim, compact = trainer.recipe.embedding_dim, trainer.compact
+                more = rise_by_weights(weights.detach()[own], of_weights[own], space[band.name], dim, compact=compact)
+                losses = [sum(both) for both in zip(losses, more, strict=True)]
+            found[band.name] = losses
         first += field.cardinality
     return found
 
@@ -96,6 +106,32 @@ def rise_of_loss(
     for choice in candidates:
         made = _made(rows, used, choice, options, seed)
         rises.append(0.5 * factor * float((information.double() * (rows - made).double().square()).sum()))
+    return rises
+
+
+@torch.no_grad()
+def rise_by_weights(
+    weights: Tensor, information: Tensor, candidates: Sequence[Choice], dim: int, *, compact: bool
+) -> list[float]:
+    """How much the sum of cross entropies rises by what becomes of a band's first-order weights.
+
+    Args:
+        weights: float [n].
+        information: float [n], as :func:`row_information` gives it.
+        candidates: What may become of the band's rows.
+        dim: X.
+        compact: Whether weights have few bits.
+    """
+    n_rows, known, rises = len(weights), dict[tuple[int, int | None], float](), []
+    for choice in candidates:
+        modulus, bits = choice.modulus(n_rows), weight_bits(choice, dim) if compact else None
+        if (modulus, bits) not in known:
+            made = mean_rows(weights[:, None], modulus, information)[:, 0] if modulus < n_rows else weights
+            if bits is not None:
+                made = torch.from_numpy(rounded_weights(made.cpu().numpy(), bits)).to(weights)
+            made = made[torch.arange(n_rows, device=made.device) % modulus]
+            known[modulus, bits] = 0.5 * float((information.double() * (weights - made).double().square()).sum())
+        rises.append(known[modulus, bits])
     return rises
 
 

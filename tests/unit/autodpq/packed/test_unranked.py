@@ -16,9 +16,10 @@ from support.packed_files import arrays_of, crafted, parts_of, refused
 from autodpq.choices import DPQ, Choice, Float16, Full, Hashed, Int, Narrow, Others
 from autodpq.choices.base import narrow_floats
 from autodpq.choices.codes import pack_words
+from autodpq.choices.weights import stored_weights
 from autodpq.errors import AutoDPQError
 from autodpq.packed.file import open_packed, write_packed
-from autodpq.packed.lookup import look_up, stored_weights
+from autodpq.packed.lookup import look_up
 from autodpq.packed.manifest import Manifest
 from autodpq.packed.module import PackedEmbedding
 from autodpq.packed.spec import BAND_NUMBERS, BandedSpec, band_part
@@ -36,7 +37,8 @@ def make_table(bands: list[tuple[int, Choice]], seed: int = 0) -> tuple[PackedTa
     for number, table in enumerate(spec.tables):
         plain = dataclasses.replace(table, compact=False, head_dtype="float32")
         own = {part: narrow_floats(array) for part, array in arrays_of(plain, seed + number).items()}
-        own |= stored_weights(np.random.default_rng(seed).normal(size=table.n_weights).astype(np.float32))
+        weights = np.random.default_rng(seed).normal(size=table.n_weights).astype(np.float32)
+        own |= stored_weights(weights, table.weight_bits)
         arrays |= {band_part(number, part): array for part, array in own.items()}
     numbers = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(bands)), [n for n, _ in bands]))
     arrays[BAND_NUMBERS] = pack_words(numbers[:, None], (len(bands) - 1).bit_length())

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from autodpq.choices import DPQ, Float16, Full, Int, Others
+from autodpq.choices import DPQ, Float16, Full, Hashed, Int, Others
 from autodpq.models import DeepFM
 from autodpq.plan import Field, bands_of, uniform_plan
 from autodpq.search.bilevel import ByteLimit, _Price
 from autodpq.search.bytes import start_weights
-from autodpq.search.sensitivity import rise_of_loss, rises, row_information
+from autodpq.search.sensitivity import rise_by_weights, rise_of_loss, rises, row_information
 from autodpq.testing.toys import RECIPE, make_samples
 from autodpq.training.trainer import Trainer
 
@@ -26,17 +26,30 @@ def make_trainer() -> Trainer:
 def test_the_information_is_the_loss_s_second_derivative_without_that_of_logits():
     trainer = make_trainer()
     network, _ = trainer.pretrain()
-    found = row_information(network, trainer.train)
+    found, of_weights = row_information(network, trainer.train)
     network.eval()
-    table = network.embedding.table
-    expected = torch.zeros_like(table)
+    table, weights = network.embedding.table, network.embedding.first_order
+    expected, expected_of_weights = torch.zeros_like(table), torch.zeros_like(weights)
     for ids in trainer.train.ids.split(1):
-        table.grad = None
+        table.grad = weights.grad = None
         logit = network(network.embedding.flatten(ids))[0]
         logit.backward()
         p = logit.detach().sigmoid()
         expected += p * (1 - p) * table.grad.square()
+        expected_of_weights += p * (1 - p) * weights.grad.square()
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)
+    torch.testing.assert_close(of_weights, expected_of_weights, rtol=1e-4, atol=1e-9)
+
+
+def test_weights_that_values_share_raise_the_loss():
+    weights, information = torch.tensor([1.0, -1.0, 3.0]), torch.tensor([2.0, 2.0, 1.0])
+    candidates = [Full(), Others(), Hashed(2), Int(2)]
+    losses = rise_by_weights(weights, information, candidates, 16, compact=False)
+    # The mean by information is 0.6; of the first and the third row, 5 / 3.
+    assert losses == pytest.approx([0.0, 0.5 * (2 * 0.4**2 + 2 * 1.6**2 + 2.4**2), 0.5 * (2 * 4 / 9 + 16 / 9), 0.0])
+    uneven = torch.tensor([1.0, -0.7, 2.6])
+    few_bits = rise_by_weights(uneven, information, [Full(), DPQ(4, 1)], 16, compact=True)
+    assert 0 < few_bits[0] < few_bits[1] < losses[1]
 
 
 def test_less_exact_choices_raise_the_loss_more():
