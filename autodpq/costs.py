@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from autodpq.choices import Choice, Full
@@ -15,6 +16,8 @@ from autodpq.plan import Band, CompressionPlan, Field, bands_of
 HALF_BITS = 16
 SCALE_BYTES = 2
 """Of a band's first-order weights, where these are integers."""
+MATRIX_SCALE_BYTES = 2
+"""Of a row of a matrix, where its numbers are integers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,33 @@ class BandLedger:
     weight_bits: int = MOST_WEIGHT_BITS
 
 
+def is_matrix(shape: Sequence[int]) -> bool:
+    """Whether a weight beside the embeddings has 8 bits a number and a scale a row, where all is stored compactly."""
+    return len(shape) == 2 and shape[1] > MATRIX_SCALE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """The weights that inference needs beside embeddings and first-order weights.
+
+    Attributes:
+        floats: How many numbers.
+        in_matrices: How many of them stand in matrices, see :func:`is_matrix`.
+        matrix_rows: How many rows these have.
+    """
+
+    floats: int = 0
+    in_matrices: int = 0
+    matrix_rows: int = 0
+
+    @classmethod
+    def of(cls, shapes: Iterable[Sequence[int]]) -> Dense:
+        """Of weights of some shapes."""
+        every = list(shapes)
+        matrices = [shape for shape in every if is_matrix(shape)]
+        return cls(sum(map(math.prod, every)), sum(map(math.prod, matrices)), sum(shape[0] for shape in matrices))
+
+
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """What a plan costs.
@@ -43,13 +73,14 @@ class Ledger:
     Attributes:
         bands: Their shares, in the data set's order.
         first_order_rows: First-order weights, one per row; 0 where the model has none. The paper leaves them out.
-        dense_floats: Other floats that inference needs (MLP, BatchNorm statistics). The paper leaves them out.
-        compact: Whether floats have 16 bits, and first-order weights few with a scale for each band; else all have 32.
+        dense: Other weights that inference needs (MLP, BatchNorm statistics). The paper leaves them out.
+        compact: Whether floats have 16 bits, matrices beside the embeddings 8 with a scale a row, first-order weights
+            few with a scale a band; else all have 32.
     """
 
     bands: tuple[BandLedger, ...]
     first_order_rows: int = 0
-    dense_floats: int = 0
+    dense: Dense = Dense()
     compact: bool = False
 
     @property
@@ -72,7 +103,11 @@ class Ledger:
     @property
     def dense_bytes(self) -> int:
         """Bytes of the remaining weights."""
-        return self.dense_floats * (HALF_BITS if self.compact else FLOAT_BITS) // 8
+        dense = self.dense
+        if not self.compact:
+            return dense.floats * FLOAT_BITS // 8
+        halves = dense.floats - dense.in_matrices
+        return halves * HALF_BITS // 8 + dense.in_matrices + dense.matrix_rows * MATRIX_SCALE_BYTES
 
     @property
     def bytes(self) -> int:
@@ -146,7 +181,7 @@ def prices(
     embedding_dim: int,
     *,
     first_order: bool,
-    dense_floats: int,
+    dense: Dense,
     compact: bool,
 ) -> tuple[dict[str, list[int]], int]:
     """Bytes of each band's candidates, and of all that no choice changes: their sum is a ledger's.
@@ -156,7 +191,7 @@ def prices(
         space: Candidates of each band.
         embedding_dim: X.
         first_order: Whether there are first-order weights.
-        dense_floats: Other floats that inference needs.
+        dense: Other weights that inference needs.
         compact: Whether floats have 16 bits instead of 32, and first-order weights few.
     """
     own = {
@@ -167,7 +202,7 @@ def prices(
         for band in bands_of(fields)
     }
     plan = CompressionPlan({name: space[name][0] for name in own})
-    costs = ledger(fields, plan, embedding_dim, first_order=first_order, dense_floats=dense_floats, compact=compact)
+    costs = ledger(fields, plan, embedding_dim, first_order=first_order, dense=dense, compact=compact)
     return own, costs.bytes - sum(row[0] for row in own.values())
 
 
@@ -188,7 +223,7 @@ def ledger(
     embedding_dim: int,
     *,
     first_order: bool = False,
-    dense_floats: int = 0,
+    dense: Dense = Dense(),
     compact: bool = False,
 ) -> Ledger:
     """The cost of a plan.
@@ -198,7 +233,7 @@ def ledger(
         plan: One choice per band.
         embedding_dim: X.
         first_order: Whether the model has one first-order weight per row.
-        dense_floats: Other floats that inference needs.
+        dense: Other weights that inference needs.
         compact: Whether floats have 16 bits instead of 32, and first-order weights few.
 
     Raises:
@@ -206,4 +241,4 @@ def ledger(
     """
     shares = tuple(share for field in fields for share in band_ledgers(field, plan, embedding_dim, compact))
     rows = sum(share.rows for share in shares) if first_order else 0
-    return Ledger(shares, rows, dense_floats, compact)
+    return Ledger(shares, rows, dense, compact)

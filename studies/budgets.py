@@ -12,7 +12,7 @@ from autodpq.models import CTRModel
 from autodpq.plan import Field, uniform_plan
 from autodpq.search.knapsack import cheapest
 from autodpq.training.recipes import Recipe
-from autodpq.training.trainer import dense_floats
+from autodpq.training.trainer import dense_weights
 
 _UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 
@@ -39,9 +39,9 @@ def read_budget(text: str) -> tuple[float, bool]:
 
 def full_bytes(fields: Sequence[Field], model: type[CTRModel], recipe: Recipe) -> int:
     """Bytes of FE, in floats of 32 bits."""
-    dense, first_order = dense_floats(model, len(fields), recipe), model.first_order
+    dense, first_order = dense_weights(model, len(fields), recipe), model.first_order
     plan = uniform_plan(fields, Full())
-    return ledger(fields, plan, recipe.embedding_dim, first_order=first_order, dense_floats=dense).bytes
+    return ledger(fields, plan, recipe.embedding_dim, first_order=first_order, dense=dense).bytes
 
 
 def budget_bytes(texts: Sequence[str], fields: Sequence[Field], model: type[CTRModel], recipe: Recipe) -> list[int]:
@@ -82,7 +82,7 @@ def least_bytes(
         space,
         recipe.embedding_dim,
         first_order=model.first_order,
-        dense_floats=dense_floats(model, len(fields), recipe),
+        dense=dense_weights(model, len(fields), recipe),
         compact=compact,
     )
     return cheapest([*own.values()]) + fixed

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from autodpq.errors import AutoDPQError
 from autodpq.files import whole_file
+from autodpq.packed.dense import read_dense
 from autodpq.packed.manifest import Manifest, strict_json
 from autodpq.packed.table import PackedTable
 
@@ -139,10 +140,11 @@ def open_packed(path: Path) -> PackedFile:
             names = {part: f"tables.{spec.name}.{part}" for part in spec.layout()}
             tables.append(PackedTable(spec, {part: arrays[name] for part, name in names.items() if name in arrays}))
         known = {f"tables.{spec.name}.{part}" for spec in manifest.tables for part in spec.layout()}
-        dense = {name.removeprefix("dense."): array for name, array in arrays.items() if name not in known}
+        stored = {name.removeprefix("dense."): array for name, array in arrays.items() if name not in known}
         if any(not name.startswith("dense.") for name in set(arrays) - known):
             raise AutoDPQError("it holds arrays that its manifest does not tell of")
         sizes = {"header": begin, **{name: array.nbytes for name, array in arrays.items()}}
+        dense = read_dense(stored)
     return PackedFile(path, manifest, tuple(tables), dense, sizes)
 
 

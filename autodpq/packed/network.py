@@ -11,6 +11,7 @@ from autodpq.choices import Arrays
 from autodpq.choices.base import as_stored, narrow_floats
 from autodpq.choices.weights import rounded_weights, stored_weights, weight_bits
 from autodpq.embedding.planned import PlanEmbedding
+from autodpq.packed.dense import read_dense, stored_dense
 from autodpq.packed.module import to_array
 from autodpq.packed.spec import AnySpec, BandedSpec, TableSpec, band_part
 from autodpq.training.network import Network
@@ -80,12 +81,16 @@ def _pack_compactly(network: Network, embedding: PlanEmbedding, fallbacks: Seque
                 arrays |= stored_weights(to_array(embedding.first_order[rows[: table.n_weights]]), table.weight_bits)
             tables[field.name] |= {band_part(place, part): array for part, array in arrays.items()}
         specs.append(spec)
-    return tuple(specs), tables, {name: narrow_floats(array) for name, array in _dense(network).items()}
+    dense: Arrays = {}
+    for name, array in _dense(network).items():
+        dense |= stored_dense(name, array)
+    return tuple(specs), tables, dense
 
 
 @torch.no_grad()
 def round_compactly(network: Network) -> None:
-    """Makes a trained network what a compact file holds of it: floats of 16 bits, first-order weights of few.
+    """Makes a trained network what a compact file holds of it: floats of 16 bits, matrices beside the embeddings of 8,
+    first-order weights of few.
 
     Codes follow from what is rounded, so that a network that is rounded stays as it is when it is rounded again.
 
@@ -97,9 +102,11 @@ def round_compactly(network: Network) -> None:
     rounded: list[Tensor] = [embedding.table]
     if embedding.quantizers is not None:
         rounded += list(embedding.quantizers.parameters())
-    rounded += [value for value in network.model.state_dict().values() if value.is_floating_point()]
     for value in rounded:
         value.copy_(torch.from_numpy(as_stored(to_array(value))))
+    for value in network.model.state_dict().values():
+        if value.is_floating_point():
+            value.copy_(torch.from_numpy(read_dense(stored_dense("", to_array(value)))[""]).to(value))
     if embedding.first_order is None:
         return
     for rows, choice in zip(embedding.rows_of_bands(), embedding.choices, strict=True):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from autodpq.choices import Choice, Full
-from autodpq.costs import Ledger, ledger, prices
+from autodpq.costs import Dense, Ledger, ledger, prices
 from autodpq.data.dataset import Samples
 from autodpq.embedding.base import Embedding
 from autodpq.embedding.planned import PlanEmbedding
@@ -262,7 +262,7 @@ class Trainer:
             plan,
             self.recipe.embedding_dim,
             first_order=self.model.first_order,
-            dense_floats=self._dense_floats,
+            dense=self._dense,
             compact=self.compact,
         )
 
@@ -273,18 +273,18 @@ class Trainer:
             space,
             self.recipe.embedding_dim,
             first_order=self.model.first_order,
-            dense_floats=self._dense_floats,
+            dense=self._dense,
             compact=self.compact,
         )
 
     @cached_property
-    def _dense_floats(self) -> int:
-        return dense_floats(self.model, len(self.fields), self.recipe)
+    def _dense(self) -> Dense:
+        return dense_weights(self.model, len(self.fields), self.recipe)
 
 
-def dense_floats(model: type[CTRModel], n_fields: int, recipe: Recipe) -> int:
-    """How many floats inference needs beside embeddings and first-order weights."""
+def dense_weights(model: type[CTRModel], n_fields: int, recipe: Recipe) -> Dense:
+    """The weights that inference needs beside embeddings and first-order weights."""
     with torch.device("meta"):
         made = model(n_fields, recipe.embedding_dim, recipe.hidden, recipe.dropout)
     # Integers are counters that inference does not read.
-    return sum(value.numel() for value in made.state_dict().values() if value.is_floating_point())
+    return Dense.of(value.shape for value in made.state_dict().values() if value.is_floating_point())

@@ -134,7 +134,7 @@ def _parts_grid(packed: PackedFile, parts: _Parts, records: tuple[Mapping[str, A
     sizes = {title: sum(int(record[column]) for record in records) for column, _, title in parts.values()}
     of_tables = [table.arrays.get(BAND_NUMBERS) for table in packed.tables]
     sizes["numbers of ids' bands"] = sum(array.nbytes for array in of_tables if array is not None)
-    sizes["other weights"] = sum(array.nbytes for array in packed.dense.values())
+    sizes["other weights"] = sum(size for name, size in packed.sizes.items() if name.startswith("dense."))
     sizes["header and manifest"] = packed.sizes["header"]
     total, size = sum(sizes.values()), packed.path.stat().st_size
     if total != size:

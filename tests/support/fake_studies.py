@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from autodpq.choices import DPQ, Full, Others
-from autodpq.costs import ledger
+from autodpq.costs import Dense, ledger
 from autodpq.metrics import Bin, auc, calibration_error
 from autodpq.plan import CompressionPlan, Field, uniform_plan
 from autodpq.records.folder import entries
@@ -207,7 +207,7 @@ def _result(
     run = hashlib.sha256(f"{dataset} {model} {strategy} {seed}".encode()).hexdigest()[:12]
     fe_seconds = 61.0 + 2 * seed + 7 * model_index
     plan = choose_plan(generator, strategy, fields)
-    cost = ledger(fields, plan, 16, first_order=model == "deepfm", dense_floats=2500)
+    cost = ledger(fields, plan, 16, first_order=model == "deepfm", dense=Dense(2500))
     auc = round(_AUC.get(strategy, 0.816) - 0.0006 * model_index + 0.0003 * float(generator.standard_normal()), 6)
     ratio = _TIMES_FE.get(strategy, 5.0)
     seconds = round(fe_seconds * ratio * (1 + 0.03 * float(generator.random())), 2)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from autodpq.choices import DPQ, Full, Others
 from autodpq.choices.dpq import code_bits
-from autodpq.costs import band_ledgers, ledger
+from autodpq.costs import Dense, band_ledgers, ledger
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan, Field, uniform_plan
 
@@ -47,7 +47,7 @@ def test_a_field_counted_by_hand():
 def test_a_ledger_counted_by_hand():
     fields = [Field("a", 8, 3), Field("b", 2, 2), Field("c", 4, 1)]
     plan = CompressionPlan({"c": Others(), "a": DPQ(3, 2), "b": Full()})
-    costs = ledger(fields, plan, 4, first_order=True, dense_floats=10)
+    costs = ledger(fields, plan, 4, first_order=True, dense=Dense(10))
     assert [share.name for share in costs.bands] == ["a", "b", "c"]
     assert costs.parameters == 34 + 8 + 8
     # The 20 bits of a's codes take 3 bytes.
@@ -147,7 +147,7 @@ def test_a_field_without_rare_values_costs_the_same_whatever_is_chosen(field, on
 def test_the_sum_of_the_shares(pairs, dense_floats, first_order):
     fields = [Field(f"f{number}", field.cardinality, field.head) for number, (field, _) in enumerate(pairs)]
     plan = CompressionPlan({field.name: choice for field, (_, choice) in zip(fields, pairs, strict=True)})
-    costs = ledger(fields, plan, X, first_order=first_order, dense_floats=dense_floats)
+    costs = ledger(fields, plan, X, first_order=first_order, dense=Dense(dense_floats))
     shares = [share for field in fields for share in band_ledgers(field, plan, X)]
     assert costs.bands == tuple(shares)
     assert costs.parameters == sum(share.parameters for share in shares)

@@ -8,7 +8,7 @@ from autodpq.errors import AutoDPQError
 from autodpq.models import DCN, DeepFM
 from autodpq.plan import Field, bands_of, uniform_plan
 from autodpq.training.recipes import RECIPES
-from autodpq.training.trainer import dense_floats
+from autodpq.training.trainer import dense_weights
 from studies.budgets import budget_bytes, check_budgets, full_bytes, read_budget
 
 FIELDS = (Field("user", 900, 0, (100, 400)), Field("item", 70, 0))
@@ -43,17 +43,17 @@ def test_what_is_no_size(text: str) -> None:
 
 @pytest.mark.parametrize("model", [DeepFM, DCN])
 def test_shares_are_of_the_bytes_of_fe(model: type) -> None:
-    dense = dense_floats(model, len(FIELDS), RECIPE)
-    priced = ledger(FIELDS, uniform_plan(FIELDS, Full()), 16, first_order=model.first_order, dense_floats=dense)
+    dense = dense_weights(model, len(FIELDS), RECIPE)
+    priced = ledger(FIELDS, uniform_plan(FIELDS, Full()), 16, first_order=model.first_order, dense=dense)
     assert full_bytes(FIELDS, model, RECIPE) == priced.bytes
     assert budget_bytes(["50%", "7kB"], FIELDS, model, RECIPE) == [priced.bytes // 2, 7000]
 
 
 def test_the_smallest_plan_is_just_within() -> None:
     space = {band.name: (Full(), Others()) for band in bands_of(FIELDS)}
-    dense = dense_floats(DeepFM, len(FIELDS), RECIPE)
+    dense = dense_weights(DeepFM, len(FIELDS), RECIPE)
     smallest = uniform_plan(FIELDS, Others())
-    least = ledger(FIELDS, smallest, 16, first_order=True, dense_floats=dense, compact=True).bytes
+    least = ledger(FIELDS, smallest, 16, first_order=True, dense=dense, compact=True).bytes
     check_budgets([least], FIELDS, space, DeepFM, RECIPE, True)
     with pytest.raises(
         AutoDPQError, match=f"{least - 1:,} bytes are too few: the smallest plan with deepfm takes {least:,}"

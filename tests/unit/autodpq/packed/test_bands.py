@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from autodpq.choices import DPQ, Choice, Float16, Full, Hashed, Int, Narrow, Others
 from autodpq.choices.integer import largest_integer
 from autodpq.choices.weights import weight_bits
-from autodpq.costs import ledger
+from autodpq.costs import Dense, is_matrix, ledger
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.planned import PlanEmbedding
 from autodpq.models import MODELS
@@ -69,8 +69,8 @@ def test_a_file_is_the_ledger_to_the_byte_and_serves_what_was_evaluated(plan: Co
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
         packed = kept(network, path)
-        dense = sum(array.size for array in packed.dense.values())
-        priced = ledger(FIELDS, plan, X, first_order=True, dense_floats=dense, compact=True)
+        dense = Dense.of(array.shape for array in packed.dense.values())
+        priced = ledger(FIELDS, plan, X, first_order=True, dense=dense, compact=True)
         assert path.stat().st_size - packed.sizes["header"] == priced.bytes
         weights = sum(size for name, size in packed.sizes.items() if name.endswith(("first_order", "weight_scale")))
         assert weights == priced.first_order_bytes
@@ -100,7 +100,10 @@ def test_what_is_rounded_twice_is_rounded(choice: Choice) -> None:
             largest = largest_integer(weight_bits(choice, X))
             assert (once[name] - before[name]).square().mean() < (before[name].abs().max() / largest).square() / 8
         else:
-            torch.testing.assert_close(once[name], before[name], rtol=0, atol=1e-3)
+            # Half a step of 8 bits in a matrix beside the embeddings, else the last of 11 bits.
+            is_rounded_coarsely = name.startswith("model.") and is_matrix(before[name].shape)
+            off = float(before[name].abs().max()) / 250 if is_rounded_coarsely else 1e-3
+            torch.testing.assert_close(once[name], before[name], rtol=0, atol=off)
 
 
 def test_a_band_s_rows_are_its_own() -> None:

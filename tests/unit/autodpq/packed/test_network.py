@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from autodpq.choices import DPQ, Full, Others
-from autodpq.costs import ledger
+from autodpq.costs import Dense, ledger
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.planned import PlanEmbedding
 from autodpq.models import MODELS
@@ -73,7 +73,7 @@ def test_what_is_stored_is_the_ledger_to_the_byte() -> None:
     network = make_network()
     _, tables, dense = pack_network(network, [0] * len(FIELDS))
     n_dense = sum(array.size for array in dense.values())
-    priced = ledger(FIELDS, PLAN, 16, first_order=True, dense_floats=n_dense)
+    priced = ledger(FIELDS, PLAN, 16, first_order=True, dense=Dense(n_dense))
     stored = [array for arrays in tables.values() for array in arrays.values()] + list(dense.values())
     assert sum(array.nbytes for array in stored) == priced.bytes
     assert "mlp.layers.1.num_batches_tracked" in network.model.state_dict()

@@ -60,7 +60,7 @@ def test_the_ledger_counts_the_floats_of_a_built_network(model):
     network = trainer.build(PLAN)
     running = [value for name, value in network.model.named_buffers() if name.split(".")[-1].startswith("running_")]
     weights = sum(parameter.numel() for parameter in network.model.parameters())
-    assert costs.dense_floats == weights + sum(value.numel() for value in running)
+    assert costs.dense.floats == weights + sum(value.numel() for value in running)
     assert sum(value.numel() for value in running) == 2 * (6 + 5) * (2 if model is FinalMLP else 1)
     embedding = network.embedding
     codes = 5 * 2

@@ -16,7 +16,7 @@ from autodpq.errors import AutoDPQError
 from autodpq.models import MODELS
 from autodpq.plan import uniform_plan
 from autodpq.training.recipes import find_recipe
-from autodpq.training.trainer import dense_floats
+from autodpq.training.trainer import dense_weights
 from studies.budgets import budget_bytes, check_budgets
 from studies.cli import inspection
 from studies.cli.inspection import THRESHOLDS, dense_at_most, inspect_data, suggest_threshold
@@ -134,7 +134,7 @@ def test_what_is_suggested_can_be_run(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("recipe", ["paper", "strong", "robust", "robust(hidden=(400,400,400),embedding_dim=32)"])
 @pytest.mark.parametrize("n_fields", [1, 4, 39])
 def test_the_bound_of_dense_floats_is_one_and_close(recipe: str, n_fields: int) -> None:
-    exact = dense_floats(MODELS.find("deepfm"), n_fields, find_recipe(recipe))
+    exact = dense_weights(MODELS.find("deepfm"), n_fields, find_recipe(recipe)).floats
     assert exact <= dense_at_most(n_fields, find_recipe(recipe)) <= 1.3 * exact
 
 
