@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from autodpq.choices import DPQ, Choice, Float16, Full, Int, Narrow
+from autodpq.choices import DPQ, OPQ, Choice, Float16, Full, Int, Narrow
 from autodpq.choices.base import layout_bytes
 from autodpq.errors import AutoDPQError
 from autodpq.packed.drop_in import Replaceable
@@ -32,7 +32,8 @@ def default_candidates(dim: int) -> tuple[Choice, ...]:
     """What a budget chooses from where nothing else is said, for rows of X numbers."""
     divisors = [number for number in range(1, dim + 1) if dim % number == 0]
     products = [DPQ(K, D) for K, D in product(K_CANDIDATES, divisors)]
-    return (*products, Int(2), Int(4), Int(8), Float16(), *(Narrow(d) for d in divisors if d < dim))
+    turned = [OPQ(K, D) for K, D in product(K_CANDIDATES, divisors) if 1 < D < dim]
+    return (*products, *turned, Int(2), Int(4), Int(8), Float16(), *(Narrow(d) for d in divisors if d < dim))
 
 
 _HALVINGS = 60  # of the price of a byte
