@@ -2,7 +2,7 @@
 
 Any safetensors reader opens it. ``__metadata__`` holds ``autodpq``, the manifest, and ``sha256``, the digest of the
 whole file with zeros where the digest stands. Tensors are ``tables.NAME.PART``, as the layouts of
-:mod:`autodpq.packed.spec` list them, and ``dense.NAME``, the rest of the model's state, of a network in 16 bits where
+:mod:`autodpq.packed.spec` list them, and ``dense.NAME``, the rest of the model's state, of a network in few bits where
 tables have bands. They follow one another by falling size of their numbers, so that each is aligned and no byte is
 lost.
 """
