@@ -26,7 +26,8 @@ PROBABILITY = "probability"
 """The column that is added."""
 
 _Write = Callable[[pa.Table], None]
-_Score = Callable[[npt.NDArray[np.int32]], npt.NDArray[np.floating]]
+Score = Callable[[npt.NDArray[np.int32]], npt.NDArray[np.floating]]
+"""Ids [rows, fields] to logits [rows]."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def predict_file(model: Path, input: Path, out: Path) -> Predicted:
     kept = [name for name in names if name not in served.field_names]
     if PROBABILITY in kept:
         raise AutoDPQError(f"{input}: column {PROBABILITY!r} is there already, and is no field; rename or remove it")
-    score, n_rows = _score_of(served, model), 0
+    score, n_rows = score_of(served, model), 0
     unseen = np.zeros(len(served.field_names), np.int64)
     schema = _kept_schema(files, kept).append(pa.field(PROBABILITY, pa.float64()))
     with open_output(schema) as write:
@@ -89,7 +90,7 @@ def predict_file(model: Path, input: Path, out: Path) -> Predicted:
     return Predicted(n_rows, dict(zip(served.field_names, unseen.tolist(), strict=True)))
 
 
-def _score_of(served: ServedModel, path: Path) -> _Score:
+def score_of(served: ServedModel, path: Path) -> Score:
     """Ids to logits: by numpy, or by torch where the model is a plug-in."""
     if served.scores:
         return served.score

@@ -20,7 +20,7 @@ from rich.markup import escape
 from autodpq._version import __version__
 from autodpq.errors import AutoDPQError
 from studies.cli.data import data_app
-from studies.cli.models import audit, export, predict
+from studies.cli.models import audit, compare, export, predict
 from studies.cli.options import is_given, takes
 from studies.cli.shrink import shrink
 from studies.cli.tune import tune
@@ -114,7 +114,7 @@ def status(study: Annotated[Path, typer.Argument(help="Folder of a study.")]) ->
 
 
 app.add_typer(data_app, name="data")
-for _command in (shrink, tune, audit, export, predict):
+for _command in (shrink, tune, audit, export, predict, compare):
     app.command()(_command)
 
 

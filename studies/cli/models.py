@@ -1,4 +1,4 @@
-"""The commands that price, take away and use compressed models."""
+"""The commands that price, take away, use and compare compressed models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from autodpq.errors import AutoDPQError
+from autodpq.files import write_whole
 from studies.cli.options import COLUMNS, FOLDERS, is_given, takes
+from studies.options import columns
 
 RUN_FOLDER = "Folder of a run, STUDY/runs/RUN, RUN as in records.csv; of a STUDY, its best compressed model is taken."
 
@@ -135,3 +137,42 @@ def predict(
     _know(kinds, model)
     for line in predict_file(file, input, out).lines(out):
         print(line)
+
+
+@takes("label")
+def compare(
+    old: Annotated[Path, typer.Argument(help="The exported file of the model in use, NAME.safetensors.")],
+    new: Annotated[Path, typer.Argument(help="That of the model that is to take its place.")],
+    *,
+    input: Annotated[Path, typer.Option(help="Labelled rows as --dataset takes them, with the fields of both models.")],
+    slices: Annotated[
+        str | None, typer.Option("--slice", help="Columns whose values are looked at one by one, with commas.")
+    ] = None,
+    max_loss: Annotated[
+        float | None,
+        typer.Option(min=0, help="How much AUC the new model may lose; exit code 1 where it loses more."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="A CSV of all numbers.")] = None,
+    kinds: Kinds = None,
+    model: Model = None,
+    label: str,
+) -> None:
+    """Compare two exported models on the same rows: AUC, logloss, calibration, slices, bytes; a gate for releases."""
+    from reports.tables.release import release_table
+    from studies.compare import compare_files, gate_line
+
+    _know(kinds, model)
+    try:
+        sliced = () if slices is None else columns(slices)
+    except AutoDPQError as error:
+        raise AutoDPQError(f"--slice: {error}") from None
+    release = compare_files(old, new, input, label, sliced)
+    table = release_table(release, str(input))
+    if out is not None:
+        write_whole(out, table.to_csv())
+    print(table.to_text(), end="")
+    if max_loss is not None:
+        passes, line = gate_line(release, max_loss)
+        print(line)
+        if not passes:
+            raise typer.Exit(1)

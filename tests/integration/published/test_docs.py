@@ -42,8 +42,10 @@ RUN = [  # the README's turn is in test_readme.py
 ]
 
 
-# They start processes, as test_cli.py does, load data, as test_own_data.py does, and export, as test_take_away.py does.
-SLOW = dict.fromkeys((f"docs/how-to/{name}.md" for name in ("cluster", "own-data", "export")), pytest.mark.slow)
+# They start processes, as test_cli.py does, load data, as test_own_data.py does, export, as test_take_away.py does, and
+# compare, as test_next_week.py does.
+_PAGES = ("cluster", "own-data", "export", "next-week")
+SLOW = dict.fromkeys((f"docs/how-to/{name}.md" for name in _PAGES), pytest.mark.slow)
 
 
 def commands_of(block: Block) -> Iterator[list[str]]:
