@@ -52,6 +52,18 @@ class Group(nn.Module, ABC):
             n_iterations: Rounds of what is iterated.
         """
 
+    def resume(self, arrays: Mapping[str, npt.NDArray[Any]], rows: Tensor, place: int, column: int, seed: int) -> None:
+        """Goes on from what a packed file holds; where the kind says no more, rows that came out of it say all.
+
+        Args:
+            arrays: What :meth:`autodpq.choices.Made.pack` gave.
+            rows: float [n, X], rows as they were looked up there, and what new ones start from.
+            place: Of the field.
+            column: Of the candidate.
+            seed: Seeds what is drawn.
+        """
+        self.start(rows, place, column, seed)
+
     @abstractmethod
     def shared(self, rows: Tensor, place: int, column: int) -> dict[str, npt.NDArray[Any]]:
         """What :meth:`autodpq.choices.Made.pack` needs beside the rows, float [n, X]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -134,6 +134,11 @@ class ProductQuantizers(Group):
         else:
             centroids = weighted_centroids(rows, weights, size, D, seed, n_iterations)
         self.set_centroids(centroids, place, column)
+
+    def resume(self, arrays: Mapping[str, npt.NDArray[Any]], rows: Tensor, place: int, column: int, seed: int) -> None:
+        """Takes the stored centroids."""
+        centroids = torch.from_numpy(arrays["centroids"].astype(np.float32))
+        self.set_centroids(centroids.to(rows.device), place, column)
 
     @torch.no_grad()
     def codes(self, rows: Tensor, place: int, column: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy.typing as npt
@@ -94,6 +94,11 @@ class Quantizers(nn.Module):
         """Starts a candidate from its field's rows, float [n, X]."""
         group, place, column = self.group(field, candidate)
         group.start(rows, place, column, seed)
+
+    def resume(self, arrays: Mapping[str, npt.NDArray[Any]], rows: Tensor, seed: int, field: int) -> None:
+        """Goes on from what a packed file holds of a field's only candidate, and the field's rows, float [n, X]."""
+        group, place, column = self.group(field)
+        group.resume(arrays, rows, place, column, seed)
 
     def shared(self, rows: Tensor, field: int, candidate: int = 0) -> dict[str, npt.NDArray[Any]]:
         """What packing a field's rows, float [n, X], needs beside them."""

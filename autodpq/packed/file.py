@@ -172,6 +172,16 @@ def map_arrays(path: Path) -> tuple[str, dict[str, Array], int]:
     return manifest, arrays, begin
 
 
+def array_places(path: Path) -> dict[str, tuple[int, int]]:
+    """Where the arrays of a file that :func:`map_arrays` has checked lie, in its order: first bytes, and how many."""
+    content = np.memmap(path, np.uint8, "r")
+    header, text = _read_header(content)
+    del header["__metadata__"]
+    begin = _LENGTH + len(text)
+    offsets = [(name, entry["data_offsets"]) for name, entry in _in_order(header, len(content) - begin)]
+    return {name: (begin + first, behind - first) for name, (first, behind) in offsets}
+
+
 @contextlib.contextmanager
 def named(path: Path) -> Iterator[None]:
     """Puts the file's name before what is wrong with it."""

@@ -143,7 +143,7 @@ def make_model(packed: PackedFile, given: type[CTRModel] | None) -> CTRModel:
         raise AutoDPQError(f"{packed.path}: its model is {spec.name!r}, {given.name!r} was given")
     if len({table.dim for table in tables}) > 1:
         raise AutoDPQError(f"{packed.path}: its tables have rows of different lengths, which no network has")
-    kind = given or _installed(packed.path, spec.name)
+    kind = given or installed_model(packed.path, spec.name)
     if any(table.first_order != kind.first_order for table in tables):
         raise AutoDPQError(f"{packed.path}: its first-order weights do not fit the model {spec.name!r}")
     make = partial(kind, len(tables), tables[0].dim, spec.hidden, 0.0)
@@ -155,7 +155,16 @@ def make_model(packed: PackedFile, given: type[CTRModel] | None) -> CTRModel:
     return model
 
 
-def _installed(path: Path, name: str) -> type[CTRModel]:
+def installed_model(path: Path, name: str) -> type[CTRModel]:
+    """The class of a packed network's model.
+
+    Args:
+        path: The file.
+        name: What it calls the model.
+
+    Raises:
+        AutoDPQError: It is not installed, or is code by its path.
+    """
     # A name with a colon would be code by its path, which no file may name.
     if ":" in name:
         raise AutoDPQError(f"{path}: its model {name!r} is code, which no file may name; give its class as model")

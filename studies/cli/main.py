@@ -24,6 +24,7 @@ from studies.cli.models import audit, compare, export, predict
 from studies.cli.options import is_given, takes
 from studies.cli.shrink import shrink
 from studies.cli.tune import tune
+from studies.cli.update import patch, update
 
 if TYPE_CHECKING:
     from studies.study import Study
@@ -114,7 +115,7 @@ def status(study: Annotated[Path, typer.Argument(help="Folder of a study.")]) ->
 
 
 app.add_typer(data_app, name="data")
-for _command in (shrink, tune, audit, export, predict, compare):
+for _command in (shrink, tune, audit, export, predict, compare, update, patch):
     app.command()(_command)
 
 

@@ -28,7 +28,7 @@ Model = Annotated[
 ]
 
 
-def _know(kinds: str | None, model: str | None = None) -> None:
+def know(kinds: str | None, model: str | None = None) -> None:
     """Makes code known that no installed package announces: no file may name code to load."""
     if model is not None:
         from autodpq.models import MODELS
@@ -67,7 +67,7 @@ def audit(
     **loading: Any,
 ) -> None:
     """Print what a model's file holds, to the byte; or what FE, Others and every candidate for all would cost."""
-    _know(kinds)
+    know(kinds)
     if run is not None:
         for option in context.params.keys() - {"run", "kinds"}:
             if is_given(context, option):
@@ -113,7 +113,7 @@ def export(
     """Take the compressed model of a run away: one packed file, to load, to serve, to predict with."""
     from studies.folder.models import export_run, run_of
 
-    _know(kinds, model)
+    know(kinds, model)
     taken = run_of(run)
     lines = export_run(
         taken, out,
@@ -134,7 +134,7 @@ def predict(
     """Write the click probability of every row of a file."""
     from studies.predict import predict_file
 
-    _know(kinds, model)
+    know(kinds, model)
     for line in predict_file(file, input, out).lines(out):
         print(line)
 
@@ -161,7 +161,7 @@ def compare(
     from reports.tables.release import release_table
     from studies.compare import compare_files, gate_line
 
-    _know(kinds, model)
+    know(kinds, model)
     try:
         sliced = () if slices is None else columns(slices)
     except AutoDPQError as error:

@@ -1,4 +1,4 @@
-"""A model in use meets rows of later days: another one is compared with it."""
+"""A model in use meets rows of later days: it is compared with another one, updated, and patched where it is in use."""
 
 from __future__ import annotations
 
@@ -49,3 +49,30 @@ def test_what_cannot_be_compared_ends_with_one_line(call_here: Call, rows: Path)
     )
     failed = call_here("compare", old, old, "--input", rows, "--label", "bought", "--slice", ",")
     assert failed.code == 2 and failed.err.strip().startswith("Error: --slice: ',' given, names of columns")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_is_drawn")
+def test_a_model_is_updated_and_the_one_in_use_patched(call_here: Call, own_csv: Path, tmp_path: Path) -> None:
+    clicks = pl.read_csv(own_csv)
+    clicks.head(1500).write_csv(tmp_path / "old.csv")
+    later = clicks.tail(1500).with_columns(user=pl.col("user") + 200 * (pl.int_range(pl.len()) % 5 == 0))
+    later.write_parquet(tmp_path / "new.parquet")
+    recipe = "robust(batch_size=256,max_epochs=1,hidden=(8,))"
+    asked = ["--dataset", tmp_path / "old.csv", "--threshold", "3", "--candidates", "dpq(4,4)", "--recipe", recipe]
+    study = tmp_path / "study"
+    assert call_here("run", *asked, "--strategies", "grid", "--seeds", "1", "--out", study).code == 0
+    used, out = tmp_path / "used.safetensors", tmp_path / "out.safetensors"
+    assert call_here("export", study, "--out", used).code == 0
+    done = call_here("update", used, "--input", tmp_path / "new.parquet", "--out", out)
+    assert done.code == 0, done
+    users = [set(frame["user"]) for frame in (clicks.head(1500), later)]
+    assert f"{len(users[1] - users[0]):,}" in next(line for line in done.out.splitlines() if line.startswith("user"))
+    assert "1,350 rows learned from, 150 held out: AUC 0." in done.out
+    delta = tmp_path / "out.delta.safetensors"
+    patched = call_here("patch", used, "--delta", delta)
+    assert patched.code == 0 and used.read_bytes() == out.read_bytes()
+    again = call_here("patch", used, "--delta", delta)
+    assert again.code == 2 and f"Error: {used}: it is what the delta makes already" in again.err
+    scored = call_here("predict", used, "--input", tmp_path / "new.parquet", "--out", tmp_path / "p.csv")
+    assert scored.code == 0 and "never seen" not in scored.out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,12 +56,19 @@ def make_network(model: str, hidden: tuple[int, ...] = (12, 7)) -> Network:
 
 
 def write_model(
-    path: Path, model: str = "deepfm", hidden: tuple[int, ...] = (12, 7), calibration: Calibration | None = None
+    path: Path,
+    model: str = "deepfm",
+    hidden: tuple[int, ...] = (12, 7),
+    calibration: Calibration | None = None,
+    fallbacks: Sequence[int] = FALLBACKS,
+    values: pl.DataFrame | None = None,
 ) -> Network:
-    """Writes a packed network and its vocabulary; gives the network, whose logits are not calibrated."""
+    """Writes a packed network and its vocabulary, all words unless others are given; gives the network, whose logits
+    are not calibrated."""
     network = make_network(model, hidden)
-    specs, tables, dense = pack_network(network, FALLBACKS)
-    side = write_vocabulary(path.with_suffix(".vocabulary.parquet"), vocabulary(), specs)
+    specs, tables, dense = pack_network(network, fallbacks)
+    own = vocabulary() if values is None else values
+    side = write_vocabulary(path.with_suffix(".vocabulary.parquet"), own, specs)
     manifest = Manifest("network", specs, ModelSpec(model, hidden), side, "0.1.0", calibration=calibration)
     write_packed(path, manifest, tables, dense)
     return network

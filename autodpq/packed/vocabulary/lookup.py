@@ -66,6 +66,10 @@ class Vocabulary:
         """The fields, in the order of the ids' columns."""
         return tuple(self._fields)
 
+    def values(self, field: str) -> Values:
+        """What is known of a field's values."""
+        return self._fields[field]
+
     def check_columns(self, columns: Iterable[str], where: str) -> None:
         """Refuses a table that lacks a field.
 

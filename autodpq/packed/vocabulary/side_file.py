@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ from autodpq.packed.manifest import HASH, SideFile
 from autodpq.packed.spec import AnySpec
 from autodpq.packed.vocabulary.hashes import Hashes
 from autodpq.packed.vocabulary.words import AT_LEAST, Numbers, Words
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Values = Words | Numbers | Hashes
 """One field's values, which look up."""
@@ -115,22 +118,34 @@ def _by_runs(values: pl.DataFrame) -> pl.DataFrame:
 def _smallest(values: pl.DataFrame) -> bytes:
     """The parquet file, its texts encoded in the way that makes the first ones smallest."""
     import pyarrow as pa
+
+    return encoded([pa.Table.from_arrays([column.to_arrow() for column in values], names=values.columns)])
+
+
+def encoded(tables: Sequence[pa.Table]) -> bytes:
+    """Tables one after another as one parquet file, all encoded in the way that makes the first texts smallest.
+
+    What is written of a table does not depend on those behind it, so that a file of more of them begins as that of
+    fewer does.
+    """
+    level = _LEVEL if len(tables[0]) < _FAST_FROM else _FAST_LEVEL
+    some = tables[0].slice(0, _TRIED)
+    texts = min(_TEXTS, key=lambda tried: len(_as_parquet([some], tried, level)))
+    return _as_parquet(tables, texts, level)
+
+
+def _as_parquet(tables: Sequence[pa.Table], texts: str, level: int) -> bytes:
     import pyarrow.parquet as pq
 
-    level = _LEVEL if len(values) < _FAST_FROM else _FAST_LEVEL
-    table = pa.Table.from_arrays([column.to_arrow() for column in values], names=values.columns)
-
-    def encoded(part: pa.Table, texts: str) -> bytes:
-        file = io.BytesIO()
-        pq.write_table(
-            part, file, compression="zstd", compression_level=level, use_dictionary=["field"], write_statistics=False,
-            column_encoding={"value": texts, **{name: _NUMBERS[name] for name in values.columns if name in _NUMBERS}},
-            data_page_size=1 << 26, store_schema=False,
-        )  # fmt: skip
-        return file.getvalue()
-
-    some = table.slice(0, _TRIED)
-    return encoded(table, min(_TEXTS, key=lambda texts: len(encoded(some, texts))))
+    file, names = io.BytesIO(), tables[0].column_names
+    with pq.ParquetWriter(
+        file, tables[0].schema, compression="zstd", compression_level=level, use_dictionary=["field"],
+        write_statistics=False, data_page_size=1 << 26, store_schema=False,
+        column_encoding={"value": texts, **{name: _NUMBERS[name] for name in names if name in _NUMBERS}},
+    ) as writer:  # fmt: skip
+        for table in tables:
+            writer.write_table(table)
+    return file.getvalue()
 
 
 def _holds(path: Path, values: pl.DataFrame) -> bool:
