@@ -92,10 +92,16 @@ def update_file(
 
 
 def _recipe_of(packed: PackedFile, given: str | None) -> Recipe:
-    name = packed.manifest.about.get("recipe") if given is None else given
+    """The recipe that is given, else the one that the file names."""
+    if given is not None:
+        return find_recipe(given)
+    name = packed.manifest.about.get("recipe")
     if not isinstance(name, str):
         raise AutoDPQError(f"{packed.path}: it does not say by which recipe it was trained; give one by --recipe")
-    return find_recipe(name)
+    try:
+        return find_recipe(name)
+    except AutoDPQError as error:
+        raise AutoDPQError(f"{packed.path}: its recipe: {error}; give one by --recipe") from None
 
 
 @dataclass

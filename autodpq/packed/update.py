@@ -140,10 +140,11 @@ def growths(packed: PackedFile, vocabulary: Vocabulary, values: Mapping[str, pl.
     """
     found = []
     for spec in packed.manifest.tables:
-        words, own = vocabulary.values(spec.name), values.get(spec.name, pl.Series([], dtype=pl.String)).sort()
+        words, none = vocabulary.values(spec.name), pl.Series([], dtype=pl.String)
         if not isinstance(words, Words):
-            found.append(Growth(spec, spec.n_rows, own.clear(), spec.fallback))
+            found.append(Growth(spec, spec.n_rows, none, spec.fallback))
             continue
+        own = values.get(spec.name, none).sort()
         has_value = np.zeros(spec.n_rows, bool)
         has_value[words.as_read.ids] = True
         is_last = spec.fallback == spec.n_rows - 1 and not has_value[-1]
@@ -196,6 +197,7 @@ def update(
     Raises:
         AutoDPQError: Training comes to nothing, or a file cannot be written.
     """
+    before = _evaluated(packed, model, _as_before(valid, growths))
     fields = [growth.field for growth in growths]
     compact = isinstance(packed.manifest.tables[0], BandedSpec)
     recipe = update_recipe(recipe, packed)
@@ -215,7 +217,7 @@ def update(
         calibration, _ = calibrate(network, trainer.valid)
     own = {growth.spec.name: growth.fallback for growth in growths}
     fallbacks = fallback_ids(network, {name: number for name, number in own.items() if number is not None})
-    after = evaluate(network, trainer.valid, calibration)
+    metrics = evaluate(network, trainer.valid, calibration)
     specs, tables, dense = pack_network(network, fallbacks)
     specs, tables = _stored(specs, tables, packed.manifest.tables)
     content = extended_vocabulary(
@@ -227,7 +229,7 @@ def update(
     about = dict(packed.manifest.about)
     ledger = trainer.ledger(plan)
     about |= {
-        "metrics": {"valid_auc": after.auc, "valid_logloss": after.logloss},
+        "metrics": {"valid_auc": metrics.auc, "valid_logloss": metrics.logloss},
         "ledger": {"parameters": ledger.parameters, "bytes": ledger.bytes},
         "update": {"of": file_digest(packed.path), "rows": len(train) + len(valid), "recipe": recipe.name},
     }
@@ -235,8 +237,9 @@ def update(
         packed.manifest, tables=specs, vocabulary=side, version=__version__, about=about, calibration=calibration
     )
     write_packed(out, manifest, tables, dense)
-    before = _evaluated(packed, model, _as_before(valid, growths))
-    return Updated(open_packed(out), tuple(growths), before, after, fitted.epochs, fitted.best.number)
+    updated = open_packed(out)
+    after = _evaluated(updated, model, valid)  # of what is stored, which may be rows of 8 bits
+    return Updated(updated, tuple(growths), before, after, fitted.epochs, fitted.best.number)
 
 
 @torch.no_grad()
