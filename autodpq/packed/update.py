@@ -40,6 +40,7 @@ from autodpq.training.recipes import Recipe, changed_recipe
 from autodpq.training.trainer import Trainer
 
 SEED = 0
+_CHUNK = 1 << 18  # rows that are compared at a time
 
 
 @dataclass(frozen=True)
@@ -321,6 +322,6 @@ def _evaluated(packed: PackedFile, model: type[CTRModel], rows: Samples) -> Metr
 
 def changed_rows(old: PackedTable, new: PackedTable, growth: Growth) -> int:
     """How many ids of a table have another embedding than before; those of new values do not count."""
-    ids = np.flatnonzero(~growth.is_new)
-    differs: npt.NDArray[np.bool_] = (new.lookup(ids) != old.lookup(growth.sources[ids])).any(1)
-    return int(differs.sum())
+    known, sources = np.flatnonzero(~growth.is_new), growth.sources
+    parts = (known[start : start + _CHUNK] for start in range(0, len(known), _CHUNK))
+    return sum(int((new.lookup(ids) != old.lookup(sources[ids])).any(1).sum()) for ids in parts)

@@ -71,8 +71,13 @@ def paired_auc(labels: npt.NDArray[np.integer], old: Floats, new: Floats) -> Pai
     aucs = [float(placements.mean()) for placements in of_clicks]
     covariance = _covariance(*of_clicks) / clicks.sum() + _covariance(*of_others) / (~clicks).sum()
     difference = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
-    first, second = (Estimate.of(auc, float(covariance[n, n])) for n, auc in enumerate(aucs))
+    first, second = (_possible(Estimate.of(auc, float(covariance[n, n]))) for n, auc in enumerate(aucs))
     return PairedAUC(first, second, Estimate.of(aucs[1] - aucs[0], float(difference)))
+
+
+def _possible(auc: Estimate) -> Estimate:
+    """An interval of AUC within what AUC can be."""
+    return Estimate(auc.value, max(auc.low, 0.0), min(auc.high, 1.0))
 
 
 def _placements(of_clicks: Floats, of_others: Floats) -> tuple[Floats, Floats]:

@@ -18,11 +18,12 @@ from studies.compare import compare_files, gate_line
 N_ROWS = 400
 
 
-@pytest.fixture
-def models(tmp_path: Path) -> tuple[Path, Path]:
-    write_model(tmp_path / "old.safetensors")
-    write_model(tmp_path / "new.safetensors", calibration=Calibration(0.25, -0.5))
-    return tmp_path / "old.safetensors", tmp_path / "new.safetensors"
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    write_model(folder / "old.safetensors")
+    write_model(folder / "new.safetensors", calibration=Calibration(0.25, -0.5))
+    return folder / "old.safetensors", folder / "new.safetensors"
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_both_models_are_scored_on_every_row(
     (cities,) = [own for own in release.slices if own.column == "city"]
     assert (cities.value, cities.values) == (None, 6)
     assert [model.bytes for model in release.scored] == [model.stat().st_size for model in models]
-    assert release.scored[0].vocabulary_bytes == (tmp_path / "old.vocabulary.parquet").stat().st_size
+    assert release.scored[0].vocabulary_bytes == models[0].with_suffix(".vocabulary.parquet").stat().st_size
 
 
 def test_rows_with_values_never_seen_are_counted(models: tuple[Path, Path], rows: pl.DataFrame, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,9 +19,16 @@ N_ROWS = 300
 RECIPE = "paper(batch_size=64,max_epochs=1)"
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("written")
+    write_model(folder / "m.safetensors")
+    return folder
+
+
 @pytest.fixture
-def model(tmp_path: Path) -> Path:
-    write_model(tmp_path / "m.safetensors")
+def model(written: Path, tmp_path: Path) -> Path:
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
     return tmp_path / "m.safetensors"
 
 

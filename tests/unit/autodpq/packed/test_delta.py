@@ -19,10 +19,11 @@ from autodpq.packed.file import map_arrays, open_packed, write_arrays, write_pac
 from autodpq.serving import open_model
 
 
-@pytest.fixture
-def pair(tmp_path: Path) -> tuple[Path, Path]:
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two models of other widths and vocabularies."""
-    old, new = tmp_path / "old.safetensors", tmp_path / "new.safetensors"
+    folder = tmp_path_factory.mktemp("pair")
+    old, new = folder / "old.safetensors", folder / "new.safetensors"
     write_model(old)
     write_model(new, "deepfm", (20, 7), Calibration(0.5, 0.1), values=vocabulary().filter(pl.col("value") != "shop 9"))
     return old, new

@@ -134,7 +134,7 @@ def test_new_rows_are_learned_and_new_values_too(tmp_path: Path) -> None:
     ids[:, 3] = np.where(number % 3 == 0, first + number % 2, ids[:, 3])
     labels = np.where(ids[:, 3] >= first, ids[:, 3] == first + 1, ids[:, 0] % 2 == 0)
     part = [Samples(ids[some], labels[some].astype(np.uint8)) for some in (slice(0, 500), slice(500, None))]
-    recipe = replace(RECIPE, learning_rate=5e-2, max_epochs=6, patience=6)
+    recipe = replace(RECIPE, learning_rate=5e-2, max_epochs=6, patience=6, batch_size=128)
     out = tmp_path / "out.safetensors"
     done = update(packed, growth, *part, recipe, out, model=DeepFM, device=torch.device("cpu"))
     assert growth[3].values.to_list() == ["bad", "good"]
@@ -173,6 +173,7 @@ def test_the_id_of_values_never_seen_stays_the_last(tmp_path: Path) -> None:
     assert done.growths[3].fallback is None and done.growths[3].first == FIELDS[3].cardinality
 
 
+@pytest.mark.slow
 def test_what_the_file_says_of_logits_and_rows_is_kept(tmp_path: Path) -> None:
     write_model(tmp_path / "whole.safetensors", calibration=Calibration(3.0, -1.0))
     path = tmp_path / "m.safetensors"
