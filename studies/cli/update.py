@@ -11,17 +11,21 @@ from studies.cli.models import Kinds, Model, know
 from studies.cli.options import takes
 
 
-@takes("label", "time_column", "recipe", "device")
+@takes("label", "device")
 def update(
     file: Annotated[Path, typer.Argument(help="An exported file, NAME.safetensors.")],
     *,
     input: Annotated[Path, typer.Option(help="New rows as --dataset takes them, with labels and the model's fields.")],
     out: Annotated[Path, typer.Option(help="The new file, NAME.safetensors; vocabulary and delta go beside it.")],
+    time_column: Annotated[
+        str | None, typer.Option(help="Column that says when: the newest tenth is held out; else any tenth.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="How it is trained, as run takes it; else the recipe that the file names.")
+    ] = None,
     kinds: Kinds = None,
     model: Model = None,
     label: str,
-    time_column: str | None,
-    recipe: str | None,
     device: str,
 ) -> None:
     """Train an exported model on with new rows; values that are new get rows or codes. Writes a delta beside it."""
