@@ -17,10 +17,10 @@ from autodpq.data.readers.columns import ColumnReader
 from autodpq.data.readers.files import OwnFiles, known_file
 from autodpq.data.values import canonical_texts, distinct
 from autodpq.errors import AutoDPQError, nearest
-from autodpq.packed.delta import write_delta
 from autodpq.packed.file import PackedFile
 from autodpq.packed.load import installed_model
-from autodpq.packed.update import Growth, Updated, changed_rows, growths, open_to_update, update
+from autodpq.packed.updating.delta import write_delta
+from autodpq.packed.updating.update import Growth, Updated, changed_rows, growths, open_to_update, update
 from autodpq.packed.vocabulary.lookup import Vocabulary
 from autodpq.packed.vocabulary.words import Words
 from autodpq.training.recipes import Recipe, find_recipe

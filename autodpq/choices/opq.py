@@ -52,14 +52,14 @@ class OPQ(DPQ):
 
     def pack(self, rows: Floats, shared: Mapping[str, Any]) -> Arrays:
         """Centroids, codes and the rotation, which is trained as it is stored."""
-        rotation = np.rint(shared["rotation"] * ROTATION_SCALE).astype(np.int8)
+        rotation = np.rint(shared["rotation"] * np.float32(ROTATION_SCALE)).astype(np.int8)
         return {**DPQ.pack(self, rows, shared), "rotation": rotation}
 
     def prepared(self, arrays: Arrays, dim: int) -> Arrays:
         """``turned`` [D x 2^bits, X] for centroids and rotation: what each code adds to a row; codes of K or more,
         which no table has, stand for NaN."""
         entries = np.full((self.D, 1 << self.bits, dim), np.nan, np.float32)
-        rotation = arrays["rotation"].astype(np.float32) / np.float32(ROTATION_SCALE)
+        rotation = read_rotation(arrays["rotation"])
         entries[:, : self.K] = turned_back(arrays["centroids"].astype(np.float32, copy=False), rotation, self.D)
         offsets = np.arange(self.D) << self.bits
         return {"turned": entries.reshape(-1, dim), "offsets": offsets, "codes": arrays["codes"]}
@@ -78,6 +78,11 @@ class OPQ(DPQ):
         from autodpq.embedding.turned import TurnedProductQuantizers
 
         return TurnedProductQuantizers([[choice.K for choice in row] for row in members], members[0][0].D, dim, options)
+
+
+def read_rotation(stored: npt.NDArray[np.int8]) -> Floats:
+    """A rotation as rows are multiplied by it, float32 [X, X], of what is stored of it."""
+    return stored.astype(np.float32) / np.float32(ROTATION_SCALE)
 
 
 def turned_back(centroids: Any, rotation: Any, D: int) -> Any:
@@ -130,5 +135,4 @@ def rotation_of(rows: Floats, weights: npt.NDArray[Any] | None, D: int) -> Float
         chosen[own].append(direction)
         totals[own] += logarithms[direction]
     rotation = directions[:, [direction for part in chosen for direction in part]]
-    rounded: Floats = (np.rint(rotation * ROTATION_SCALE) / ROTATION_SCALE).astype(np.float32)
-    return rounded
+    return read_rotation(np.rint(rotation * ROTATION_SCALE).astype(np.int8))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from autodpq.choices.opq import rotation_of, turned_back
+from autodpq.choices.opq import read_rotation, rotation_of, turned_back
 from autodpq.embedding.groups import Group
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.product import ProductQuantizers
@@ -75,6 +75,11 @@ class TurnedProductQuantizers(ProductQuantizers):
         rotation = rotation_of(rows.detach().cpu().numpy(), used, self.n_subspaces)
         self.rotations[place] = torch.from_numpy(rotation)
         super().start(rows @ self.rotations[place], place, column, seed, weights, n_iterations)
+
+    def resume(self, arrays: Mapping[str, npt.NDArray[Any]], rows: Tensor, place: int, column: int, seed: int) -> None:
+        """Takes the stored centroids and the stored rotation."""
+        super().resume(arrays, rows, place, column, seed)
+        self.rotations[place] = torch.from_numpy(read_rotation(arrays["rotation"])).to(rows.device)
 
     def shared(self, rows: Tensor, place: int, column: int) -> dict[str, npt.NDArray[Any]]:
         """Centroids, codes and the rotation."""

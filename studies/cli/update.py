@@ -46,7 +46,7 @@ def patch(
     kinds: Kinds = None,
 ) -> None:
     """Make the updated file of the old one and a delta, byte for byte."""
-    from autodpq.packed.delta import apply_delta
+    from autodpq.packed.updating.delta import apply_delta
 
     know(kinds)
     made = apply_delta(delta, file, file if out is None else out)

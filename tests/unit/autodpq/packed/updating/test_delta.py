@@ -14,8 +14,8 @@ from support.packed_models import WORDS, vocabulary, write_model
 
 from autodpq.calibration import Calibration
 from autodpq.errors import AutoDPQError
-from autodpq.packed.delta import apply_delta, write_delta
 from autodpq.packed.file import map_arrays, open_packed, write_arrays, write_packed
+from autodpq.packed.updating.delta import apply_delta, write_delta
 from autodpq.serving import open_model
 
 

@@ -14,7 +14,7 @@ import torch
 from support.packed_models import DIM, FIELDS, WORDS, random_ids, values_of, vocabulary, write_model
 
 from autodpq.calibration import Calibration
-from autodpq.choices import DPQ, Choice, Float16, Full, Hashed, Int, Narrow, Others
+from autodpq.choices import DPQ, OPQ, Choice, Float16, Full, Hashed, Int, Narrow, Others
 from autodpq.data.dataset import Samples
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.planned import PlanEmbedding
@@ -26,7 +26,7 @@ from autodpq.packed.export import export
 from autodpq.packed.file import PackedFile, open_packed, write_packed
 from autodpq.packed.manifest import Manifest, ModelSpec
 from autodpq.packed.network import pack_network, round_compactly
-from autodpq.packed.update import Growth, Updated, changed_rows, growths, open_to_update, update
+from autodpq.packed.updating.update import Growth, Updated, changed_rows, growths, open_to_update, update
 from autodpq.packed.vocabulary.lookup import Vocabulary
 from autodpq.packed.vocabulary.side_file import write_vocabulary
 from autodpq.plan import CompressionPlan, Field
@@ -37,7 +37,7 @@ from autodpq.training.recipes import Recipe
 RECIPE = Recipe("paper", batch_size=64, max_epochs=4)
 STILL = replace(RECIPE, learning_rate=1e-12, max_epochs=1)
 NEW = {"user": ["1", "2 new"], "city": ["Ulm"], "device": ["8", "9"], "shop": ["a", "b", "c"]}
-CHOICES = (DPQ(5, 4), Int(4), Int(8), Float16(), Narrow(3), Others(), Hashed(4), Full())
+CHOICES = (DPQ(5, 4), OPQ(5, 4), Int(4), Int(8), Float16(), Narrow(3), Others(), Hashed(4), Full())
 
 
 def write_banded(path: Path, choice: Choice) -> None:
