@@ -6,17 +6,17 @@ import dataclasses
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import ValidationError
 
 from autodpq.choices import DPQ, OPQ, Choice, Full, parse_candidates
 from autodpq.choices.probe import probe
 from autodpq.costs import band_cost
-from autodpq.data import EncodedDataset, dataset_spec
+from autodpq.data import dataset_spec
 from autodpq.data.registry import DatasetSpec
 from autodpq.errors import AutoDPQError, nearest
 from autodpq.models import MODELS
@@ -55,6 +55,16 @@ def read_config(path: Path) -> dict[str, Any]:
         key = ".".join(map(str, first["loc"]))
         unknown = nearest(key, StudyConfig.model_fields) if first["type"] == "extra_forbidden" else ""
         raise AutoDPQError(f"{path}: {key} = {first['input']!r}: {first['msg']}{unknown}") from None
+    _refuse_code(config, str(path))
+    return values
+
+
+def _refuse_code(config: StudyConfig, where: str) -> None:
+    """Refuses options out of a file that name code to load: whoever wrote it must not choose what is run here.
+
+    Raises:
+        AutoDPQError: Names the file and the option.
+    """
     references = [parse_call(text)[0] for text in config.strategies]
     named = {"strategies": references, "options": list(config.options), "models": list(config.models)}
     named["candidates"] = list(config.candidates or ())
@@ -62,8 +72,7 @@ def read_config(path: Path) -> dict[str, Any]:
     if ":" in config.dataset and not home_expanded(config.dataset).exists():
         code.append(("dataset", config.dataset))
     for key, name in code:
-        raise AutoDPQError(f"{path}: {key}: {name!r} is code to load, which only the command line may name")
-    return values
+        raise AutoDPQError(f"{where}: {key}: {name!r} is code to load, which only the command line may name")
 
 
 def check_config(values: Mapping[str, Any]) -> StudyConfig:
@@ -297,7 +306,27 @@ def asked_recipe(config: StudyConfig, spec: DatasetSpec) -> Recipe:
     return recipe
 
 
-def study_recipe(config: StudyConfig, dataset: EncodedDataset) -> Recipe:
+class Described(Protocol):
+    """What a run's configuration says of its data: an encoded data set, or what is left of one."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of its source and of the settings it was encoded with."""
+
+    @property
+    def field_names(self) -> Sequence[str]:
+        """Its fields."""
+
+    @property
+    def counts(self) -> Sequence[Sized]:
+        """Per field, something as long as it has values."""
+
+
+def study_recipe(config: StudyConfig, dataset: Described) -> Recipe:
     """How all models of a study are trained, its optimizer decided."""
     recipe = asked_recipe(config, dataset_spec(config.dataset))
     fields = [Field(*named, 0) for named in zip(dataset.field_names, map(len, dataset.counts), strict=True)]
@@ -306,7 +335,7 @@ def study_recipe(config: StudyConfig, dataset: EncodedDataset) -> Recipe:
 
 def run_config(
     config: StudyConfig,
-    dataset: EncodedDataset,
+    dataset: Described,
     model: str,
     strategy: Strategy,
     seed: int,

@@ -9,39 +9,30 @@ from pathlib import Path
 
 import optuna
 import pandas as pd
-import torch
 
 from autodpq.choices import Full
 from autodpq.data import dataset_spec
-from autodpq.errors import AutoDPQError
 from autodpq.models import MODELS
 from autodpq.plan import Field
-from autodpq.plugins.loading import file_places
 from autodpq.records.folder import write_asked, write_study
 from autodpq.records.result import Floors
 from autodpq.records.schema import StudyFile
 from autodpq.search.strategy import Strategy
-from autodpq.training.fit import DeviceRows
 from autodpq.training.recipes import Recipe
-from autodpq.training.step import MIN_ROWS, MIN_ROWS_WIDE, why_not
-from autodpq.training.trainer import Trainer
 from autodpq.trial import Budget, Space
 from studies.budgets import budget_bytes, check_budgets
-from studies.config import RunConfig, make_space, make_strategies, run_config, study_candidates, study_recipe
+from studies.config import make_space, make_strategies, run_config, study_candidates, study_recipe
 from studies.floors import measure_floors
-from studies.folder.comparable import Compile, Folder
+from studies.folder.comparable import Folder
 from studies.folder.lock import alone_in
 from studies.folder.records import clear_up, write_records
-from studies.isolation import shared_digest
 from studies.options import StudyConfig
-from studies.prepared import LOADING, Prepared, load_rows, prepare_for
-from studies.pretraining import pretrain
-from studies.sharing import Context, Shared, Workers, sources
+from studies.prepared import LOADING, load_rows, prepare_for
+from studies.sharing import Context, Workers, share, sources
 from studies.single_run import Run
 from studies.watch.progress import Progress
 from studies.watch.tensorboard import FOLDER, Scalars
 from studies.workers.machine import choose_device, machine_name, torch_settings, versions
-from studies.workers.messages import TrainerSpec, to_arrays
 from studies.workers.processes import WorkerPool
 from studies.workers.ray_cluster import RayCluster
 
@@ -143,7 +134,7 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
             progress.start_run(run)
             if shared is None or shared.name != run.pretrained_id:
                 own = floors[data["split_seed"]]
-                shared = _share(context, run, model, prepared, own, recipe, device, compiling[model])
+                shared = share(context, run, model, prepared, own, recipe, device, compiling[model])
             single = Run(context, run, strategy, shared)
             record = single.execute()
             if not single.sound:
@@ -151,48 +142,6 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
             write_records(out)
             progress.end_run(run, record)
     return write_records(out)
-
-
-def _share(
-    context: Context,
-    run: RunConfig,
-    model: str,
-    prepared: Prepared,
-    floors: Floors,
-    recipe: Recipe,
-    device: torch.device,
-    compiling: Compile,
-) -> Shared:
-    config, progress = context.config, context.progress
-    rows = prepared.train, prepared.valid
-    recipe = recipe.with_penalty_of(prepared.additive)
-    least = MIN_ROWS_WIDE if config.space == "wide" else MIN_ROWS
-    pays = why_not(device) is None and len(prepared.train) >= least
-    compiled = compiling == "on" or (compiling == "auto" and pays)
-    trainer = Trainer(
-        prepared.fields, MODELS.find(model), recipe, run.seed, device, *rows, additive=prepared.additive,
-        compiled=compiled,
-    )  # fmt: skip
-    if trainer.compilation is not None:
-        progress.compiled(trainer.compilation)
-        if trainer.compilation.failure is not None and compiling == "on" != config.compile:
-            raise AutoDPQError(
-                f"--compile: training steps of the runs in {context.out} are compiled, and cannot be here; go on where "
-                "they can, or name another --out"
-            )
-    test = DeviceRows.load(prepared.test(), device)
-    pretraining = pretrain(context.out / "pretrained", run.pretrained_id, trainer, test, progress.epoch)
-    start = to_arrays(pretraining.pretrained.state) if config.init == "pretrained" else None
-    there = str(device) if config.executor == "local" else "cuda" if config.gpus_per_trial else "cpu"
-    spec = TrainerSpec(
-        prepared.fields, model, recipe, run.seed, there, *rows, start, trainer.compiled, config.trial_timeout,
-        kinds=file_places(map(type, context.candidates)),
-    )  # fmt: skip
-    wide = None
-    if config.space == "wide":
-        wide = dataclasses.replace(spec, fields=prepared.source.banded(config.bands), compact=True)
-    digest = shared_digest(rows, pretraining.pretrained.state)
-    return Shared(run.pretrained_id, prepared, trainer, pretraining, spec, wide, digest, floors)
 
 
 def _cluster(config: StudyConfig, progress: Progress) -> AbstractContextManager[Workers | None]:

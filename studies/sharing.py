@@ -8,22 +8,31 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import torch
+
 from autodpq import __version__
 from autodpq.choices import Choice, Full, Others
+from autodpq.errors import AutoDPQError
+from autodpq.models import MODELS
+from autodpq.plugins.loading import file_places
 from autodpq.plugins.registry import source_digest
 from autodpq.records.folder import read_result, read_trials
 from autodpq.records.result import Floors
 from autodpq.records.schema import TrialLine
 from autodpq.search.task import Executor
+from autodpq.training.fit import DeviceRows
+from autodpq.training.recipes import Recipe
+from autodpq.training.step import MIN_ROWS, MIN_ROWS_WIDE, why_not
 from autodpq.training.trainer import Trainer
 from studies.config import RunConfig
+from studies.folder.comparable import Compile
 from studies.isolation import shared_digest
 from studies.options import StudyConfig
 from studies.prepared import Prepared
-from studies.pretraining import SharedPretraining
+from studies.pretraining import SharedPretraining, pretrain
 from studies.watch.progress import Progress
 from studies.workers.local import LocalExecutor
-from studies.workers.messages import TrainerSpec
+from studies.workers.messages import TrainerSpec, to_arrays
 
 if TYPE_CHECKING:
     from studies.watch.dashboard import Mirror, MirroredRun  # which imports sqlalchemy: few studies are mirrored
@@ -166,6 +175,63 @@ class Shared:
             spec.fields, known.model, known.recipe, known.seed, known.device, *rows, additive=self.prepared.additive,
             compiled=compiled, compact=spec.compact,
         )  # fmt: skip
+
+
+def share(
+    context: Context,
+    run: RunConfig,
+    model: str,
+    prepared: Prepared,
+    floors: Floors,
+    recipe: Recipe,
+    device: torch.device,
+    compiling: Compile,
+) -> Shared:
+    """Trains the network that compresses nothing, or reads it, and gathers what the runs of a model and seed share.
+
+    Args:
+        context: What all runs share.
+        run: One of them.
+        model: The model's name, or what it is loaded from.
+        prepared: The rows.
+        floors: Of the rows.
+        recipe: How models are trained, its optimizer decided.
+        device: Where.
+        compiling: Whether training steps are compiled.
+
+    Raises:
+        AutoDPQError: Steps were compiled before and cannot be here, or pretraining comes to nothing.
+    """
+    config, progress = context.config, context.progress
+    rows = prepared.train, prepared.valid
+    recipe = recipe.with_penalty_of(prepared.additive)
+    least = MIN_ROWS_WIDE if config.space == "wide" else MIN_ROWS
+    pays = why_not(device) is None and len(prepared.train) >= least
+    compiled = compiling == "on" or (compiling == "auto" and pays)
+    trainer = Trainer(
+        prepared.fields, MODELS.find(model), recipe, run.seed, device, *rows, additive=prepared.additive,
+        compiled=compiled,
+    )  # fmt: skip
+    if trainer.compilation is not None:
+        progress.compiled(trainer.compilation)
+        if trainer.compilation.failure is not None and compiling == "on" != config.compile:
+            raise AutoDPQError(
+                f"--compile: training steps of the runs in {context.out} are compiled, and cannot be here; go on where "
+                "they can, or name another --out"
+            )
+    test = DeviceRows.load(prepared.test(), device)
+    pretraining = pretrain(context.out / "pretrained", run.pretrained_id, trainer, test, progress.epoch)
+    start = to_arrays(pretraining.pretrained.state) if config.init == "pretrained" else None
+    there = str(device) if config.executor == "local" else "cuda" if config.gpus_per_trial else "cpu"
+    spec = TrainerSpec(
+        prepared.fields, model, recipe, run.seed, there, *rows, start, trainer.compiled, config.trial_timeout,
+        kinds=file_places(map(type, context.candidates)),
+    )  # fmt: skip
+    wide = None
+    if config.space == "wide":
+        wide = dataclasses.replace(spec, fields=prepared.source.banded(config.bands), compact=True)
+    digest = shared_digest(rows, pretraining.pretrained.state)
+    return Shared(run.pretrained_id, prepared, trainer, pretraining, spec, wide, digest, floors)
 
 
 def sources(model: type, strategy: type, candidates: Iterable[Choice]) -> dict[str, str | None]:

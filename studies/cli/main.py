@@ -23,6 +23,7 @@ from studies.cli.data import data_app
 from studies.cli.models import audit, compare, export, predict
 from studies.cli.options import is_given, takes
 from studies.cli.shrink import shrink
+from studies.cli.tabulate import tabulate
 from studies.cli.tune import tune
 from studies.cli.update import patch, update
 
@@ -115,7 +116,7 @@ def status(study: Annotated[Path, typer.Argument(help="Folder of a study.")]) ->
 
 
 app.add_typer(data_app, name="data")
-for _command in (shrink, tune, audit, export, predict, compare, update, patch):
+for _command in (shrink, tune, tabulate, audit, export, predict, compare, update, patch):
     app.command()(_command)
 
 

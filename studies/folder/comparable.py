@@ -71,6 +71,22 @@ def _shared_by(config: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(json.dumps(shared.read(config), sort_keys=True) for shared in _COMMON)
 
 
+def first_difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    """The first thing that all runs of a table have in common and two configurations do not.
+
+    Returns:
+        What decides it, and how its two values are told; None where there is none.
+    """
+    return _first_difference(_shared_by(there), _shared_by(here))
+
+
+def _first_difference(there: Sequence[str], here: Sequence[str]) -> tuple[str, str, str] | None:
+    for shared, theirs, mine in zip(_COMMON, there, here, strict=True):
+        if theirs != mine:
+            return shared.option, *shared.differences(json.loads(theirs), json.loads(mine))
+    return None
+
+
 class Folder:
     """The runs that a study's folder holds, done or begun.
 
@@ -103,9 +119,9 @@ class Folder:
             self._refuse("--resplit", str(self._resplit), str(resplit))
         mine = _shared_by(run)
         for theirs in self._shared:
-            for shared, there, here in zip(_COMMON, theirs, mine, strict=True):
-                if there != here:
-                    self._refuse(shared.option, *shared.differences(json.loads(there), json.loads(here)))
+            difference = _first_difference(theirs, mine)
+            if difference is not None:
+                self._refuse(*difference)
 
     def check_sources(self, run: str, strategy: str, model: str, now: Mapping[str, str | None]) -> None:
         """Refuses to go on with a run that other code of a plug-in began, or to stand beside one that it finished.

@@ -1,0 +1,38 @@
+"""The command that trains every plan of a space."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from studies.cli.options import COLUMNS, FOLDERS, takes
+
+DEFAULT_OUT = Path("autodpq-table")
+
+
+@takes(
+    "dataset", "models", "seeds", "candidates", "K", "D", "space", "bands", "threshold", "recipe", "init", "split",
+    "resplit", "frequency_scope", "optimizer", "device", "compile", "jobs", "timeout", "log_level", *COLUMNS, *FOLDERS,
+)  # fmt: skip
+def tabulate(
+    *,
+    licence: Annotated[str, typer.Option(help="Under which the table may be used, a name or a text, as CC-BY-4.0.")],
+    out: Annotated[Path, typer.Option(help="Folder; the same command again goes on.")] = DEFAULT_OUT,
+    **options: Any,
+) -> None:
+    """Train every plan of a small space with several seeds: a table that run --replay searches without training."""
+    from studies.tables.tabulate import tabulate
+
+    console = Console(emoji=False)
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    done = tabulate(options, out, licence, console, say)
+    if done.n_missing:
+        say(f"The time is up: {done.n_missing:,} trainings are missing; the same command goes on from there")
+        raise typer.Exit(1)
+    say(f"The table: {done.path}\nautodpq-study run --replay {done.path} --strategies random,tpe --seeds 200 ...")
