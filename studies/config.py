@@ -55,11 +55,11 @@ def read_config(path: Path) -> dict[str, Any]:
         key = ".".join(map(str, first["loc"]))
         unknown = nearest(key, StudyConfig.model_fields) if first["type"] == "extra_forbidden" else ""
         raise AutoDPQError(f"{path}: {key} = {first['input']!r}: {first['msg']}{unknown}") from None
-    _refuse_code(config, str(path))
+    refuse_code(config, str(path))
     return values
 
 
-def _refuse_code(config: StudyConfig, where: str) -> None:
+def refuse_code(config: StudyConfig, where: str) -> None:
     """Refuses options out of a file that name code to load: whoever wrote it must not choose what is run here.
 
     Raises:
@@ -75,27 +75,43 @@ def _refuse_code(config: StudyConfig, where: str) -> None:
         raise AutoDPQError(f"{where}: {key}: {name!r} is code to load, which only the command line may name")
 
 
+def typed_options(values: Mapping[str, Any]) -> StudyConfig:
+    """Options, each checked by itself.
+
+    Raises:
+        AutoDPQError: Names the option and the value.
+    """
+    try:
+        return StudyConfig(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + str(first["loc"][0]).replace("_", "-")
+        raise AutoDPQError(f"{option}: {first['input']!r} given: {first['msg']}") from None
+
+
+def check_names(option: str, names: Sequence[str]) -> None:
+    """Refuses a list of strategies or models that is empty, or has one twice.
+
+    Raises:
+        AutoDPQError: Names the option.
+    """
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise AutoDPQError(f"{option}: {twice} is given twice")
+    if not names:
+        raise AutoDPQError(f"{option}: at least one name is needed")
+
+
 def check_config(values: Mapping[str, Any]) -> StudyConfig:
     """Checks all options before anything runs or is written.
 
     Raises:
         AutoDPQError: Names the option and the value.
     """
-    try:
-        config = StudyConfig(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = "--" + str(first["loc"][0]).replace("_", "-")
-        raise AutoDPQError(f"{option}: {first['input']!r} given: {first['msg']}") from None
+    config = typed_options(values)
     spec = dataset_spec(config.dataset)
-    strategies = [label(strategy) for strategy in make_strategies(config)]
-    models = [MODELS.find(name).name for name in config.models]
-    for option, names in (("--strategies", strategies), ("--models", models)):
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise AutoDPQError(f"{option}: {twice} is given twice")
-        if not names:
-            raise AutoDPQError(f"{option}: at least one name is needed")
+    check_names("--strategies", [label(strategy) for strategy in make_strategies(config)])
+    check_names("--models", [MODELS.find(name).name for name in config.models])
     for option, value in (("--ray-address", "auto"), ("--cpus-per-trial", 1), ("--gpus-per-trial", 0), ("--jobs", 1)):
         needed = "local" if option == "--jobs" else "ray"
         if getattr(config, option[2:].replace("-", "_")) != value and config.executor != needed:

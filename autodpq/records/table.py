@@ -5,7 +5,6 @@ What the table is of stands in the file's metadata, sealed, with a digest of the
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,20 +14,16 @@ from math import fsum
 from pathlib import Path
 from typing import Any
 
-from pydantic import PositiveInt
-
 from autodpq.choices import Choice, read_choice
 from autodpq.errors import AutoDPQError
-from autodpq.files import write_whole
 from autodpq.plan import CompressionPlan, Field
 from autodpq.records.files import damage_told
-from autodpq.records.folder import entries
+from autodpq.records.parquet import read_rows, write_rows
 from autodpq.records.result import Floors
 from autodpq.records.schema import AUC, Count, DataEntries, Entries, Few, Loss, RecipeEntries, Seconds
-from autodpq.seals import opened, sealed
 
 FORMAT = 1
-_KEY = b"autodpq.table"
+_KIND = "autodpq.table"
 _ADVICE = "copy it again, or have autodpq-study tabulate write it anew"
 
 
@@ -161,7 +156,6 @@ class TableFile(Entries):
     """The metadata of a table.
 
     Attributes:
-        format: Version of the format.
         of: What it is of.
         asked: The options that ask for its data, model, recipe and space.
         fields: The fields, in the order of the ids' columns.
@@ -169,10 +163,8 @@ class TableFile(Entries):
         seeds: What all plans of each seed share, from seed 0.
         makers: Where it was trained.
         licence: Under which it may be used.
-        rows: SHA-256 of the rows.
     """
 
-    format: int
     of: TableOf
     asked: dict[str, Any]
     fields: tuple[FieldEntries, ...]
@@ -180,10 +172,9 @@ class TableFile(Entries):
     seeds: tuple[SeedEntries, ...]
     makers: tuple[Maker, ...]
     licence: str
-    rows: str
 
     @property
-    def n_plans(self) -> PositiveInt:
+    def n_plans(self) -> int:
         """How many plans there are."""
         n_plans = 1
         for choices in self.searched.values():
@@ -252,38 +243,22 @@ class PlanTable:
         raise AutoDPQError(f"{self.name}: no plan with {unknown} is in the table; it has {', '.join(self.space)}")
 
 
-def _digest(rows: Sequence[TableRow]) -> str:
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(json.dumps(entries(row), separators=(",", ":")).encode())
-    return digest.hexdigest()
-
-
 def write_table(path: Path, table: PlanTable) -> None:
     """Writes a table whole or not at all, plan by plan, each from seed 0.
-
-    Args:
-        path: The file.
-        table: The table; its digest is made anew.
 
     Raises:
         AutoDPQError: It cannot be written.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    rows = tuple(row for own in table.plans.values() for row in own)
-    about = table.about.model_copy(update={"rows": _digest(rows)})
     text, number, count = pa.string(), pa.float64(), pa.int64()
     kinds = {
         "seed": count, "plan": text, "valid_auc": number, "valid_logloss": number, "valid_aucs": pa.list_(number),
         "stored_valid_auc": number, "stored_valid_logloss": number, "test_auc": number, "test_logloss": number,
         "parameters": count, "bytes": count, "epochs": count, "seconds": number, "error": text,
     }  # fmt: skip
-    schema = pa.schema(kinds, metadata={_KEY: json.dumps(sealed(entries(about)))})
-    buffer = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist([entries(row) for row in rows], schema), buffer, compression="zstd")
-    write_whole(path, buffer.getvalue().to_pybytes())
+    rows = [row for own in table.plans.values() for row in own]
+    write_rows(path, _KIND, FORMAT, table.about, rows, pa.schema(kinds))
 
 
 def read_table(path: Path) -> PlanTable:
@@ -292,27 +267,10 @@ def read_table(path: Path) -> PlanTable:
     Raises:
         AutoDPQError: It cannot be read, was cut short or altered, is of another format, or lacks plans.
     """
-    import pyarrow.parquet as pq
-
+    about, rows = read_rows(path, _KIND, FORMAT, _ADVICE, "autodpq-study tabulate")
     with damage_told(path, _ADVICE):
-        content = pq.read_table(path)
-    known = (content.schema.metadata or {}).get(_KEY)
-    if known is None:
-        raise AutoDPQError(f"{path}: no table of plans, as autodpq-study tabulate writes them")
-    with damage_told(path, _ADVICE):
-        version = json.loads(known)["format"]
-    if version != FORMAT:
-        raise AutoDPQError(
-            f"{path}: a table of format {version}, and this version of autodpq reads format {FORMAT}: "
-            + ("upgrade autodpq" if isinstance(version, int) and version > FORMAT else "have it written anew")
-        )
-    with damage_told(path, _ADVICE):
-        about = TableFile.model_validate_json(json.dumps(opened(known)))
-        rows = tuple(TableRow.model_validate({**row, "valid_aucs": tuple(row["valid_aucs"])}) for row in
-                     content.to_pylist())  # fmt: skip
-        if _digest(rows) != about.rows:
-            raise AutoDPQError("its rows are not those that were written")
-    table = PlanTable(about, rows, path.stem)
+        known = TableFile.model_validate_json(json.dumps(about))
+        table = PlanTable(known, tuple(map(TableRow.model_validate, rows)), path.stem)
     _check_whole(path, table)
     return table
 

@@ -24,7 +24,6 @@ from autodpq.plan import CompressionPlan, Field
 from autodpq.records.files import append_line, drop_cut_line, read_json, read_lines, write_json
 from autodpq.records.folder import entries
 from autodpq.records.table import (
-    FORMAT,
     FieldEntries,
     Maker,
     PlanTable,
@@ -303,8 +302,8 @@ class _Tabulation:
         if not done.n_missing:
             assert self.of is not None, "it was trained"
             asked = {name: getattr(self.config, name) for name in ASKED + LOADING if name not in _ELSEWHERE}
+            asked["recipe"] = self.recipe.name  # which says all of it, also where it is a file's
             about = TableFile(
-                format=FORMAT,
                 of=self.of,
                 asked=json.loads(json.dumps({name: value for name, value in asked.items() if value is not None})),
                 fields=tuple(FieldEntries(**dataclasses.asdict(field)) for field in self.fields),
@@ -312,7 +311,6 @@ class _Tabulation:
                 seeds=tuple(self.seeds[run.seed] for run in self.runs),
                 makers=tuple(self.makers),
                 licence=self.licence,
-                rows="",
             )
             rows = [self.rows[plan.to_json(), run.seed] for plan in self.plans for run in self.runs]
             write_table(path, PlanTable(about, tuple(rows)))
