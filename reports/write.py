@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING
 from autodpq.errors import AutoDPQError
 from autodpq.files import write_whole
 from reports.figures.figures import auc_bytes_figure, figure3, plan_chart, reliability_figure
+from reports.figures.plots import draw_chart
+from reports.figures.regret import By, regret_chart
 from reports.figures.style import save_figure
 from reports.load import load_study
 from reports.numbers.comparisons import ModelComparisons, compare_strategies
+from reports.numbers.regret import Replayed, Rows
 from reports.page.page import study_page
 from reports.results import StudyResults
 from reports.tables.budgets import budgets_table
 from reports.tables.calibration import calibration_table
 from reports.tables.headroom import headroom_table
 from reports.tables.paper_tables import table1, table2
+from reports.tables.regret import regret_table, regret_words
 from reports.tables.render import Table, escape_markdown
 from reports.tables.sentences import verdicts
 from reports.tables.statistics import statistics_table
@@ -31,6 +35,12 @@ _FIGURES: tuple[tuple[str, str, Callable[[StudyResults, str, str], Figure | None
     ("auc-bytes", "Test AUC by bytes", auc_bytes_figure),
     ("reliability", "Click rate by prediction", reliability_figure),
     ("plans", "Choices per field", plan_chart),
+)
+_REGRETS: tuple[tuple[Rows, By], ...] = (
+    ("valid", "trials"),
+    ("test", "trials"),
+    ("valid", "seconds"),
+    ("test", "seconds"),
 )
 
 
@@ -49,11 +59,7 @@ def write_report(study: Path | StudyResults, comparisons: Sequence[ModelComparis
             or a file cannot be written.
     """
     results = study if isinstance(study, StudyResults) else load_study(study)
-    folder = results.folder / "report"
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise AutoDPQError(f"{folder}: cannot be made ({error.strerror})") from None
+    folder = _report_folder(results.folder)
     entries = compare_strategies(results) if comparisons is None else comparisons
     by_budget = budgets_table(results, entries)
     tables = {
@@ -77,6 +83,51 @@ def write_report(study: Path | StudyResults, comparisons: Sequence[ModelComparis
                 written += paths
     written.append(write_whole(folder / "README.md", _readme(results, tables, verdicts(results, entries), pictures)))
     return written
+
+
+def write_replay_report(replayed: Replayed) -> list[Path]:
+    """Writes the regret of replayed searches, as a table, figures and a README.md, into ``<folder>/report/``.
+
+    Args:
+        replayed: The replay.
+
+    Returns:
+        The files, in the order in which they were written.
+
+    Raises:
+        AutoDPQError: A file cannot be written.
+    """
+    folder, table = _report_folder(replayed.folder), regret_table(replayed)
+    written = _write_table(folder / "regret", table)
+    pictures = []
+    for best in replayed.about.best:
+        for rows, by in _REGRETS:
+            chart = regret_chart(replayed, best, rows, by)
+            if chart is not None:
+                within = "" if best.budget is None else f"-{best.budget}"
+                paths = save_figure(draw_chart(chart), folder / f"{chart.kind}{within}")
+                pictures.append(f"![{escape_markdown(f'{chart.title}: {chart.where}')}]({paths[0].name})")
+                written += paths
+    about = replayed.about
+    card = {"Table": about.table, "Recipe": about.recipe, "Licence of the table": about.licence}
+    parts = [
+        f"# Replay: {escape_markdown(f'{about.dataset}, {about.model}')}",
+        "\n".join(f"- {title}: {escape_markdown(text)}" for title, text in card.items()),
+        "## In words",
+        "\n".join(f"- {escape_markdown(sentence)}" for sentence in regret_words(replayed)),
+        table.to_markdown().strip(),
+        *pictures,
+    ]
+    return [*written, write_whole(folder / "README.md", "\n\n".join(parts) + "\n")]
+
+
+def _report_folder(folder: Path) -> Path:
+    path = folder / "report"
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise AutoDPQError(f"{path}: cannot be made ({error.strerror})") from None
+    return path
 
 
 def _write_table(stem: Path, table: Table) -> list[Path]:

@@ -10,6 +10,7 @@ from autodpq.records.files import damage_told
 from autodpq.records.parquet import read_rows, write_rows
 from autodpq.records.schema import AUC, Count, Entries, Few, Seconds, Share
 
+REPLAY = "replay.parquet"
 FORMAT = 1
 _KIND = "autodpq.replay"
 _ADVICE = "replay the table again"
@@ -37,7 +38,7 @@ class ReplayFile(Entries):
     """The metadata of a replay.
 
     Attributes:
-        table: The table's name.
+        table: Where the table lay.
         dataset: Of the table.
         model: Of the table.
         recipe: Of the table, its name.

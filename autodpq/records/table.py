@@ -189,7 +189,7 @@ class PlanTable:
     Attributes:
         about: What it is of.
         rows: Of every plan and seed one.
-        name: What it is called: its file's name without the ending.
+        name: What it is called: where its file lies.
     """
 
     about: TableFile
@@ -270,7 +270,7 @@ def read_table(path: Path) -> PlanTable:
     about, rows = read_rows(path, _KIND, FORMAT, _ADVICE, "autodpq-study tabulate")
     with damage_told(path, _ADVICE):
         known = TableFile.model_validate_json(json.dumps(about))
-        table = PlanTable(known, tuple(map(TableRow.model_validate, rows)), path.stem)
+        table = PlanTable(known, tuple(map(TableRow.model_validate, rows)), str(path))
     _check_whole(path, table)
     return table
 

@@ -29,6 +29,7 @@ from studies.cli.update import patch, update
 
 if TYPE_CHECKING:
     from studies.study import Study
+    from studies.tables.replay import Replay
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
 
@@ -56,6 +57,13 @@ def run(
     out: Annotated[
         Path, typer.Option(help="Folder of the study; the same command again does what is missing.")
     ] = DEFAULT_OUT,
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            help="A table, as tabulate writes it, that strategies search instead of training; all that is "
+            "not given is the table's."
+        ),
+    ] = None,
     **options: Any,
 ) -> None:
     """Run a study and write its report: every strategy, model and seed that is not done yet."""
@@ -63,6 +71,10 @@ def run(
     from studies.study import run_and_report
 
     values = {} if config is None else read_config(config)
+    if replay is not None:
+        given = {name: value for name, value in options.items() if is_given(context, name)}
+        _replay(replay, out if is_given(context, "out") else None, {**values, **given})
+        return
     values = {**options, **{name: value for name, value in values.items() if not is_given(context, name)}}
     console = Console(emoji=False)
     study = run_and_report(values, out, console)
@@ -77,11 +89,33 @@ def run(
         raise typer.Exit(1)
 
 
+def _replay(table: Path, out: Path | None, given: dict[str, Any]) -> None:
+    from studies.tables.replay import DEFAULT_OUT, replay_and_report
+
+    console = Console(emoji=False)
+    replay = replay_and_report(table, out or DEFAULT_OUT, given, console)
+    _print_replay(console, replay)
+    if replay.failed:
+        console.print(f"{replay.failed} of {len(replay.runs)} searches failed")
+        raise typer.Exit(1)
+
+
+def _print_replay(console: Console, replay: Replay) -> None:
+    for line in [replay.regret().to_text(), *replay.words(), f"\nThe report: {replay.report}"]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 @app.command()
-def report(study: Annotated[Path, typer.Argument(help="Folder of a study.")]) -> None:
+def report(study: Annotated[Path, typer.Argument(help="Folder of a study, or of a replay.")]) -> None:
     """Write the report of a study anew from its records."""
+    from reports.numbers.regret import is_replay
     from studies.study import write_report
 
+    if is_replay(study):
+        from studies.tables.replay import write_replay_report
+
+        _print_replay(Console(emoji=False), write_replay_report(study))
+        return
     _print_report(Console(emoji=False), write_report(study))
 
 

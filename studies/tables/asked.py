@@ -108,11 +108,9 @@ def check_asked(table: PlanTable, path: Path, given: Mapping[str, Any]) -> Asked
 def _recipe(table: PlanTable) -> Recipe:
     """The recipe that a table's trainings had: its name says in what it differs from its base."""
     there = entries(table.about.of)["recipe"]
-    settings = {field.name for field in dataclasses.fields(Recipe)}
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in there.items()}
-    return dataclasses.replace(
-        find_recipe(there["name"]), **{name: value for name, value in values.items() if name in settings}
-    )
+    settings = {field.name for field in dataclasses.fields(Recipe)} & there.keys()
+    values: Any = {name: tuple(there[name]) if isinstance(there[name], list) else there[name] for name in settings}
+    return dataclasses.replace(find_recipe(there["name"]), **values)
 
 
 def _study(table: PlanTable, given: Mapping[str, Any]) -> StudyConfig:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from autodpq.costs import Ledger
 from autodpq.data import Samples
-from autodpq.errors import AutoDPQError
 from autodpq.models import CTRModel
 from autodpq.plan import CompressionPlan, Field
 from autodpq.search.task import SearchTask
@@ -67,10 +67,6 @@ class TableTrainer(Trainer):
         return self._ledgers[plan]
 
 
-class PlanNotThere(AutoDPQError):
-    """A strategy asks for a plan that is not in the table."""
-
-
 class TableTask(SearchTask):
     """A task whose trials are looked up in a table, in simulated time.
 
@@ -87,8 +83,9 @@ class TableTask(SearchTask):
         shared: Makes what trains: rows and FE, for a search that asks for them.
 
     Attributes:
-        missing: The first plan that was asked for and is not there; None if none.
         trains: Whether something that trains was asked for.
+        outside: What is not the strategy's own failure, and ends the replay even where the strategy has caught it: a
+            plan that is not there, or rows that cannot be had. None if nothing.
     """
 
     def __init__(
@@ -101,7 +98,7 @@ class TableTask(SearchTask):
         ledgers: dict[CompressionPlan, Ledger],
         shared: Callable[[], tuple[Shared, Trainer]],
     ) -> None:
-        self.missing: PlanNotThere | None = None
+        self.outside: BaseException | None = None
         self.trains = False
         self._shared = shared
         self._check = asked.table.check
@@ -110,13 +107,24 @@ class TableTask(SearchTask):
         trainer = TableTrainer(
             asked.table.fields, asked.model, asked.recipe, seed, compact, ledgers, lambda: self._parts()[1]
         )
-        init = "pretrained" if asked.table.about.of.init == "pretrained" else "scratch"
+        init: Literal["pretrained", "scratch"] = (
+            "pretrained" if asked.table.about.of.init == "pretrained" else "scratch"
+        )
         executor = _looking_up(outcomes)
         super().__init__(trainer, none, none, asked.table.space, budget, pretrained, init, executor, _Forgetful())
 
     def _parts(self) -> tuple[Shared, Trainer]:
         self.trains = True
-        return self._shared()
+        with self._watched():
+            return self._shared()
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self.outside = self.outside or error
+            raise
 
     @property
     def train(self) -> Samples:
@@ -138,13 +146,10 @@ class TableTask(SearchTask):
         """Refuses a plan that is not in the table.
 
         Raises:
-            PlanNotThere: Says which candidates there are.
+            AutoDPQError: Says which candidates there are.
         """
-        try:
+        with self._watched():
             self._check(plan)
-        except AutoDPQError as error:
-            self.missing = self.missing or PlanNotThere(str(error))
-            raise self.missing from None
 
     def evaluate_many(self, plans: Sequence[CompressionPlan], prune: Prune = never) -> list[Trial]:
         """Looks plans up; trials come in the order of the plans."""

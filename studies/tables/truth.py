@@ -45,7 +45,7 @@ class Truth:
         """Of validation AUC with a seed; that of the worst plan where there is none, or it came to nothing."""
         worst, best = self._valid[seed]
         own = None if plan is None else self._table.plans[plan][seed].valid_auc
-        return best - (worst if own is None else own)
+        return float(best - (worst if own is None else own))
 
     def test_regret(self, plan: CompressionPlan | None) -> float:
         """Of mean test AUC; that of the worst plan where there is none, or it came to nothing."""
