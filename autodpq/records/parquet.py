@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autodpq.errors import AutoDPQError
+from autodpq.errors import AutoDPQError, one_line
 from autodpq.files import write_whole
 from autodpq.records.files import damage_told
 from autodpq.records.folder import entries
@@ -72,11 +72,17 @@ def read_rows(
     Raises:
         AutoDPQError: It cannot be read, is something else, was cut short or altered, or is of another format.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with damage_told(path, advice):
-        content = pq.read_table(path)
-    known = (content.schema.metadata or {}).get(kind.encode())
+        content = path.read_bytes()
+        try:
+            table = pq.read_table(pa.BufferReader(content))
+            rows = table.to_pylist()
+        except Exception as error:  # of many kinds, by what was altered
+            raise AutoDPQError(one_line(error)) from None
+    known = (table.schema.metadata or {}).get(kind.encode())
     if known is None:
         raise AutoDPQError(f"{path}: it is no file as {made_by} writes it")
     with damage_told(path, advice):
@@ -89,7 +95,6 @@ def read_rows(
         )
     with damage_told(path, advice):
         about = opened(known)
-        rows = content.to_pylist()
         if _digest(rows) != about.pop(_ROWS):
             raise AutoDPQError("its rows are not those that were written")
     del about[_FORMAT]
