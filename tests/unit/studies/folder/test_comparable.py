@@ -53,7 +53,7 @@ def test_what_differs_is_named_and_nothing_is_touched(
 ) -> None:
     run, folder = kept
     before = contents(folder)
-    monkeypatch.setattr("studies.runner.pretrain", lambda *_: pytest.fail("something is trained"))
+    monkeypatch.setattr("studies.sharing.pretrain", lambda *_: pytest.fail("something is trained"))
     with pytest.raises(AutoDPQError) as refused:
         run("fe,others,random", **{"threshold": 2, "trials": 2, **values})
     name, _, value = option.partition(" ")
@@ -83,7 +83,7 @@ def test_a_study_goes_on_as_it_was_trained_whatever_the_machine_would_choose(
 ) -> None:
     run, folder = kept
     shutil.copytree(folder, folder.with_name("here"))
-    monkeypatch.setattr("studies.runner.MIN_ROWS", 0)  # so that compiling would pay
+    monkeypatch.setattr("studies.sharing.MIN_ROWS", 0)  # so that compiling would pay
     compiled = run("fe,others,grid", "here", threshold=2, trials=2)["compiled"]
     assert not compiled.any()
     shutil.copytree(folder, folder.with_name("gpu"))
