@@ -277,15 +277,16 @@ def read_table(path: Path) -> PlanTable:
 
 def _check_whole(path: Path, table: PlanTable) -> None:
     with damage_told(path, _ADVICE):
+        n_seeds = len(table.about.seeds)
+        wanted = table.about.n_plans * n_seeds
         found = {(row.plan, row.seed) for row in table.rows}
-        seeds = range(len(table.about.seeds))
-        wanted = [(plan.to_json(), seed) for plan in every_plan(table.space) for seed in seeds]
-    missing = [place for place in wanted if place not in found]
-    if missing:
-        plan, seed = missing[0]
+        every = ((plan.to_json(), seed) for plan in every_plan(table.space) for seed in range(n_seeds))
+        missing = next((place for place in every if place not in found), None)
+    if missing is not None:
+        plan, seed = missing
         raise AutoDPQError(
-            f"{path}: {len(missing):,} of {len(wanted):,} trainings are missing, as that of {plan} with seed {seed}; "
-            "autodpq-study tabulate, called as before, trains them"
+            f"{path}: of {wanted:,} trainings {len(found):,} are there, and that of {plan} with seed {seed} is "
+            "missing; autodpq-study tabulate, called as before, trains it"
         )
-    if len(table.rows) != len(wanted):
-        raise AutoDPQError(f"{path}: {len(table.rows):,} rows, {len(wanted):,} trainings are expected; {_ADVICE}")
+    if len(table.rows) != wanted:
+        raise AutoDPQError(f"{path}: {len(table.rows):,} rows, {wanted:,} trainings are expected; {_ADVICE}")

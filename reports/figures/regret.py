@@ -59,11 +59,14 @@ def regret_chart(replayed: Replayed, best: BestWithin, rows: Rows, by: By) -> Ch
     note = "Of the best trial so far by validation AUC: mean over searches, its 95 % interval shaded."
     if points:
         note += " Points: plans of what tries none, and when it ends."
+    ticks = linear_ticks(left, right, most=8)
+    if by == "trials":
+        ticks = tuple(tick for tick in ticks if tick[0].is_integer())
     return Chart(
         f"regret-{rows}-{by}",
         f"{_ROWS[rows]} regret by {by}",
         replayed.title(best),
-        Axis(_LABELS[by], left, right, linear_ticks(left, right, most=8)),
+        Axis(_LABELS[by], left, right, ticks),
         Axis(f"{_ROWS[rows]} regret, AUC", 0.0, top, linear_ticks(0.0, top, most=8)),
         tuple(series),
         looks([*by_strategy]),

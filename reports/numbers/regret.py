@@ -127,7 +127,7 @@ class InterquartileMean:
 
     Attributes:
         mean: The mean.
-        low: Lower end of its 95 % interval.
+        low: Lower end of its 95 % interval; nan where there is none.
         high: Upper end.
     """
 
@@ -150,10 +150,11 @@ def interquartile_mean(values: Sequence[float], strata: Sequence[int], *, seed: 
     from scipy.stats import trim_mean
 
     known, of = np.asarray(values, np.float64), np.asarray(strata)
+    parts = [known[of == one] for one in np.unique(of)]
+    if min(map(len, parts)) < 2:
+        return InterquartileMean(float(trim_mean(known, 0.25)), math.nan, math.nan)
     rng = np.random.default_rng(seed)
-    drawn = [
-        own[rng.integers(len(own), size=(_RESAMPLES, len(own)))] for own in (known[of == one] for one in np.unique(of))
-    ]
+    drawn = [own[rng.integers(len(own), size=(_RESAMPLES, len(own)))] for own in parts]
     means = trim_mean(np.concatenate(drawn, axis=1), 0.25, axis=1)
     tail = 50 * (1 - _LEVEL)
     low, high = np.percentile(means, [tail, 100 - tail])

@@ -76,7 +76,7 @@ def _final(runs: Sequence[ReplayedRun], rows: Rows) -> InterquartileMean:
 
 
 def _interval(found: InterquartileMean) -> str:
-    return f"{found.mean:.5f} [{found.low:.5f}, {found.high:.5f}]"
+    return f"{found.mean:.5f}" + ("" if math.isnan(found.low) else f" [{found.low:.5f}, {found.high:.5f}]")
 
 
 def _regret_notes(replayed: Replayed, best: BestWithin) -> tuple[str, ...]:
@@ -101,7 +101,8 @@ def _place_notes(ranks: Ranks | None) -> tuple[str, ...]:
         "trains for itself, its own.",
     ]
     if ranks is not None:
-        notes.append(f"Rank: of the strategy by test regret, mean over {ranks.seeds} search seeds, 1 the best.")
+        of = f", mean over {ranks.seeds} search seeds" if ranks.seeds > 1 else ""
+        notes.append(f"Rank: of the strategy by test regret{of}, 1 the best.")
         if not math.isnan(ranks.p_value):
             notes[-1] += (
                 f" Friedman's test: p = {ranks.p_value:.2g}; ranks that differ by {ranks.critical:.2f} or more are "

@@ -21,6 +21,7 @@ from autodpq.records.table import PlanTable, read_table
 from autodpq.search.strategy import Strategy
 from autodpq.training.trainer import Trainer
 from autodpq.trial import Budget, Outcome, Pretrained, Trial, best_trial, check_bytes, check_plan
+from reports.names import within
 from studies.config import run_config, study_candidates, study_recipe
 from studies.floors import measure_floors
 from studies.folder.comparable import Compile
@@ -86,12 +87,13 @@ class _Replay:
 
     def _searches(self, strategy: Strategy, budget: int | None) -> list[ReplayedRun]:
         runs: list[ReplayedRun] = []
-        n_seeds = self.asked.config.seeds
-        for seed in range(n_seeds):
+        for seed in range(self.asked.config.seeds):
             if runs and runs[0].trained and seed >= len(self.outcomes):
-                self.say(f"{strategy.name} trains for itself: once for each of the table's {seed} seeds")
                 break
             runs.append(self._search(strategy, budget, seed))
+        told = f"{len(runs)} search{'es' if len(runs) > 1 else ''}"
+        trained = ", trained for real: one for each of the table's seeds at most" if runs[0].trained else ""
+        self.say(f"{within(label(strategy), budget)}: {told}{trained}")
         failed = [run for run in runs if run.error is not None]
         if failed:
             self.progress.warn(f"{strategy.name}: {len(failed)} of {len(runs)} searches failed: {failed[0].error}")

@@ -123,8 +123,8 @@ def test_missing_trainings_are_counted_and_the_first_named(path: Path) -> None:
     rows = tuple(row for row in made.rows if not (row.seed == 1 and json.loads(row.plan)["user"] == "others"))
     write_table(path, PlanTable(made.about, rows))
     assert refused(path) == (
-        '2 of 12 trainings are missing, as that of {"item":"full","user":"others"} with seed 1; '
-        "autodpq-study tabulate, called as before, trains them"
+        'of 12 trainings 10 are there, and that of {"item":"full","user":"others"} with seed 1 is missing; '
+        "autodpq-study tabulate, called as before, trains it"
     )
     write_table(path, dataclasses.replace(made, rows=(*made.rows, made.rows[0])))
     assert refused(path).startswith("13 rows, 12 trainings are expected; ")
