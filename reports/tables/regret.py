@@ -8,7 +8,7 @@ from statistics import median
 
 from autodpq.plan import CompressionPlan
 from autodpq.records.replay import BestWithin, ReplayedRun
-from reports.names import display_name, short_bytes
+from reports.names import display_name, in_order, short_bytes
 from reports.numbers.regret import (
     InterquartileMean,
     Ranks,
@@ -81,6 +81,10 @@ def _interval(found: InterquartileMean) -> str:
 
 def _regret_notes(replayed: Replayed, best: BestWithin) -> tuple[str, ...]:
     about = replayed.about
+    failed = [run for run in replayed.runs if run.budget == best.budget and run.error is not None]
+    by_strategy = {
+        name: [run for run in failed if run.strategy == name] for name in in_order(r.strategy for r in failed)
+    }
     plan = CompressionPlan.from_json(best.plan, known=False)
     return (
         f"The best of {best.plans:,} plans by test AUC, mean over the table's {about.seeds} seeds: {best.test_auc:.4f} "
@@ -91,6 +95,11 @@ def _regret_notes(replayed: Replayed, best: BestWithin) -> tuple[str, ...]:
         "stratified bootstrap interval, whose strata are the table's seeds.",
         f"Search s saw the trainings of the table's seed s modulo {about.seeds}: intervals say how much depends on "
         "what searches draw, not on further seeds of training.",
+        *(
+            f"{len(own)} of {display_name(name)}'s searches came to nothing and {'is' if len(own) == 1 else 'are'} "
+            f"left out: {own[0].error}"
+            for name, own in by_strategy.items()
+        ),
     )
 
 

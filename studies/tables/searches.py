@@ -19,6 +19,7 @@ from autodpq.plugins.options import label
 from autodpq.records.replay import REPLAY, BestWithin, ReplayedRun, ReplayFile, write_replay
 from autodpq.records.table import PlanTable, read_table
 from autodpq.search.strategy import Strategy
+from autodpq.training.fit import evaluate
 from autodpq.training.trainer import Trainer
 from autodpq.trial import Budget, Outcome, Pretrained, Trial, best_trial, check_bytes, check_plan
 from reports.names import within
@@ -54,8 +55,8 @@ def search_table(path: Path, out: Path, given: Mapping[str, Any], console: Conso
         raise AutoDPQError(f"--out: {out} holds a study; name another folder for the replay")
     asked = check_asked(read_table(path), path, given)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with torch_settings(), Progress(console, asked.config.log_level) as progress, alone_in(out):
-        replaying = _Replay(asked, out, progress, say)
+    with torch_settings(), alone_in(out):
+        replaying = _Replay(asked, out, Progress(console, asked.config.log_level), say)
         write_replay(out / REPLAY, replaying.about(), replaying.run())
 
 
@@ -108,9 +109,10 @@ class _Replay:
         plan, error = None, None
         try:
             plan = strategy.search(task)
+            if isinstance(plan, CompressionPlan):
+                task.check_there(plan)
             check_plan(plan, task.fields, task.space)
             check_bytes(task.trainer.ledger(plan), task.budget)
-            task.check_there(plan)
         except (Exception, SystemExit) as raised:
             plan, error = None, str(raised) if isinstance(raised, AutoDPQError) else one_line(raised)
         finally:
@@ -185,7 +187,19 @@ class _Replay:
             recipe, device = study_recipe(config, dataset), choose_device(config.device)
             floors = measure_floors(prepared)
             self.shared[seed] = share(context, run, config.models[0], prepared, floors, recipe, device, compiling)
+            self._compare(self.shared[seed], seed)
         return self.shared[seed], self.shared[seed].new_trainer(run)
+
+    def _compare(self, shared: Shared, seed: int) -> None:
+        """Warns where FE, trained here, is not the table's to the digit."""
+        network = shared.trainer.build(shared.trainer.full_plan())
+        network.load_state_dict(shared.pretraining.pretrained.state)
+        here, there = evaluate(network, shared.trainer.valid).auc, self.table.about.seeds[seed].valid_auc
+        if here != there:
+            self.progress.warn(
+                f"FE of seed {seed} has a validation AUC of {here:.10f} here and of {there:.10f} in the table: another "
+                "machine or version, so that what trains here may differ, too"
+            )
 
     def about(self) -> ReplayFile:
         """What was replayed."""

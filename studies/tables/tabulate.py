@@ -18,6 +18,7 @@ from rich.console import Console
 from autodpq.choices import Choice
 from autodpq.data import dataset_spec
 from autodpq.errors import AutoDPQError, TrainingError
+from autodpq.files import remove_parts
 from autodpq.models import MODELS
 from autodpq.packed.network import round_compactly
 from autodpq.plan import CompressionPlan, Field
@@ -123,9 +124,11 @@ def tabulate(
     if config.jobs > 1:
         check_main_guard()
     jobs = config.jobs if config.jobs > 1 else 0
-    with torch_settings(), Progress(console, config.log_level) as progress, WorkerPool(jobs) as pool:
+    progress = Progress(console, config.log_level)  # for warnings: its bar is that of runs
+    with torch_settings(), WorkerPool(jobs) as pool:
         making = _Tabulation(config, out, licence, progress, pool, say)
         with alone_in(out):
+            making.read()
             with suppress(TimeIsUp), time_limit(config.timeout):
                 making.train()
             return making.finish()
@@ -157,7 +160,7 @@ class _Tabulation:
         self.fields = self._fields(self.prepared)
         compact = config.space == "wide"
         self.space = make_space(self.fields, candidates, self.recipe.embedding_dim, compact=compact)
-        self.plans = list(_plans(self.space))
+        self.plans = {plan.to_json(): plan for plan in _plans(self.space)}
         self.rows: dict[tuple[str, int], TableRow] = {}
         self.seeds: dict[int, SeedEntries] = {}
         self.makers: list[Maker] = []
@@ -166,13 +169,23 @@ class _Tabulation:
         self._begun = 0
         self._begin = time.monotonic()
 
+    @property
+    def total(self) -> int:
+        """Trainings of the whole table."""
+        return len(self.plans) * len(self.runs)
+
     def _fields(self, prepared: Prepared) -> tuple[Field, ...]:
         wide = self.config.space == "wide"
         return prepared.source.banded(self.config.bands) if wide else prepared.fields
 
-    def train(self) -> None:
-        """Trains what is missing."""
+    def read(self) -> None:
+        """Reads what is there, and makes the folder one of this table, unless it is.
+
+        Raises:
+            AutoDPQError: It is one of another, or of something else, or a file is damaged.
+        """
         there = self.out / "table.json"
+        remove_parts(self.out, (there.name, TABLE, "pretrained/*.json", "pretrained/*.safetensors"))
         self.of = read_json(there, _OF) if there.exists() else None
         for name in ("rows", "seeds", "makers"):
             drop_cut_line(self._lines(name))
@@ -180,23 +193,23 @@ class _Tabulation:
         self.seeds = {seed.seed: seed for seed in read_lines(self._lines("seeds"), _SEED)}
         self.makers = read_lines(self._lines("makers"), _MAKER)
         self._claim()
-        total, done = len(self.plans) * len(self.runs), self._n_trained()
+
+    def train(self) -> None:
+        """Trains what is missing."""
+        done = self._n_trained()
         before = f", {done:,} of them done before" if done else ""
-        self.say(f"{len(self.plans):,} plans with {len(self.runs)} seeds: {total:,} trainings{before}")
+        self.say(f"{len(self.plans):,} plans with {len(self.runs)} seeds: {self.total:,} trainings{before}")
         for run in self.runs:
-            left = [plan for plan in self.plans if (plan.to_json(), run.seed) not in self.rows]
+            left = [plan for text, plan in self.plans.items() if (text, run.seed) not in self.rows]
             if left or run.seed not in self.seeds:
                 self._train_seed(run, left)
 
     def _claim(self) -> None:
-        """Makes the folder one of this table, unless it is.
-
-        Raises:
-            AutoDPQError: It is one of another; names what differs.
-        """
-        asked = self._of(compiled=None)
         if self.of is not None:
-            self._refuse_other(entries(self.of), asked)
+            self._refuse_other(entries(self.of), self._of(compiled=None))
+        elif self.rows or (self.out / "study.json").exists():
+            what = "rows of a table, and no table.json that says of which" if self.rows else "a study"
+            raise AutoDPQError(f"--out: {self.out} holds {what}; name another folder")
         here = Maker(machine=machine_name(), versions=dict(versions()))
         if here not in self.makers:
             if self.makers:
@@ -267,6 +280,8 @@ class _Tabulation:
             self.seeds[run.seed] = full
         execute = self._executor(run, shared, trainer)
         for plan, outcome in zip(left, execute(left, range(len(left)), never), strict=True):
+            if outcome.traceback is not None:
+                self.context.progress.traceback(outcome.traceback)
             row = _measured(run.seed, plan, outcome, trainer, test)
             append_line(self._lines("rows"), entries(row))
             self.rows[row.plan, row.seed] = row
@@ -280,17 +295,16 @@ class _Tabulation:
 
     def _tell(self, row: TableRow) -> None:
         self._begun += 1
-        now, done = time.monotonic(), self._n_trained()
+        now = time.monotonic()
         if now - self._told < _SAID_SECONDS and self.config.log_level != "debug":
             return
-        self._told = now
-        left = (len(self.plans) * len(self.runs) - done) * (now - self._begin) / self._begun
+        self._told, done = now, self._n_trained()
+        left = (self.total - done) * (now - self._begin) / self._begun
         came_to = f"failed: {row.error}" if row.valid_auc is None else f"validation AUC {row.valid_auc:.4f}"
-        self.say(f"[{done:,}/{len(self.plans) * len(self.runs):,}] seed {row.seed}: {came_to}; about {left:.0f} s left")
+        self.say(f"[{done:,}/{self.total:,}] seed {row.seed}: {came_to}; about {left:.0f} s left")
 
     def _n_trained(self) -> int:
-        seeds, plans = range(len(self.runs)), {plan.to_json() for plan in self.plans}
-        return sum(seed in seeds and plan in plans for plan, seed in self.rows)
+        return sum(seed < len(self.runs) and plan in self.plans for plan, seed in self.rows)
 
     def _lines(self, name: str) -> Path:
         return self.out / f"{name}.jsonl"
@@ -312,7 +326,7 @@ class _Tabulation:
                 makers=tuple(self.makers),
                 licence=self.licence,
             )
-            rows = [self.rows[plan.to_json(), run.seed] for plan in self.plans for run in self.runs]
+            rows = [self.rows[plan, run.seed] for plan in self.plans for run in self.runs]
             write_table(path, PlanTable(about, tuple(rows)))
         return done
 

@@ -53,22 +53,24 @@ def test_it_goes_on_where_it_was_stopped_and_comes_to_the_same(small: Small, mon
         return measured(*given)
 
     monkeypatch.setattr(module, "_measured", stops)
+    changes = {"candidates": ("full,others",), "seeds": 1}
     with pytest.raises(KeyboardInterrupt):
-        small.tabulate("again", candidates=("full,others",))
-    rows = small.folder / "again" / "rows.jsonl"
-    rows.write_bytes(rows.read_bytes()[:-7])  # killed as it wrote the third
-    assert not (small.folder / "again" / "table.parquet").exists()
+        small.tabulate("again", **changes)
+    folder = small.folder / "again"
+    (folder / "rows.jsonl").write_bytes((folder / "rows.jsonl").read_bytes()[:-7])  # killed as it wrote the third
+    (folder / ".table.parquet.abcdefgh.part").touch()  # what an earlier one left
+    assert not (folder / "table.parquet").exists()
     trained.clear()
     stops_at = None
     told: list[str] = []
-    assert not small.tabulate("again", told.append, candidates=("full,others",)).n_missing
-    assert "4 plans with 2 seeds: 8 trainings, 2 of them done before" in told and len(trained) == 6
-    table, known = read_table(small.folder / "again" / "table.parquet"), read_table(small.folder / PATH)
-    twin = {(row.plan, row.seed): digits(row) for row in known.rows}
-    assert [*map(digits, table.rows)] == [twin[row.plan, row.seed] for row in table.rows] and len(table.rows) == 8
-    small.tabulate("again", candidates=("full,others",), seeds=1)
-    assert len(trained) == 6, "a seed less takes no training"
-    assert [row.seed for row in read_table(small.folder / "again" / "table.parquet").rows] == [0] * 4
+    assert not small.tabulate("again", told.append, **changes).n_missing
+    assert "4 plans with 1 seeds: 4 trainings, 2 of them done before" in told and len(trained) == 2
+    assert not (folder / ".table.parquet.abcdefgh.part").exists()
+    twin = {(row.plan, row.seed): digits(row) for row in read_table(small.folder / PATH).rows}
+    rows = read_table(folder / "table.parquet").rows
+    assert [*map(digits, rows)] == [twin[row.plan, row.seed] for row in rows] and len(rows) == 4
+    small.tabulate("again", **changes)
+    assert len(trained) == 2, "what is there is not trained again"
 
 
 @pytest.mark.slow
@@ -104,6 +106,16 @@ def test_a_folder_is_of_one_table(small: Small) -> None:
             small.tabulate(**changes)
         assert said in str(raised.value) and "\n" not in str(raised.value)
     assert (small.folder / PATH).read_bytes() == content
+
+
+def test_a_folder_of_something_else_is_left_alone(small: Small) -> None:
+    for name, content, said in (("study.json", "{}", "holds a study"), ("rows.jsonl", "", "no table.json")):
+        out = small.folder / f"with-{name}"
+        out.mkdir()
+        (out / name).write_text(content or (small.folder / "table" / "rows.jsonl").read_text())
+        with pytest.raises(AutoDPQError, match=said):
+            small.tabulate(out.name)
+        assert {path.name for path in out.iterdir()} == {name, ".lock"}
 
 
 @pytest.mark.parametrize(
