@@ -88,8 +88,8 @@ class Replay:
         """
         best = next((best for best in self.results.about.best if best.budget == budget), None)
         if best is None:
-            known = ", ".join(str(best.budget) for best in self.results.about.best)
-            raise AutoDPQError(f"budget: {budget} given; there are {known}")
+            known = [str(best.budget) for best in self.results.about.best if best.budget is not None]
+            raise AutoDPQError(f"budget: {budget} given; {self.folder} has {', '.join(known) or 'none'}")
         chart = regret_chart(self.results, best, rows, by)
         if chart is None:
             raise AutoDPQError(f"{self.folder}: no strategy tries plans, so that there is nothing to draw")

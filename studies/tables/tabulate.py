@@ -198,7 +198,8 @@ class _Tabulation:
         """Trains what is missing."""
         done = self._n_trained()
         before = f", {done:,} of them done before" if done else ""
-        self.say(f"{len(self.plans):,} plans with {len(self.runs)} seeds: {self.total:,} trainings{before}")
+        seeds = f"{len(self.runs)} seed{'s' if len(self.runs) > 1 else ''}"
+        self.say(f"{len(self.plans):,} plans with {seeds}: {self.total:,} trainings{before}")
         for run in self.runs:
             left = [plan for text, plan in self.plans.items() if (text, run.seed) not in self.rows]
             if left or run.seed not in self.seeds:

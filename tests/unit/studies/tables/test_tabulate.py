@@ -64,7 +64,7 @@ def test_it_goes_on_where_it_was_stopped_and_comes_to_the_same(small: Small, mon
     stops_at = None
     told: list[str] = []
     assert not small.tabulate("again", told.append, **changes).n_missing
-    assert "4 plans with 1 seeds: 4 trainings, 2 of them done before" in told and len(trained) == 2
+    assert "4 plans with 1 seed: 4 trainings, 2 of them done before" in told and len(trained) == 2
     assert not (folder / ".table.parquet.abcdefgh.part").exists()
     twin = {(row.plan, row.seed): digits(row) for row in read_table(small.folder / PATH).rows}
     rows = read_table(folder / "table.parquet").rows

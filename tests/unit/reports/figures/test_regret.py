@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autodpq.records.replay import BestWithin, ReplayedRun, ReplayFile
+from reports.figures.regret import regret_chart
+from reports.numbers.regret import Replayed
+
+BEST = BestWithin(budget=None, plans=9, plan='{"user":"full"}', test_auc=0.8, bytes=400)
+
+
+def search(strategy: str, seed: int, regrets: tuple[float, ...], final: float) -> ReplayedRun:
+    n_trials = len(regrets)
+    return ReplayedRun(
+        strategy=strategy, budget=None, seed=seed, table_seed=0, trained=False, error=None, plan='{"user":"full"}',
+        rank=2, seconds=7.0 + seed, valid_regret=final, test_regret=final / 2, plans=("{}",) * n_trials,
+        states=("complete",) * n_trials, valid_aucs=(0.7,) * n_trials,
+        trial_seconds=tuple(2.0 * number + 3 for number in range(n_trials)), valid_regrets=regrets,
+        test_regrets=tuple(regret / 2 for regret in regrets),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def replayed() -> Replayed:
+    """Two searches with trials, two without."""
+    about = ReplayFile(
+        table="t.parquet", dataset="own", model="deepfm", recipe="paper", licence="CC0-1.0", seeds=2, best=(BEST,),
+        fe_test_auc=0.8, fe_bytes=900, fe_seconds=3.0,
+    )  # fmt: skip
+    runs = [search("random", seed, (0.4, 0.2 * seed), 0.2 * seed) for seed in range(2)]
+    return Replayed(Path("t"), about, (*runs, *(search("autodpq", seed, (), 0.1) for seed in range(2))))
+
+
+def test_steps_are_the_mean_of_searches_at_whole_trials(replayed: Replayed) -> None:
+    chart = regret_chart(replayed, BEST, "valid", "trials")
+    assert chart is not None
+    (series,) = chart.series
+    assert [(point.x, point.y) for point in series.points] == [(1, 0.4), (2, pytest.approx(0.1))]
+    assert all(low <= point.y <= high for point in series.points for low, high in [point.y_range or (1, 0)])
+    assert chart.x.ticks and all(value.is_integer() for value, _ in chart.x.ticks)
+    assert chart.y.low == 0 < chart.y.high
+
+
+def test_what_tries_nothing_is_a_point_where_it_ends(replayed: Replayed) -> None:
+    chart = regret_chart(replayed, BEST, "test", "seconds")
+    assert chart is not None
+    by_form = {series.form: series for series in chart.series}
+    (point,) = by_form["mean"].points
+    assert (point.x, point.y, by_form["mean"].label) == (7.5, 0.05, "AutoDPQ")
+    assert [point.x for point in by_form["steps"].points] == [3.0, 5.0]
+    assert {series.label for series in chart.legend} == {"Random", "AutoDPQ"}
+
+
+def test_there_is_no_chart_without_trials(replayed: Replayed) -> None:
+    idle = Replayed(replayed.folder, replayed.about, replayed.runs[2:])
+    assert regret_chart(idle, BEST, "test", "seconds") is None
