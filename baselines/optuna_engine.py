@@ -100,25 +100,27 @@ class OptunaStrategy(Strategy):
 
         with task.phase("search"):
             study = optuna.create_study(sampler=self.sampler(0), directions=self.directions)
+            texts = {name: [str(choice) for choice in candidates] for name, candidates in task.space.items()}
             number, end = 0, self.n_trials(task)
             while number < end:
                 size = min(self.next_batch(study, end - number), end - number)
                 if size < 1:
                     raise AutoDPQError(f"{self.name}: a batch has at least one trial, not {size}")
-                asked = [self._ask(study, task, number + position) for position in range(size)]
+                asked = [self._ask(study, task, texts, number + position) for position in range(size)]
                 trials = task.evaluate_many([plan for _, plan in asked])
                 for (in_study, _), trial in zip(asked, trials, strict=True):
                     self._tell(study, in_study, trial)
                 number += size
         return self.choose(task.history)
 
-    def _ask(self, study: Study, task: SearchTask, number: int) -> tuple[optuna.Trial, CompressionPlan]:
+    def _ask(
+        self, study: Study, task: SearchTask, texts: Mapping[str, list[str]], number: int
+    ) -> tuple[optuna.Trial, CompressionPlan]:
         from optuna.distributions import CategoricalDistribution
 
         # A sampler per trial, so that random draws depend on (seed, number) alone; one that was built again with the
         # search's seed would repeat its first draws.
         study.sampler = self.sampler(int(task.rng(number).integers(2**31)))
-        texts = {name: [str(choice) for choice in candidates] for name, candidates in task.space.items()}
         searched: dict[str, BaseDistribution] = {
             name: CategoricalDistribution(row) for name, row in texts.items() if len(row) > 1
         }

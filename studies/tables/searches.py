@@ -69,6 +69,7 @@ class _Replay:
         seeds = self.table.about.seeds
         self.pretrained = [Pretrained({}, seed.seconds, seed.epochs) for seed in seeds]
         self.outcomes = [_outcomes(self.table, seed.seed) for seed in seeds]
+        self.texts = {plan: rows[0].plan for plan, rows in self.table.plans.items()}
         self.ledgers: dict[CompressionPlan, Ledger] = {}
         self.shared: dict[int, Shared] = {}
         self.settings = ProcessSettings()
@@ -154,12 +155,12 @@ class _Replay:
             table_seed=table_seed,
             trained=task.trains,
             error=error,
-            plan="" if plan is None else plan.to_json(),
+            plan="" if plan is None else self.texts[plan],
             rank=None if plan is None else truth.rank(plan),
             seconds=now,
             valid_regret=None if plan is None else truth.valid_regret(plan, table_seed),
             test_regret=None if plan is None else truth.test_regret(plan),
-            plans=tuple(trial.plan.to_json() for trial in history),
+            plans=tuple(self.texts[trial.plan] for trial in history),
             states=tuple(trial.state for trial in history),
             valid_aucs=tuple(trial.valid_auc for trial in history),
             trial_seconds=tuple(ends),
