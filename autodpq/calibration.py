@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autodpq.errors import AutoDPQError, TrainingError
+from autodpq.metrics import Weights, both_classes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +57,7 @@ class Calibration:
 
 
 def fit_calibration(
-    logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]
+    logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], weights: Weights = None
 ) -> tuple[Calibration, str | None]:
     """The scale and shift of least logloss, by Newton steps in float64: the same numbers each time.
 
@@ -66,7 +67,8 @@ def fit_calibration(
 
     Args:
         logits: Of any size, [n].
-        labels: [n], 0 or 1, both present.
+        labels: [n], 0 or 1, both present with a weight above 0.
+        weights: How much each sample counts.
 
     Returns:
         The calibration; why its scale is not the one of least logloss, or None where it is.
@@ -77,57 +79,69 @@ def fit_calibration(
     """
     if not np.isfinite(logits).all():
         raise TrainingError(f"{int((~np.isfinite(logits)).sum())} of {len(logits)} logits are NaN or infinite")
-    if labels.min() == labels.max():
+    if not both_classes(labels, weights):
         raise AutoDPQError(f"all {len(labels)} labels are the same, which no shift can meet; both 0 and 1 are needed")
+    if weights is not None:
+        counting = weights > 0
+        logits, labels, weights = logits[counting], labels[counting], weights[counting] / weights[counting].mean()
     values, signs = logits.astype(np.float64), np.where(labels == 1, 1.0, -1.0)
-    centre, deviation = float(values.mean()), float(values.std())
-    clicks = int((labels == 1).sum())
+    centre = _mean(values, weights)
+    deviation = float(values.std()) if weights is None else math.sqrt(_mean((values - centre) ** 2, weights))
+    clicks = int((labels == 1).sum()) if weights is None else float(weights[labels == 1].sum())
     level = math.log(clicks / (len(labels) - clicks))
     if np.ptp(values) <= _ROUNDING * max(1.0, abs(centre)):
         return Calibration(1.0, level - centre), "all logits of the validation rows are equal: only a shift is fitted"
-    spread, level, note = _spread_and_level((values - centre) / deviation, signs, level)
+    spread, level, note = _spread_and_level((values - centre) / deviation, signs, weights, level)
     scale = spread / deviation
     return Calibration(scale, level - scale * centre), note
 
 
-def _spread_and_level(values: Floats, signs: Floats, level: float) -> tuple[float, float, str | None]:
+def _spread_and_level(values: Floats, signs: Floats, weights: Weights, level: float) -> tuple[float, float, str | None]:
     """Standard deviation and level of the calibrated logits, from values of mean 0 and deviation 1; the note."""
     ones = np.ones(len(values))
     if values[signs > 0].min() >= values[signs < 0].max():
         spread = math.inf
-    elif signs @ values <= 0:
+    elif (signs if weights is None else weights * signs) @ values <= 0:
         spread = 0.0
     else:
-        spread, level = _newton(np.column_stack([values, ones]), np.zeros(len(values)), signs, [1.0, level])
+        spread, level = _newton(np.column_stack([values, ones]), np.zeros(len(values)), signs, weights, [1.0, level])
     if LEAST_SPREAD <= spread <= MOST_SPREAD:
         return spread, level, None
     bound = min(max(spread, LEAST_SPREAD), MOST_SPREAD)
-    (level,) = _newton(ones[:, None], bound * values, signs, [level])
+    (level,) = _newton(ones[:, None], bound * values, signs, weights, [level])
     why = "hardly rise with them" if bound == LEAST_SPREAD else "are told from the rest by them with hardly an error"
     held = f"the scale is held where logits have a standard deviation of {bound:g}"
     return bound, level, f"{held}: the clicks of the validation rows {why}"
 
 
-def _newton(inputs: Floats, offset: Floats, signs: Floats, start: Sequence[float]) -> list[float]:
-    """The weights of least logloss of the logits ``inputs @ weights + offset``, which there must be.
+def _newton(inputs: Floats, offset: Floats, signs: Floats, counts: Weights, start: Sequence[float]) -> list[float]:
+    """The weights of least logloss of the logits ``inputs @ weights + offset``, which there must be; samples count by
+    ``counts``, which add up to their number.
 
     The logloss is convex; where a step overshoots it is halved.
     """
     weights = np.array(start)
     margins = signs * (inputs @ weights + offset)
-    loss = _loss(margins)
+    loss = _loss(margins, counts)
     for _ in range(_STEPS):
         missing = np.exp(-np.logaddexp(0, margins))  # to the last digit also where next to nothing is
-        gradient = -inputs.T @ (signs * missing) / len(signs)
-        curvature = (inputs.T * (missing * (1 - missing))) @ inputs / len(signs)
+        slope, bend = signs * missing, missing * (1 - missing)
+        if counts is not None:
+            slope, bend = counts * slope, counts * bend
+        gradient = -inputs.T @ slope / len(signs)
+        curvature = (inputs.T * bend) @ inputs / len(signs)
         step = -np.linalg.solve(curvature, gradient)
         if -float(gradient @ step) < _CLOSE:
             return [float(weight) for weight in weights + step]
-        while (found := _loss(margins := signs * (inputs @ (weights + step) + offset))) > loss:
+        while (found := _loss(margins := signs * (inputs @ (weights + step) + offset), counts)) > loss:
             step = step / 2
         weights, loss = weights + step, found
     raise TrainingError(f"no scale and shift of the logits were found in {_STEPS} steps of Newton's method")
 
 
-def _loss(margins: Floats) -> float:
-    return float(np.logaddexp(0, -margins).mean())
+def _loss(margins: Floats, counts: Weights) -> float:
+    return _mean(np.logaddexp(0, -margins), counts)
+
+
+def _mean(values: Floats, weights: Weights) -> float:
+    return float(values.mean() if weights is None else np.average(values, weights=weights))

@@ -141,7 +141,7 @@ def train_autodpq(data: Data, seconds: float, compiled: bool) -> Row:
     network.train()
 
     def step(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
-        training_step(network, optimizer, *batch, recipe.l2)
+        training_step(network, optimizer, batch.flat, batch.labels, recipe.l2)
 
     row = time_steps(lambda: trainer.train.batches(network, BATCH, 0, 0), step, seconds)
     if trainer.compilation is None:

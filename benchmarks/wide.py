@@ -68,7 +68,7 @@ def milliseconds(trainer: Trainer, kind: str, pretrained: Pretrained, plan: Comp
     optimizer = make_optimizer(network.train(), recipe)
     begin = time.perf_counter()
     for batch in rows.batches(network, recipe.batch_size, 0, 1):
-        training_step(network, optimizer, *batch, recipe.l2)
+        training_step(network, optimizer, batch.flat, batch.labels, recipe.l2)
     return 1e3 * (time.perf_counter() - begin) / STEPS
 
 

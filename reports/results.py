@@ -113,6 +113,11 @@ class RunResult(Scored):
     epochs: Mapping[str, int]
     predictions: str | None
 
+    @property
+    def is_weighted(self) -> bool:
+        """Whether samples counted by weights of their own."""
+        return any(own.weight is not None for own in self.reliability)
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:

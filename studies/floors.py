@@ -19,8 +19,8 @@ def measure_floors(prepared: Prepared) -> Floors:
     test = prepared.test()
 
     def floor(probabilities: npt.NDArray[np.float64]) -> Floor:
-        metrics = evaluate_predictions(probabilities, test.labels)
+        metrics = evaluate_predictions(probabilities, test.labels, test.weights)
         return Floor(auc=metrics.auc, logloss=metrics.logloss)
 
-    constant = np.full(len(test), prepared.train.labels.mean())
+    constant = np.full(len(test), prepared.train.click_rate)
     return Floors(constant=floor(constant), additive=floor(prepared.additive.probabilities(test.ids)))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autodpq.data import Samples
-from autodpq.metrics import evaluate_predictions
+from autodpq.metrics import auc, both_classes, evaluate_predictions
 from autodpq.plan import Field
 
 
@@ -25,16 +25,16 @@ def headroom(samples: Samples, fields: Sequence[Field], probabilities: npt.NDArr
     Returns:
         ``samples``, ``rare_samples``, ``auc_rare``, ``auc_other`` (None where one class is missing), ``auc_oracle``.
     """
-    labels = samples.labels
+    labels, weights = samples.labels, samples.weights
     rare = np.any(samples.ids >= np.array([field.head for field in fields]), axis=1)
 
     oracle = np.where(rare, labels, probabilities)
     return {
         "samples": len(samples),
         "rare_samples": int(rare.sum()),
-        "auc_rare": _auc(probabilities[rare], labels[rare]),
-        "auc_other": _auc(probabilities[~rare], labels[~rare]),
-        "auc_oracle": evaluate_predictions(oracle, labels).auc,
+        "auc_rare": _auc(probabilities, samples, rare),
+        "auc_other": _auc(probabilities, samples, ~rare),
+        "auc_oracle": evaluate_predictions(oracle, labels, weights).auc,
     }
 
 
@@ -58,11 +58,12 @@ def auc_by_frequency(
     for least, end in itertools.pairwise(edges):
         inside = (rarest >= least) & (rarest < end)
         if inside.any():
-            own_auc = _auc(probabilities[inside], samples.labels[inside])
+            own_auc = _auc(probabilities, samples, inside)
             buckets.append({"least": least, "most": int(end) - 1, "samples": int(inside.sum()), "auc": own_auc})
     return buckets
 
 
-def _auc(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.uint8]) -> float | None:
-    """The AUC; None where one class is missing."""
-    return evaluate_predictions(probabilities, labels).auc if len(set(labels)) == 2 else None
+def _auc(probabilities: npt.NDArray[np.float64], samples: Samples, some: npt.NDArray[np.bool_]) -> float | None:
+    """The AUC of some of the samples; None where one class is missing."""
+    labels, weights = samples.labels[some], None if samples.weights is None else samples.weights[some]
+    return auc(probabilities[some], labels, weights) if both_classes(labels, weights) else None

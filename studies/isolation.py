@@ -233,6 +233,8 @@ def shared_digest(rows: Iterable[Samples], state: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for samples in rows:
         digest.update(samples.labels.tobytes())
+        if samples.weights is not None:
+            digest.update(samples.weights.tobytes())
         if not isinstance(samples.ids, np.memmap):
             digest.update(samples.ids.tobytes())
     digest.update(weights_digest(state).encode())

@@ -260,7 +260,9 @@ class StudyConfig(BaseModel):
     )
     fields: Annotated[
         tuple[str, ...] | None,
-        CommandLine("Fields to use, with commas; else all but the label, the split and the time.", DATA, columns),
+        CommandLine(
+            "Fields to use, with commas; else all but the label, the split, the time and the weight.", DATA, columns
+        ),
     ] = None
     exclude: Annotated[
         tuple[str, ...] | None,
@@ -286,4 +288,8 @@ class StudyConfig(BaseModel):
     split_column: Annotated[str | None, CommandLine("Column of one's own data: train, valid, test.", DATA)] = None
     time_column: Annotated[
         str | None, CommandLine("Column of one's own data that says when: the newest rows test.", DATA)
+    ] = None
+    weight_column: Annotated[
+        str | None,
+        CommandLine("Column of one's own data that says how much a row counts, in training and in metrics.", DATA),
     ] = None

@@ -45,7 +45,7 @@ SPLIT_SEED = 2023
 # The options that say where rows come from.
 LOADING = (
     "dataset", "data_dir", "cache_dir", "label", "fields", "exclude", "numeric", "missing", "split_column",
-    "time_column",
+    "time_column", "weight_column",
 )  # fmt: skip
 
 
@@ -107,4 +107,6 @@ def prepare(
     train, valid = dataset.rows(split.train), dataset.rows(split.valid)
     for part in (train, valid):  # all strategies share them
         part.labels.flags.writeable = part.ids.flags.writeable = False
+        if part.weights is not None:
+            part.weights.flags.writeable = False
     return Prepared(fields, train, valid, test_rows, truth, dataset.without_rows())

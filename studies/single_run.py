@@ -241,16 +241,16 @@ class Run:
         rows = self.prepared.test()
         test = DeviceRows.load(rows, self.trainer.device)
         probabilities = predict(network, test, calibration)
-        metrics = evaluate_predictions(probabilities, rows.labels)
-        kept = self.folder.keep_predictions(rows.labels, probabilities)
-        bins = reliability(probabilities, rows.labels)
+        metrics = evaluate_predictions(probabilities, rows.labels, rows.weights)
+        kept = self.folder.keep_predictions(rows, probabilities)
+        bins = reliability(probabilities, rows.labels, rows.weights)
         ledger = self.trainer.ledger(plan)
         record = self._record(
             task,
             test_auc=metrics.auc,
             test_logloss=metrics.logloss,
-            test_click_rate=float(rows.labels.mean()),
-            test_mean_prediction=float(probabilities.mean()),
+            test_click_rate=rows.click_rate,
+            test_mean_prediction=rows.mean_of(probabilities),
             test_ece=calibration_error(bins),
             test_normalized_entropy=metrics.logloss / self.shared.floors.constant.logloss,
             valid_auc=valid.auc,
@@ -274,7 +274,7 @@ class Run:
                 FrequencyBucket(**bucket)
                 for bucket in auc_by_frequency(rows, self.prepared.source.counts, probabilities)
             ),
-            reliability=tuple(ReliabilityBin(**dataclasses.asdict(own)) for own in bins),
+            reliability=tuple(ReliabilityBin.of(own) for own in bins),
             fields=tuple(
                 FieldCost(
                     name=band.name,

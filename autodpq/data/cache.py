@@ -99,6 +99,7 @@ def _open(folder: Path, name: str, meta: dict[str, Any]) -> EncodedDataset:
         folder=folder,
         binned=meta["binned"],
         missing=tuple(meta.get("missing", ())),
+        weights=column("weights"),
     )
 
 

@@ -46,27 +46,44 @@ class Samples:
     Attributes:
         ids: int32 [rows, fields], frequency ranks within each field.
         labels: uint8 [rows], 1 is a click.
+        weights: float64 [rows], how much each row counts beside the others, not negative; None where all count the
+            same.
     """
 
     ids: npt.NDArray[np.int32]
     labels: npt.NDArray[np.uint8]
+    weights: npt.NDArray[np.float64] | None = None
+
+    @property
+    def relative_weights(self) -> npt.NDArray[np.float64] | None:
+        """The weights in units of their mean, float64 [rows]: so that they add up to the number of rows."""
+        return None if self.weights is None else self.weights / self.weights.mean()
+
+    def mean_of(self, values: npt.NDArray[np.number]) -> float:
+        """The mean of values of the rows, [rows], each counting by its weight."""
+        return float(values.mean() if self.weights is None else np.average(values, weights=self.weights))
+
+    @property
+    def click_rate(self) -> float:
+        """The share of clicks."""
+        return self.mean_of(self.labels)
 
     def in_memory(self) -> Samples:
         """The same rows, for a machine that the file is not on."""
-        return Samples(np.array(self.ids), self.labels)
+        return replace(self, ids=np.array(self.ids))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What is sent to another process: of memory-mapped ids the file, rather than gigabytes."""
         if isinstance(self.ids, np.memmap) and self.ids.filename is not None:
-            return _open_samples, (str(self.ids.filename), self.labels)
-        return Samples, (self.ids, self.labels)
+            return _open_samples, (str(self.ids.filename), self.labels, self.weights)
+        return Samples, (self.ids, self.labels, self.weights)
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
-def _open_samples(path: str, labels: npt.NDArray[np.uint8]) -> Samples:
-    return Samples(np.load(path, mmap_mode="r", allow_pickle=False), labels)
+def _open_samples(path: str, labels: npt.NDArray[np.uint8], weights: npt.NDArray[np.float64] | None) -> Samples:
+    return Samples(np.load(path, mmap_mode="r", allow_pickle=False), labels, weights)
 
 
 def _mapped(
@@ -107,6 +124,7 @@ class EncodedDataset:
         ranks: Per field, int32 [values]: from the id of the vocabulary to the id used here; None where they are equal.
         binned: Fields of numbers, each with its number of bins.
         missing: Canonical texts that stood for missing values where it was read.
+        weights: float64 [rows], how much each row counts; None where all count the same.
     """
 
     name: str
@@ -122,6 +140,7 @@ class EncodedDataset:
     ranks: tuple[npt.NDArray[np.int32], ...] | None = None
     binned: Mapping[str, int] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    weights: npt.NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -163,6 +182,13 @@ class EncodedDataset:
             fields = ", ".join(f"{name} ({count} bins)" for name, count in self.binned.items())
             lines.append(
                 f"Numbers are binned by quantiles of all rows, a missing one being a value of its own: {fields}"
+            )
+        if self.weights is not None:
+            used = self.weights > 0
+            lines.append(
+                f"Rows count by their weights, from {self.weights[used].min():.4g} to {self.weights.max():.4g}"
+                + (f", {len(self) - int(used.sum()):,} of them by none" if not used.all() else "")
+                + f": of {self.labels.mean():.4f} clicks a row are {np.average(self.labels, weights=self.weights):.4f}"
             )
         columns = list(self._columns())
         times = [] if self.time is not None else [column.name for column in columns if column.is_time]
@@ -206,7 +232,7 @@ class EncodedDataset:
     def without_rows(self) -> EncodedDataset:
         """The same fields and vocabulary, without the rows."""
         ids, labels = np.empty((0, len(self.field_names)), np.int32), np.empty(0, np.uint8)
-        return replace(self, ids=ids, labels=labels, time=None, split_column=None, truth=None)
+        return replace(self, ids=ids, labels=labels, time=None, split_column=None, truth=None, weights=None)
 
     def rows(self, rows: IntArray) -> Samples:
         """The given rows: memory-mapped from a copy in the cache, or in memory for data built in memory.
@@ -222,7 +248,8 @@ class EncodedDataset:
                 part = slice(start, start + BATCH_ROWS)
                 ids[part] = self.ids[rows[part]]
 
-        return Samples(self._filled("parts", selected.hexdigest(), len(rows), fill), self.labels[rows])
+        ids = self._filled("parts", selected.hexdigest(), len(rows), fill)
+        return Samples(ids, self.labels[rows], None if self.weights is None else self.weights[rows])
 
     def _filled(
         self, kind: str, digest: str, n_rows: int, fill: Callable[[npt.NDArray[np.int32]], None]

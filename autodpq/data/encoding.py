@@ -115,11 +115,11 @@ def encode_table(table: Table, folder: Path, where: str) -> dict[str, npt.NDArra
 
     Returns:
         The columns beside the ids, as written: labels, counts (the fields' counts, one after another),
-        cardinalities, time, split and probabilities where the source has them, and ``merged`` (per field, whether
-        texts were several for one value) where any were.
+        cardinalities, time, split, probabilities and weights where the source has them, and ``merged`` (per field,
+        whether texts were several for one value) where any were.
 
     Raises:
-        AutoDPQError: The source has no rows, or one class only.
+        AutoDPQError: The source has no rows, or, of rows of a weight above 0, one class only.
     """
     encoders = [FieldEncoder() for _ in table.field_names]
     columns = _Columns()
@@ -134,10 +134,13 @@ def encode_table(table: Table, folder: Path, where: str) -> dict[str, npt.NDArra
             columns.add("time", batch.time)
             columns.add("split", batch.split)
             columns.add("probabilities", batch.probabilities)
+            columns.add("weights", batch.weights)
     if n_rows == 0:
         raise AutoDPQError(f"{where}: there are no rows in it")
     arrays = columns.joined()
     check_classes(arrays["labels"], where)
+    if "weights" in arrays:
+        _check_weighted(arrays["labels"][arrays["weights"].astype(np.float64) > 0], where)
     ranked = [encoder.ranked() for encoder in encoders]
     arrays["counts"] = np.concatenate([field.counts for field in ranked])
     arrays["cardinalities"] = np.array([len(field.counts) for field in ranked], np.int64)
@@ -158,6 +161,13 @@ def check_classes(labels: npt.NDArray[np.generic], where: str) -> None:
     """
     if (labels == labels[0]).all():
         raise AutoDPQError(f"{where}: every label is {labels[0]}; both 0 and 1 are needed")
+
+
+def _check_weighted(labels: npt.NDArray[np.generic], where: str) -> None:
+    """Refuses labels of one class, or none, of the rows whose weight is above 0."""
+    if not len(labels):
+        raise AutoDPQError(f"{where}: every weight is 0, so that no row counts; give 'weight_column' another column")
+    check_classes(labels, f"{where}, rows of a weight above 0")
 
 
 def _write_ids(codes_path: Path, path: Path, n_rows: int, ranks: Sequence[npt.NDArray[np.int32]]) -> None:

@@ -19,4 +19,5 @@ class LoadOptions:
     missing: tuple[str, ...] = ()
     split_column: str | None = None
     time_column: str | None = None
+    weight_column: str | None = None
     label_above: float = 3

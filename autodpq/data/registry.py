@@ -19,7 +19,11 @@ from autodpq.errors import AutoDPQError, nearest
 from autodpq.plugins.registry import Registry, home_expanded
 
 _PUBLISHED = frozenset({"data_dir", "cache_dir", "fields", "exclude"})
-_OWN = frozenset({"cache_dir", "label", "fields", "exclude", "numeric", "missing", "split_column", "time_column"})
+_OWN = frozenset(
+    {
+        "cache_dir", "label", "fields", "exclude", "numeric", "missing", "split_column", "time_column", "weight_column",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,7 @@ def load_dataset(
     missing: Sequence[str] = (),
     split_column: str | None = None,
     time_column: str | None = None,
+    weight_column: str | None = None,
     label_above: float = 3,
 ) -> EncodedDataset:
     """Loads a data set by its name, or one's own.
@@ -169,12 +174,13 @@ def load_dataset(
         data_dir: The folder of the publisher's files; else the environment's ``AUTODPQ_DATA``.
         cache_dir: The folder of encoded data; else the environment's ``AUTODPQ_CACHE``, else ``~/.cache/autodpq``.
         label: The label column of one's own file; its values must be 0 and 1, or words for them.
-        fields: The fields to use; all columns but the label, the split and the time by default.
+        fields: The fields to use; all columns but the label, the split, the time and the weight by default.
         exclude: The fields to leave out; not together with ``fields``.
         numeric: Columns of one's own file that are binned though their numbers are whole, or are text.
         missing: Texts of one's own file that stand for a missing value, in every field.
         split_column: The column of one's own file that says train, valid or test.
         time_column: The column of one's own file that says when: numbers, dates or times.
+        weight_column: The column of one's own file that says how much a row counts, in training and in metrics.
         label_above: A MovieLens rating above this is a click.
 
     Raises:
@@ -191,6 +197,7 @@ def load_dataset(
         missing=_names("missing", missing),
         split_column=split_column,
         time_column=time_column,
+        weight_column=weight_column,
         label_above=label_above,
     )
     if options.fields is not None and options.exclude:

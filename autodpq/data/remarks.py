@@ -59,8 +59,8 @@ class Column:
         ]  # fmt: skip
         if self.name.lower() in _WEIGHTS and (self.least is not None or self._all(_NUMBER)):
             notes.append(
-                f"{self.name} is a field, named as weights of samples are; no training uses weights: exclude it if it "
-                "is one"
+                f"{self.name} is a field, named as weights of samples are; if it is one, --weight-column {self.name} "
+                "weighs them by it, else --exclude leaves it out"
             )
         almost = self._almost_numbers()
         return notes if almost is None else [*notes, almost]

@@ -28,6 +28,7 @@ class Batch:
         time: [rows], anything that rises with time, or None where the source has none.
         split: int8 [rows], 0 train, 1 validation, 2 test, or None where the source has no split.
         probabilities: float32 [rows], the true click probability of generated rows, or None.
+        weights: float64 [rows], how much each counts, or None where all count the same.
     """
 
     values: pl.DataFrame
@@ -35,6 +36,7 @@ class Batch:
     time: npt.NDArray[np.int64 | np.float64] | None = None
     split: npt.NDArray[np.int8] | None = None
     probabilities: npt.NDArray[np.float32] | None = None
+    weights: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)

@@ -150,11 +150,13 @@ def split_dataset(
         raise AutoDPQError(f"data set {dataset.name!r}: {error}") from None
     for part, rows in split.parts().items():
         labels = dataset.labels[rows]
-        if labels.min() == labels.max():
-            raise AutoDPQError(
-                f"data set {dataset.name!r}: every label of the {part} part is {labels[0]}; split otherwise or give "
-                "more rows"
-            )
+        of = f"the {part} part"
+        if dataset.weights is not None:
+            labels = labels[dataset.weights[rows] > 0]
+            of = f"those of the {part} part whose weight is above 0"
+        if not len(labels) or labels.min() == labels.max():
+            every = f"every label of {of} is {labels[0]}" if len(labels) else f"every weight of the {part} part is 0"
+            raise AutoDPQError(f"data set {dataset.name!r}: {every}; split otherwise or give more rows")
     return split
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import asdict
+from typing import Annotated, Self
 
 from pydantic import Field
 
+from autodpq.metrics import Bin
 from autodpq.records.schema import AUC, MOST, TICK, AUCOfSome, Count, CurvePoint, Entries, Loss, Seconds, Share
 
 
@@ -137,11 +139,25 @@ class ReliabilityBin(Entries):
         samples: How many there are.
         mean_prediction: Mean of their probabilities.
         click_rate: Share of clicks among them.
+        weight: What they count for beside those of other bins; there is none where samples have no weights.
+        effective: How many samples of one weight would tell as much; likewise.
     """
 
     samples: Annotated[int, Field(ge=1, le=int(MOST))]
     mean_prediction: Share
     click_rate: Share
+    weight: Annotated[float, Field(gt=0, le=MOST)] | None = None
+    effective: Annotated[float, Field(gt=0, le=MOST)] | None = None
+
+    @classmethod
+    def of(cls, own: Bin) -> Self:
+        """What is written of a bin."""
+        return cls(**{name: value for name, value in asdict(own).items() if value is not None})
+
+    @property
+    def bin(self) -> Bin:
+        """The bin that was written."""
+        return Bin(self.samples, self.mean_prediction, self.click_rate, self.weight, self.effective)
 
 
 class FittedCalibration(Entries):

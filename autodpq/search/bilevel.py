@@ -17,7 +17,7 @@ from autodpq.errors import AutoDPQError
 from autodpq.kernels.adam import Adam, Group
 from autodpq.kernels.kernels import TENSORS
 from autodpq.kernels.operations import Merge
-from autodpq.training.fit import DeviceRows, evaluate, make_optimizer, training_step
+from autodpq.training.fit import Batch, DeviceRows, evaluate, make_optimizer, training_step
 from autodpq.training.network import Network
 from autodpq.training.recipes import Recipe
 
@@ -100,13 +100,18 @@ def supernet_of(network: Network) -> SupernetEmbedding:
     return network.embedding
 
 
-def _loss(network: Network, ids: Tensor, labels: Tensor, weights: dict[str, Tensor]) -> Tensor:
-    """Sum of the cross entropies of a batch, with the given weights and statistics in the place of the network's.
+def _loss(network: Network, places: Tensor, batch: Batch, weights: dict[str, Tensor]) -> Tensor:
+    """Mean cross entropy of a batch, with the given weights and statistics in the place of the network's.
 
     Its gradient can be differentiated once more: it is dense, and made of operations that have a second one.
     """
-    logits = functional_call(network, weights, (ids, TENSORS))
-    return nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+    logits = functional_call(network, weights, (places, TENSORS))
+    return _cross_entropy(logits, batch.labels, batch.weights) / len(batch.labels)
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+    """Sum over samples, each counting by its weight."""
+    return nn.functional.binary_cross_entropy_with_logits(logits, labels, weights, reduction="sum")
 
 
 def _differentiate(network: Network, *, alpha: bool, weights: bool) -> None:
@@ -118,8 +123,8 @@ def _differentiate(network: Network, *, alpha: bool, weights: bool) -> None:
 
 def alpha_gradient(
     network: Network,
-    train: tuple[Tensor, Tensor],
-    valid: tuple[Tensor, Tensor],
+    train: Batch,
+    valid: Batch,
     xi: float,
 ) -> Tensor:
     """Gradient of the validation loss by alpha (Algorithm 1).
@@ -130,15 +135,15 @@ def alpha_gradient(
 
     Args:
         network: The network that is searched.
-        train: Row numbers [batch, fields] and labels [batch], for the unrolled step.
-        valid: Row numbers and labels of the validation batch.
+        train: Training samples, for the unrolled step.
+        valid: Validation samples.
         xi: Learning rate of the unrolled step W - xi dL_train/dW; at 0 it is not taken.
 
     Returns:
         float [searched fields, candidates]; of the mean over the whole validation batch.
     """
     embedding = supernet_of(network)
-    ids, labels = valid
+    ids, labels, counts = valid
     # Running statistics move once per batch, in the step that is really taken.
     embedding.tracking = False
     try:
@@ -154,41 +159,39 @@ def alpha_gradient(
         if not len(rare):
             return torch.zeros_like(embedding.alpha)
         logits = network(ids[rare])
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels[rare], reduction="sum") / len(labels)
+        loss = _cross_entropy(logits, labels[rare], None if counts is None else counts[rare]) / len(labels)
         return torch.autograd.grad(loss, embedding.alpha)[0]
     finally:
         embedding.tracking = True
 
 
-def _unrolled_gradient(
-    network: Network, train: tuple[Tensor, Tensor], valid: tuple[Tensor, Tensor], xi: float
-) -> Tensor:
+def _unrolled_gradient(network: Network, train: Batch, valid: Batch, xi: float) -> Tensor:
     """The gradient through one unrolled step of W; alpha then acts on every sample, through the weights.
 
     Of the tables, only the rows of the two batches are there a second time.
     """
     embedding = supernet_of(network)
     _differentiate(network, alpha=True, weights=True)
-    batches = Merge.of(torch.cat([train[0], valid[0]]))
-    train_places, valid_places = torch.split(batches.places, [len(train[1]), len(valid[1])])
+    batches = Merge.of(torch.cat([train.flat, valid.flat]))
+    train_places, valid_places = torch.split(batches.places, [len(train.labels), len(valid.labels)])
     with embedding.restricted(batches.rows) as tables:
         network.train()
         trained: dict[str, Tensor] = {name: value for name, value in network.named_parameters() if name != ALPHA}
         trained |= {f"embedding.{name}": table for name, table in tables.items()}
         # BatchNorm's statistics of the model must not move either.
         moved = {name: value.clone() for name, value in network.named_buffers()}
-        loss = _loss(network, train_places, train[1], {**trained, **moved}) / len(train[1])
+        loss = _loss(network, train_places, train, {**trained, **moved})
         gradients = torch.autograd.grad(loss, list(trained.values()), create_graph=True, allow_unused=True)
         weights = dict(network.named_buffers())
         for (name, value), gradient in zip(trained.items(), gradients, strict=True):
             weights[name] = value if gradient is None else value - xi * gradient
         network.eval()
         embedding.train()
-        loss = _loss(network, valid_places, valid[1], weights) / len(valid[1])
+        loss = _loss(network, valid_places, valid, weights)
         return torch.autograd.grad(loss, embedding.alpha)[0]
 
 
-def _endless(rows: DeviceRows, network: Network, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _endless(rows: DeviceRows, network: Network, size: int, seed: int) -> Iterator[Batch]:
     """Validation batches, epoch after epoch."""
     epoch = 0
     while True:
@@ -261,7 +264,7 @@ def search(
             alpha_optimizer.step()
             _differentiate(network, alpha=False, weights=True)
             network.train()
-            training_step(network, optimizer, *batch, recipe.l2)
+            training_step(network, optimizer, batch.flat, batch.labels, recipe.l2, batch.weights)
             step += 1
         if on_epoch is not None:
             metrics = evaluate(network, valid)

@@ -24,8 +24,9 @@ def row_information(network: Network, rows: DeviceRows) -> tuple[Tensor, Tensor]
     """The diagonal of the loss's Gauss-Newton matrix by the rows of a network that compresses nothing.
 
     Of each number of a row it is the sum, over the samples that hold the row's value, of p (1 - p) times the squared
-    derivative of the logit by it; half of it times a squared change is how much the sum of cross entropies rises
-    (LeCun et al., Optimal brain damage, NeurIPS 1989). By a first-order weight the derivative is 1.
+    derivative of the logit by it, times the sample's weight where it has one (of mean 1); half of it times a squared
+    change is how much the sum of cross entropies rises (LeCun et al., Optimal brain damage, NeurIPS 1989). By a
+    first-order weight the derivative is 1.
 
     Args:
         network: Its rows lie field by field, by id.
@@ -36,9 +37,11 @@ def row_information(network: Network, rows: DeviceRows) -> tuple[Tensor, Tensor]
     """
     embedding = network.embedding
     network.eval()
-    total = torch.zeros_like(embedding.table)
+    total, counts = torch.zeros_like(embedding.table), rows.relative_weights
     of_weights = total.new_zeros(len(total))
-    for ids in torch.split(rows.ids, EVALUATION_BATCH):
+    for start in range(0, len(rows), EVALUATION_BATCH):
+        part = slice(start, start + EVALUATION_BATCH)
+        ids = rows.ids[part]
         flat = embedding.flatten(ids)
         with torch.no_grad():
             embedded = embedding(flat)
@@ -48,7 +51,7 @@ def row_information(network: Network, rows: DeviceRows) -> tuple[Tensor, Tensor]
         (slope,) = torch.autograd.grad(logits.sum(), embedded)
         with torch.no_grad():
             p = (logits if weights is None else logits + weights).sigmoid()
-            variance = p * (1 - p)
+            variance = p * (1 - p) if counts is None else p * (1 - p) * counts[part].float()
             places = flat.flatten().long()
             total.index_add_(0, places, (slope.square() * variance[:, None, None]).flatten(0, 1))
             of_weights.index_add_(0, places, variance[:, None].expand_as(flat).flatten())

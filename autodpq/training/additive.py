@@ -96,7 +96,7 @@ def _best_prior(fit: AdditiveFit, priors: Sequence[float], valid: Samples) -> tu
 
 
 def _mean_loss(model: AdditiveModel, rows: Samples) -> float:
-    return float(_losses(model.logits(rows.ids), rows.labels).mean())
+    return rows.mean_of(_losses(model.logits(rows.ids), rows.labels))
 
 
 class AdditiveFit:
@@ -106,6 +106,7 @@ class AdditiveFit:
 
         sum_i [log(1 + exp(z_i)) - y_i z_i] + k/2 sum_fv w_fv^2,    z_i = b + sum_f w_f,v(i,f),
 
+    a row of some weight counting by it, in units of the mean,
     by blocks: all weights of a field at once. A row has one value of a field, so the Hessian of a block is diagonal,
     and with g_v = sum over the rows of v of (y - p) - k w_v, and h_v = sum of p (1 - p) + k, Newton's step is
     g_v / h_v. Far from the minimum it may pass it by any distance. The third derivative is at most the second, which
@@ -121,7 +122,8 @@ class AdditiveFit:
 
     def __init__(self, train: Samples, cardinalities: Sequence[int]) -> None:
         self._train = train
-        self.click_rate = float(train.labels.mean())
+        self._counts = train.relative_weights
+        self.click_rate = train.click_rate
         self._intercept = math.log(self.click_rate / (1 - self.click_rate))
         self._weights = [np.zeros(cardinality) for cardinality in cardinalities]
         self._seen = [np.zeros(cardinality, bool) for cardinality in cardinalities]
@@ -172,8 +174,14 @@ class AdditiveFit:
     def objective(self, precision: float) -> float:
         """What is minimised, in nats."""
         labels = self._train.labels
-        loss = math.fsum(float(_losses(self._logits[part], labels[part]).sum()) for part in self._parts())
+        loss = math.fsum(
+            float(self._counted(_losses(self._logits[part], labels[part]), part).sum()) for part in self._parts()
+        )
         return loss + precision / 2 * math.fsum(float(weights @ weights) for weights in self._weights)
+
+    def _counted(self, values: FloatArray, part: slice) -> FloatArray:
+        """Values of the rows of a part, each times what its row counts."""
+        return values if self._counts is None else values * self._counts[part]
 
     def _parts(self) -> list[slice]:
         return [slice(start, start + _ROWS) for start in range(0, len(self._train), _ROWS)]
@@ -184,8 +192,8 @@ class AdditiveFit:
         for part in self._parts():
             probabilities = _logistic(self._logits[part])
             own = np.zeros(len(probabilities), np.int32) if ids is None else ids[part]
-            slope += np.bincount(own, self._train.labels[part] - probabilities, cardinality)
-            curvature += np.bincount(own, probabilities * (1 - probabilities), cardinality)
+            slope += np.bincount(own, self._counted(self._train.labels[part] - probabilities, part), cardinality)
+            curvature += np.bincount(own, self._counted(probabilities * (1 - probabilities), part), cardinality)
         return slope, curvature
 
 

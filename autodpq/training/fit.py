@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +62,20 @@ class FitResult:
     seconds: float
 
 
+class Batch(NamedTuple):
+    """Some samples, as a network reads them.
+
+    Attributes:
+        flat: The network's row numbers [batch, fields].
+        labels: float32 [batch].
+        weights: float32 [batch], in units of the mean over all rows; None where all count the same.
+    """
+
+    flat: Tensor
+    labels: Tensor
+    weights: Tensor | None = None
+
+
 @dataclass(frozen=True)
 class DeviceRows:
     """Samples on the device.
@@ -67,10 +83,12 @@ class DeviceRows:
     Attributes:
         ids: int32 [rows, fields], frequency ranks.
         labels: float32 [rows].
+        weights: float64 [rows], how much each counts; None where all count the same.
     """
 
     ids: Tensor
     labels: Tensor
+    weights: Tensor | None = None
 
     @classmethod
     def load(cls, samples: Samples, device: torch.device) -> DeviceRows:
@@ -80,23 +98,39 @@ class DeviceRows:
             # Rows lie in files that processes share and none may write; none does.
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
             ids = torch.from_numpy(samples.ids)
-        return cls(ids.to(device), labels.to(device))
+        weights = None if samples.weights is None else torch.tensor(samples.weights, device=device)
+        return cls(ids.to(device), labels.to(device), weights)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batches(self, network: Network, size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch's batches: the network's row numbers [batch, fields], and labels [batch].
+    @property
+    def relative_weights(self) -> Tensor | None:
+        """The weights in units of their mean, float64 [rows]."""
+        return None if self.weights is None else self.weights / self.weights.mean()
+
+    @property
+    def numpy_weights(self) -> npt.NDArray[np.float64] | None:
+        """How much each sample counts, float64 [rows], as metrics take it."""
+        return None if self.weights is None else self.weights.cpu().numpy()
+
+    def batches(self, network: Network, size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        """One epoch's batches.
 
         Their order is drawn from (seed, epoch); a rest of one row is dropped (BatchNorm).
         """
         generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
         order = torch.randperm(len(self), generator=generator).to(self.ids.device)
+        relative = self.relative_weights
         for chunk in torch.split(order, size * CHUNK_BATCHES):
             chunk_ids, chunk_labels = self.ids.index_select(0, chunk), self.labels.index_select(0, chunk)
-            for ids, labels in zip(torch.split(chunk_ids, size), torch.split(chunk_labels, size), strict=True):
+            weights: Iterable[Tensor | None] = repeat(None)
+            if relative is not None:
+                weights = torch.split(relative.index_select(0, chunk).float(), size)
+            # Without weights there is no end to them: the batches' end is that of the ids and labels.
+            for ids, labels, own in zip(torch.split(chunk_ids, size), torch.split(chunk_labels, size), weights):  # noqa: B905
                 if len(labels) > 1:
-                    yield network.embedding.flatten(ids), labels
+                    yield Batch(network.embedding.flatten(ids), labels, own)
 
 
 def make_optimizer(network: Network, recipe: Recipe) -> Adam:
@@ -116,14 +150,16 @@ def make_optimizer(network: Network, recipe: Recipe) -> Adam:
     return Adam(groups, embedding.kernels.update, proximal=recipe.penalty == "proximal")
 
 
-def training_step(network: Network, optimizer: Adam, ids: Tensor, labels: Tensor, l2: float) -> None:
-    """One step on the mean cross entropy of a batch.
+def training_step(
+    network: Network, optimizer: Adam, ids: Tensor, labels: Tensor, l2: float, weights: Tensor | None = None
+) -> None:
+    """One step on the mean cross entropy of a batch, each sample counting by its weight.
 
     Rows are penalised by the optimizer; centroids here, as the rows that they stand for would be. The union of
     candidates is left alone: it is normalised, so that the size of its centroids changes nothing.
     """
     optimizer.zero_grad()
-    network.backward(ids, labels)
+    network.backward(ids, labels, weights)
     if l2 and isinstance(network.embedding, PlanEmbedding):
         network.embedding.penalise_centroids(l2)
     optimizer.step()
@@ -148,7 +184,7 @@ def predict(network: Network, rows: DeviceRows, calibration: Calibration | None 
 
 def evaluate(network: Network, rows: DeviceRows, calibration: Calibration | None = None) -> Metrics:
     """AUC and logloss; of calibrated logits where a calibration is given."""
-    return evaluate_predictions(predict(network, rows, calibration), rows.labels.cpu().numpy())
+    return evaluate_predictions(predict(network, rows, calibration), rows.labels.cpu().numpy(), rows.numpy_weights)
 
 
 def calibrate(network: Network, rows: DeviceRows) -> tuple[Calibration, str | None]:
@@ -162,7 +198,8 @@ def calibrate(network: Network, rows: DeviceRows) -> tuple[Calibration, str | No
         AutoDPQError: All labels of the rows are the same.
         TrainingError: A logit is not finite.
     """
-    return fit_calibration(_logits(network, rows).cpu().numpy(), rows.labels.cpu().numpy().astype(np.uint8))
+    labels = rows.labels.cpu().numpy().astype(np.uint8)
+    return fit_calibration(_logits(network, rows).cpu().numpy(), labels, rows.numpy_weights)
 
 
 def _is_better(metrics: Metrics, than: Metrics, recipe: Recipe) -> bool:
@@ -204,10 +241,10 @@ def fit(
     number, limit = 0, recipe.max_epochs if epochs is None else epochs
     for number in range(1, limit + 1):
         network.train()
-        for ids, labels in train.batches(network, recipe.batch_size, seed, number):
+        for ids, labels, weights in train.batches(network, recipe.batch_size, seed, number):
             if on_step is not None:
                 on_step()
-            training_step(network, optimizer, ids, labels, recipe.l2)
+            training_step(network, optimizer, ids, labels, recipe.l2, weights)
         metrics = evaluate(network, valid)
         is_best = best is None or _is_better(metrics, best.metrics, recipe)
         since_best = 0 if best is None or is_best else number - best.number

@@ -35,14 +35,21 @@ class Network(nn.Module):
         """
         return head_logits(self.dropout, self.model, *self._embedded(flat, kernels or self.embedding.kernels))
 
-    def backward(self, flat: Tensor, labels: Tensor) -> None:
-        """Adds the gradients of a batch's mean cross entropy: row numbers [batch, fields], labels float [batch]."""
+    def backward(self, flat: Tensor, labels: Tensor, weights: Tensor | None = None) -> None:
+        """Adds the gradients of a batch's loss, as :func:`autodpq.training.step.head_loss` has it.
+
+        Args:
+            flat: Row numbers [batch, fields].
+            labels: float [batch].
+            weights: float [batch], of mean 1 over all rows; None where all samples count the same.
+        """
         kernels = self.embedding.kernels
         embeddings, first_order = self._embedded(flat, kernels)
         if len(labels) == kernels.compiled_batch:
-            compiled_backward(self.dropout, self.model, embeddings, first_order, labels)
+            compiled_backward(self.dropout, self.model, embeddings, first_order, labels, weights)
         else:
-            head_loss(self.dropout, self.model, embeddings, first_order, labels).backward()  # type: ignore[no-untyped-call]
+            loss = head_loss(self.dropout, self.model, embeddings, first_order, labels, weights)
+            loss.backward()  # type: ignore[no-untyped-call]
 
     def _embedded(self, flat: Tensor, kernels: Kernels) -> tuple[Tensor, Tensor | None]:
         """Embeddings, float [batch, fields, X], and sums of first-order weights, float [batch], or None."""

@@ -42,11 +42,20 @@ def head_logits(dropout: Dropout, model: nn.Module, embeddings: Tensor, first_or
 
 
 def head_loss(
-    dropout: Dropout, model: nn.Module, embeddings: Tensor, first_order: Tensor | None, labels: Tensor
+    dropout: Dropout,
+    model: nn.Module,
+    embeddings: Tensor,
+    first_order: Tensor | None,
+    labels: Tensor,
+    weights: Tensor | None = None,
 ) -> Tensor:
-    """Mean cross entropy of :func:`head_logits`; ``labels`` are float [batch]."""
+    """Mean cross entropy of :func:`head_logits`; ``labels`` are float [batch].
+
+    Where samples have weights, float [batch], it is the mean of weight times cross entropy: with weights of mean 1 over
+    all rows, batches add up to the weighted mean, whatever weights each of them has.
+    """
     logits = head_logits(dropout, model, embeddings, first_order)
-    return nn.functional.binary_cross_entropy_with_logits(logits, labels)
+    return nn.functional.binary_cross_entropy_with_logits(logits, labels, weights)
 
 
 @cache
@@ -62,14 +71,21 @@ def _head_gradients(
     embedded: list[Tensor],
     labels: Tensor,
     parameters: list[Tensor],
+    weights: Tensor | None,
 ) -> tuple[Tensor, ...]:
     """Gradients of :func:`head_loss` by what was embedded and by parameters."""
     embeddings, first_order = embedded[0], embedded[1] if len(embedded) > 1 else None
-    return torch.autograd.grad(head_loss(dropout, model, embeddings, first_order, labels), embedded + parameters)
+    loss = head_loss(dropout, model, embeddings, first_order, labels, weights)
+    return torch.autograd.grad(loss, embedded + parameters)
 
 
 def compiled_backward(
-    dropout: Dropout, model: nn.Module, embeddings: Tensor, first_order: Tensor | None, labels: Tensor
+    dropout: Dropout,
+    model: nn.Module,
+    embeddings: Tensor,
+    first_order: Tensor | None,
+    labels: Tensor,
+    weights: Tensor | None = None,
 ) -> None:
     """What the backward pass of :func:`head_loss` comes to, but for rounding: gradients are added to all weights."""
     for module in (dropout, *model.modules()):
@@ -78,7 +94,7 @@ def compiled_backward(
     embedded = [embeddings] if first_order is None else [embeddings, first_order]
     parameters = list(model.parameters())
     gradients = _compiled(_head_gradients)(
-        dropout, model, [leaf.detach().requires_grad_() for leaf in embedded], labels, parameters
+        dropout, model, [leaf.detach().requires_grad_() for leaf in embedded], labels, parameters, weights
     )
     for parameter, gradient in zip(parameters, gradients[len(embedded) :], strict=True):
         parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
@@ -106,7 +122,14 @@ def why_not(device: torch.device) -> str | None:
 
 
 def compile_step(
-    model: CTRModel, n_fields: int, embedding_dim: int, embedding_dropout: float, batch_size: int, *, lazy: bool
+    model: CTRModel,
+    n_fields: int,
+    embedding_dim: int,
+    embedding_dropout: float,
+    batch_size: int,
+    *,
+    lazy: bool,
+    weighted: bool = False,
 ) -> Compilation:
     """Compiles the step of a model by taking one, on random embeddings; the model is used up.
 
@@ -117,6 +140,7 @@ def compile_step(
         embedding_dropout: Rate of the dropout on the embeddings.
         batch_size: Samples of a step.
         lazy: Whether tables are trained by lazy Adam.
+        weighted: Whether samples have weights.
     """
     reason = why_not(next(model.parameters()).device)
     if reason is not None:
@@ -129,7 +153,8 @@ def compile_step(
         # Forward and backward pass in one graph need no activations kept between them.
         torch._dynamo.config.trace_autograd_ops = True
         torch._dynamo.config.recompile_limit = 64  # a process may train many models, recipes and data sets
-        compiled_backward(dropout, model.train(), embeddings, first_order, torch.ones(batch_size))
+        labels = torch.ones(batch_size)
+        compiled_backward(dropout, model.train(), embeddings, first_order, labels, labels.clone() if weighted else None)
         if lazy:
             compiled_rows()
     except Exception as error:  # a compiler may fail in any way; training goes on without it

@@ -109,6 +109,7 @@ class Trainer:
             recipe.embedding_dropout,
             recipe.batch_size,
             lazy=self.optimizer == "lazy-adam",
+            weighted=self.train.weights is not None,
         )
 
     def _model(self) -> CTRModel:
@@ -126,7 +127,9 @@ class Trainer:
                     if layer.bias is not None:
                         nn.init.zeros_(layer.bias)
         if recipe.output_start != "drawn":
-            clicks, n_rows = float(self.train.labels.sum()), len(self.train)
+            labels, weights = self.train.labels, self.train.relative_weights
+            clicks = float(labels.sum() if weights is None else labels.double() @ weights)
+            n_rows = len(self.train)
             start_output(model, min(max(clicks, 0.5), n_rows - 0.5) / n_rows)
         embedding = make_embedding()
         embedding.start_rows(recipe.initial_deviation)
@@ -186,9 +189,12 @@ class Trainer:
 
     @cached_property
     def _counts(self) -> Tensor:
-        """How many training samples each value has, float64 [values], field by field."""
-        ids = self._samples[0].ids
-        counts = [np.bincount(ids[:, column], minlength=field.cardinality) for column, field in enumerate(self.fields)]
+        """How many training samples each value has, by weight, float64 [values], field by field."""
+        ids, weights = self._samples[0].ids, self._samples[0].relative_weights
+        counts = [
+            np.bincount(ids[:, column], weights, minlength=field.cardinality)
+            for column, field in enumerate(self.fields)
+        ]
         return torch.from_numpy(np.concatenate(counts).astype(np.float64))
 
     @torch.no_grad()

@@ -27,10 +27,13 @@ def reliability_chart(study: StudyResults, dataset: str, model: str) -> Chart | 
         return None
     by_strategy = {strategy: [run for run in runs if run.strategy == strategy] for strategy in in_order(_names(runs))}
     bins = {strategy: pooled_bins(own) for strategy, own in by_strategy.items()}
-    samples = mean([sum(own.samples for own in run.reliability) for run in runs]) / N_BINS
+    samples = mean([sum(own.bin.tells_as for own in run.reliability) for run in runs]) / N_BINS
+    each = f"test samples ({samples:,.0f})"
+    if any(run.is_weighted for run in runs):
+        each = f"test samples' weight (that tells as much as {samples:,.0f} samples of one weight)"
     x, y = _axes(bins)
     note = (
-        f"A point for each twentieth of the test samples ({samples:,.0f}), from the lowest predictions to the highest; "
+        f"A point for each twentieth of the {each}, from the lowest predictions to the highest; "
         "equal predictions share one. On the diagonal as many click as was predicted; of perfect probabilities, 95% of "
         "the points lie in the band."
     )

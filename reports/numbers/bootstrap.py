@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,14 +38,20 @@ class Interval:
 
 
 class RankedPredictions:
-    """One run's predictions, sorted once, so that the AUC under any weights of the rows takes no further sort.
+    """One run's predictions, sorted once, so that the AUC under any resampling of the rows takes no further sort.
 
     Args:
         labels: uint8 [rows], 0 or 1.
         probabilities: float64 [rows], any finite scores.
+        weights: float64 [rows], how much each row counts; None where all count the same.
     """
 
-    def __init__(self, labels: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float64]) -> None:
+    def __init__(
+        self,
+        labels: npt.NDArray[np.uint8],
+        probabilities: npt.NDArray[np.float64],
+        weights: npt.NDArray[np.float64] | None = None,
+    ) -> None:
         order = np.argsort(probabilities)
         positive = labels[order] != 0
         self._negatives = order[~positive]
@@ -54,27 +61,35 @@ class RankedPredictions:
         self._below = np.searchsorted(negative_scores, positive_scores, side="left")
         self._up_to = np.searchsorted(negative_scores, positive_scores, side="right")
         self._tied = not np.array_equal(self._below, self._up_to)
+        self._weights = None if weights is None else weights / weights.max()
 
-    def aucs(self, weights: npt.NDArray[np.integer]) -> list[float]:
-        """The AUC with each row counted as often as its weight says: Mann-Whitney, a tie counts one half.
+    def aucs(self, times: npt.NDArray[np.integer]) -> list[float]:
+        """The AUC with each row counted as often as is said: Mann-Whitney, a tie counts one half.
 
         Args:
-            weights: Whole numbers [rows, resamples], not negative.
+            times: Whole numbers [rows, resamples], not negative.
 
         Returns:
-            One AUC per resample; nan where the weights leave one class alone, or none.
+            One AUC per resample; nan where it leaves one class alone, or none.
         """
-        of_negatives = np.take(weights, self._negatives, axis=0)
-        of_positives = np.take(weights, self._positives, axis=0)
-        cumulated = np.zeros(len(of_negatives) + 1, np.int64)
+        of_negatives = np.take(times, self._negatives, axis=0)
+        of_positives = np.take(times, self._positives, axis=0)
+        # Whole numbers stay whole: their sums are exact, whatever the order.
+        number: Callable[[Any], int | float] = int
+        kind: type[np.int64] | type[np.float64] = np.int64
+        if self._weights is not None:
+            of_negatives = of_negatives * self._weights[self._negatives, None]
+            of_positives = of_positives * self._weights[self._positives, None]
+            number, kind = float, np.float64
+        cumulated = np.zeros(len(of_negatives) + 1, kind)
         found = []
-        for lane in range(weights.shape[1]):
+        for lane in range(times.shape[1]):
             np.cumsum(of_negatives[:, lane], out=cumulated[1:])
-            own = of_positives[:, lane].astype(np.int64)
-            pairs = int(own.sum()) * int(cumulated[-1])
-            below = up_to = int(own @ cumulated[self._below])
+            own = of_positives[:, lane].astype(kind)
+            pairs = number(own.sum()) * number(cumulated[-1])
+            below = up_to = number(own @ cumulated[self._below])
             if self._tied:
-                up_to = int(own @ cumulated[self._up_to])
+                up_to = number(own @ cumulated[self._up_to])
             found.append((below + up_to) / (2 * pairs) if pairs else float("nan"))
         return found
 

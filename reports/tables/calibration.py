@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from autodpq.metrics import N_BINS, Bin, chance_error
+from autodpq.metrics import N_BINS, chance_error
 from reports.names import display_name, in_order
 from reports.numbers.summary import LOGLOSS, Metric, format_measured
 from reports.numbers.tests import deviation, mean
@@ -83,7 +83,7 @@ def _cell(values: Sequence[float], decimals: int) -> Cell:
 
 def _by_chance(runs: Sequence[RunResult]) -> float:
     """The mean over runs of the calibration error that perfect probabilities of the same bins would have."""
-    bins = ([Bin(own.samples, own.mean_prediction, own.click_rate) for own in run.reliability] for run in runs)
+    bins = ([own.bin for own in run.reliability] for run in runs)
     return mean([chance_error(own) for own in bins])
 
 

@@ -70,19 +70,24 @@ def comparison_notes(summaries: Sequence[Summary]) -> list[str]:
     return notes
 
 
-def general_notes(records: pd.DataFrame, summaries: Sequence[Summary], *, has_paper: bool) -> list[str]:
+def general_notes(
+    records: pd.DataFrame, summaries: Sequence[Summary], *, has_paper: bool, is_weighted: bool
+) -> list[str]:
     """How to read the table.
 
     Args:
         records: The rows that the table shows.
         summaries: Its columns.
         has_paper: Whether it shows values of the paper.
+        is_weighted: Whether samples counted by weights of their own.
     """
     spread = "mean ± sample standard deviation over seeds; " if (records["seed"].nunique() > 1) else ""
     notes = [
         f"Test data; {spread}Space: embedding parameters as the paper counts them; Bytes: all that inference needs,"
         " packed."
     ]
+    if is_weighted:
+        notes.append("Samples count by their weights, in training and in AUC, Logloss and what else is measured.")
     if any(summary.comparison for summary in summaries):
         notes.append(
             "Bold: best AUC and Logloss. Underlined: best baseline (the best mean but for AutoDPQ's). Improvement: of "

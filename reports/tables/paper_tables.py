@@ -61,7 +61,8 @@ def table1(study: StudyResults) -> Table:
         records = study.records_of(dataset, model)
         summaries = [summarize(records, strategies, metric) for metric in _TABLE1_METRICS]
         failures = study.failures_of(dataset, model)
-        floors = floors_of(study.runs_of(dataset, model))
+        runs = study.runs_of(dataset, model)
+        floors, is_weighted = floors_of(runs), any(run.is_weighted for run in runs)
         above = floor_rows(floors, _TABLE1_METRICS)
         rows = above + _strategy_rows(dataset, model, strategies, summaries, paper.table1_value, failures)
         improvement = [*_improvement_row(summaries), *_printed_improvement_row(dataset, model, summaries)]
@@ -76,7 +77,7 @@ def table1(study: StudyResults) -> Table:
                     *run_notes(records, strategies, failures),
                     *floor_warnings([run for run in study.runs if run.dataset == dataset], strategies),
                     *comparison_notes(summaries),
-                    *general_notes(records, summaries, has_paper=has_paper),
+                    *general_notes(records, summaries, has_paper=has_paper, is_weighted=is_weighted),
                     *floor_notes(floors),
                 ),
             )
@@ -101,7 +102,8 @@ def table2(study: StudyResults) -> Table:
     grids: list[Grid] = []
     tidy: list[Mapping[str, object]] = []
     for dataset in datasets:
-        floors = floors_of([run for run in study.runs if run.dataset == dataset])
+        runs = [run for run in study.runs if run.dataset == dataset]
+        floors, is_weighted = floors_of(runs), any(run.is_weighted for run in runs)
         rows: list[Row] = [(Cell(DASH), *row) for row in floor_rows(floors, _TABLE2_METRICS)]
         rules: set[int] = set()
         notes: dict[str, list[str]] = {}
@@ -121,7 +123,8 @@ def table2(study: StudyResults) -> Table:
                 *_unsaid_baselines(records, strategies, present, summaries),
             ]
         shown = study.records_of(dataset)
-        general = general_notes(shown, summaries, has_paper=any(row[1].faint for row in rows))
+        has_paper = any(row[1].faint for row in rows)
+        general = general_notes(shown, summaries, has_paper=has_paper, is_weighted=is_weighted)
         header = ("Model", "Strategy", *(metric.title for metric in _TABLE2_METRICS))
         below = (*merged_notes(notes), *general, *floor_notes(floors))
         grids.append(Grid(f"Table 2: {dataset}", header, tuple(rows), frozenset(rules), below, 2))

@@ -232,4 +232,4 @@ def _score(path: Path, test: Samples) -> Metrics:
 
     network = load(path)
     assert isinstance(network, PackedNetwork), "a run's file holds one"
-    return evaluate_predictions(probabilities(network.score(test.ids)), test.labels)
+    return evaluate_predictions(probabilities(network.score(test.ids)), test.labels, test.weights)

@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from autodpq.data import Samples
 from autodpq.errors import AutoDPQError
 from autodpq.files import remove_parts, whole_file, write_whole, writing
 from autodpq.plan import CompressionPlan
@@ -199,18 +200,20 @@ class RunFolder:
     def _incumbent(self, number: int) -> Path:
         return self.path / "incumbents" / f"{number}.safetensors"
 
-    def keep_predictions(self, labels: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float64]) -> str:
+    def keep_predictions(self, rows: Samples, probabilities: npt.NDArray[np.float64]) -> str:
         """Keeps what the final network says of the test rows, for intervals of differences between runs.
 
         Args:
-            labels: uint8 [rows], 0 or 1.
+            rows: The test rows.
             probabilities: float64 [rows].
 
         Returns:
             Hexadecimal SHA-256 of the file.
         """
         buffer = io.BytesIO()
-        columns = {"label": labels, "probability": probabilities}
+        columns = {"label": rows.labels, "probability": probabilities}
+        if rows.weights is not None:
+            columns["weight"] = rows.weights
         pd.DataFrame(columns).to_parquet(buffer, index=False, compression="zstd")
         write_whole(self.path / "predictions.parquet", buffer.getvalue())
         return hashlib.sha256(buffer.getvalue()).hexdigest()

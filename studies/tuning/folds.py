@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from autodpq.data import Samples
+from autodpq.metrics import both_classes
 from studies.prepared import SPLIT_SEED, Prepared
 
 FEWEST = 2000
@@ -27,12 +28,17 @@ def folds_of(prepared: Prepared, method: str) -> tuple[Prepared, ...]:
         return (prepared,)
     ids = np.concatenate([prepared.train.ids, prepared.valid.ids])
     labels = np.concatenate([prepared.train.labels, prepared.valid.labels])
+    known = [part.weights for part in (prepared.train, prepared.valid) if part.weights is not None]
+    weights = np.concatenate(known) if known else None
     order = np.random.default_rng(SPLIT_SEED).permutation(len(labels))
     own, further = len(prepared.valid), []
     for start in range(0, min((FOLDS - 1) * own, len(labels) - own), own):
         is_valid = np.zeros(len(labels), bool)
         is_valid[order[start : start + own]] = True
-        parts = [Samples(ids[part], labels[part]) for part in (~is_valid, is_valid)]
-        if all(0 < part.labels.sum() < len(part) for part in parts):
+        parts = [
+            Samples(ids[part], labels[part], None if weights is None else weights[part])
+            for part in (~is_valid, is_valid)
+        ]
+        if all(both_classes(part.labels, part.weights) for part in parts):
             further.append(replace(prepared, train=parts[0], valid=parts[1]))
     return (prepared, *further)

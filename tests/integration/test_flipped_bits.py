@@ -131,6 +131,7 @@ def look_at_done(world: World) -> Any:
         array.tobytes()
         for run in results.runs
         for array in read_predictions(study / "runs" / run.run / "predictions.parquet", run)
+        if array is not None
     ]
     told = [list(status_lines(study)), repr(results.runs), results.records.to_json(), repr(cards(results))]
     pretrained = [repr(read_pretrained(path)) for path in study.glob("pretrained/*.json")]

@@ -1,4 +1,4 @@
-"""Columns that are no fields: labels, times and splits, checked value by value."""
+"""Columns that are no fields: labels, times, splits and weights, checked value by value."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ _LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1} | {
     form(word): value for value, words in enumerate((_NO, _YES)) for word in words for form in _FORMS
 }
 _INTEGER = "an integer is expected"
+_WEIGHT = "a weight must be a number from 0 to 1e30"
+_MOST_WEIGHT = 1e30  # so that sums of weights and of their squares are finite
 _TIME = "a number, or a date or time such as 2024-05-31 or 2024-05-31 12:30:00+02:00, is expected"
 NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 """How a number is written."""
@@ -108,6 +110,17 @@ class ColumnReader:
             times = _numbers(text) if self._time_format == "number" else dates(text)
         self._refuse(text, times.is_null(), _TIME)
         return times.to_numpy() if times.dtype.is_float() else times.cast(pl.Int64).to_numpy()
+
+    def weights(self, column: pl.Series) -> npt.NDArray[np.float64]:
+        """float64 [rows], how much each row counts.
+
+        Raises:
+            AutoDPQError: A value is missing, or is no number from 0 to 1e30.
+        """
+        text = self._text(column, _WEIGHT)
+        numbers = text.str.strip_chars().cast(pl.Float64, strict=False).fill_null(-1.0)
+        self._refuse(text, ~numbers.is_between(0.0, _MOST_WEIGHT), _WEIGHT)  # a NaN is between nothing
+        return numbers.to_numpy()
 
     def _mapped(self, column: pl.Series, mapping: dict[str, int], expected: str) -> pl.Series:
         text = self._text(column, expected)

@@ -33,10 +33,11 @@ class _Roles:
     fields: tuple[str, ...]
     split: str | None
     time: str | None
+    weight: str | None
 
     @property
     def columns(self) -> list[str]:
-        named = (self.label, *self.fields, self.split, self.time)
+        named = (self.label, *self.fields, self.split, self.time, self.weight)
         return list(dict.fromkeys(name for name in named if name is not None))
 
 
@@ -67,8 +68,9 @@ def load_table(files: OwnFiles, options: LoadOptions) -> EncodedDataset:
             "numeric": options.numeric,
             "split_column": options.split_column,
             "time_column": options.time_column,
-            # Earlier versions did not know it: what was encoded by them keeps its name.
+            # Earlier versions did not know these: what was encoded by them keeps its name.
             **({"missing": missing} if missing else {}),
+            **({"weight_column": options.weight_column} if options.weight_column is not None else {}),
         },
         read=lambda: _read(files, options, missing),
     )
@@ -110,12 +112,17 @@ class _Rows:
 
 
 def _roles(names: Sequence[str], options: LoadOptions, where: str) -> _Roles:
-    special = {"label": options.label, "split_column": options.split_column, "time_column": options.time_column}
+    columns = ("split_column", "time_column", "weight_column")
+    special = {"label": options.label, **{option: getattr(options, option) for option in columns}}
     for option, name in special.items():
         if name is not None and name not in names:
             raise AutoDPQError(f"{where}: no column {name!r}, which '{option}' names{nearest(name, names)}")
     if options.label in (options.split_column, options.time_column):
         raise AutoDPQError(f"{where}: column {options.label!r} is the label; it cannot be the split or the time too")
+    for option, name in special.items():
+        if option != "weight_column" and name is not None and name == options.weight_column:
+            what = option.removesuffix("_column")
+            raise AutoDPQError(f"{where}: column {name!r} is the {what}; it cannot be the weight too")
     for option, name in special.items():
         for asked in ("fields", "numeric"):
             if name is not None and name in (getattr(options, asked) or ()):
@@ -129,7 +136,7 @@ def _roles(names: Sequence[str], options: LoadOptions, where: str) -> _Roles:
     for name in options.numeric:
         if name not in fields:
             raise AutoDPQError(f"{where}: no field {name!r}, which 'numeric' names{nearest(name, fields)}")
-    return _Roles(options.label, fields, options.split_column, options.time_column)
+    return _Roles(options.label, fields, options.split_column, options.time_column, options.weight_column)
 
 
 def _find_bins(rows: _Rows, types: Mapping[str, pa.DataType], numeric: Sequence[str]) -> dict[str, Bins]:
@@ -190,5 +197,6 @@ def _batches(rows: _Rows, roles: _Roles, bins: Mapping[str, Bins]) -> Iterator[B
             labels=reader.labels(frame[roles.label]),
             time=None if roles.time is None else reader.time(frame[roles.time]),
             split=None if roles.split is None else reader.split(frame[roles.split]),
+            weights=None if roles.weight is None else reader.weights(frame[roles.weight]),
         )
         reader.advance(len(frame))

@@ -132,3 +132,16 @@ def test_logits_that_hardly_differ_are_still_told_apart() -> None:
     assert note is None and calibration.scale == pytest.approx(1e5, rel=0.2)
     found = calibration(logits.astype(np.float64)).astype(np.float32)
     assert auc(found, labels) == auc(logits, labels)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_weight_of_two_is_a_sample_twice(held: bool) -> None:
+    rng = np.random.default_rng(4)
+    logits = rng.normal(-2, 1.5, 600)
+    labels = clicks_of(logits, 0.6, -0.8) if not held else (logits > np.median(logits)).astype(int)
+    times = rng.integers(0, 4, 600)
+    found, note = fit_calibration(logits, labels, 0.25 * times)
+    expected, other = fit_calibration(np.repeat(logits, times), np.repeat(labels, times))
+    assert (found.scale, found.shift) == pytest.approx((expected.scale, expected.shift), rel=1e-6)
+    assert note == other and (note is not None) == held
+    assert found != fit_calibration(logits, labels)[0]

@@ -126,7 +126,7 @@ def test_a_step_has_the_cpus_gradients(model: str, plan: str, optimizer: Any) ->
     there = deepcopy(here).to(CUDA)
     for network in (here, there):
         rows = trainer.train if network is here else trainer_of(CUDA, recipe, model).train
-        ids, labels = next(rows.batches(network, recipe.batch_size, 0, 1))
+        ids, labels, _ = next(rows.batches(network, recipe.batch_size, 0, 1))
         training_step(network.train(), make_optimizer(network, recipe), ids, labels.double(), recipe.l2)
     for name, parameter in here.named_parameters():
         other = dict(there.named_parameters())[name]

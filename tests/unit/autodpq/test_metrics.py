@@ -53,6 +53,55 @@ def test_digits_are_those_of_scikit_learn(digits, seed, n_rows):
     assert metrics.logloss == log_loss(labels, probabilities, labels=[0, 1])
 
 
+def weighted_rows(seed, n_rows, digits=2):
+    """Predictions, labels of both classes and weights, some of which are 0."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, n_rows).astype(np.uint8)
+    weights = np.where(rng.random(n_rows) < 0.2, 0.0, rng.exponential(3.0, n_rows))
+    labels[:2], weights[:2] = (0, 1), (0.5, 2.0)
+    return rng.random(n_rows).round(digits), labels, weights
+
+
+@pytest.mark.parametrize("digits", [1, 2, 16])
+@given(seed=st.integers(0, 2**32 - 1), n_rows=st.integers(2, 3000))
+def test_weighted_metrics_are_those_of_scikit_learn(digits, seed, n_rows):
+    probabilities, labels, weights = weighted_rows(seed, n_rows, digits)
+    metrics = evaluate_predictions(probabilities, labels, weights)
+    assert metrics.auc == pytest.approx(roc_auc_score(labels, probabilities, sample_weight=weights), abs=1e-12)
+    expected = log_loss(labels, probabilities, labels=[0, 1], sample_weight=weights)
+    assert metrics.logloss == pytest.approx(expected, rel=1e-12)
+
+
+@given(seed=st.integers(0, 2**32 - 1), n_rows=st.integers(2, 400))
+def test_a_weight_of_two_is_a_sample_twice(seed, n_rows):
+    probabilities, labels, _ = weighted_rows(seed, n_rows)
+    times = np.random.default_rng(seed).integers(0, 4, n_rows)
+    times[:2] = 1, 2
+    repeated, weights = [np.repeat(array, times) for array in (probabilities, labels)], 0.1 * times
+    metrics, expected = evaluate_predictions(probabilities, labels, weights), evaluate_predictions(*repeated)
+    assert (metrics.auc, metrics.logloss) == pytest.approx((expected.auc, expected.logloss), rel=1e-12)
+    bins, others = reliability(probabilities, labels, weights), reliability(*repeated)
+    assert sum(own.samples for own in bins) == (times > 0).sum()
+    assert sum(own.weight for own in bins) == pytest.approx(1.0)
+    # A cut at a share of the weight can fall on another side of a sample by the last digit of a sum.
+    if len(bins) == len(others):
+        assert calibration_error(bins) == pytest.approx(calibration_error(others), abs=0.02)
+
+
+def test_weights_of_one_size_make_the_same_bins():
+    probabilities, labels, _ = weighted_rows(0, 1990, 16)
+    plain, weighted = reliability(probabilities, labels), reliability(probabilities, labels, np.full(1990, 7.0))
+    assert [own.samples for own in plain] == [own.samples for own in weighted]
+    assert [own.effective for own in weighted] == pytest.approx([own.samples for own in weighted])
+    assert calibration_error(weighted) == pytest.approx(calibration_error(plain))
+    assert chance_error(weighted) == pytest.approx(chance_error(plain))
+
+
+def test_a_class_that_has_no_weight_is_not_there():
+    with pytest.raises(AutoDPQError, match="there is no AUC"):
+        evaluate_predictions(np.array([0.1, 0.2, 0.3]), np.array([0, 1, 0]), np.array([1.0, 0.0, 2.0]))
+
+
 def test_a_constant_prediction():
     labels = np.array([1, 1, 1, 0])
     metrics = evaluate_predictions(np.full(4, 0.75), labels)

@@ -110,7 +110,7 @@ def test_binned_seconds_are_a_time_and_binned_prices_none() -> None:
 @pytest.mark.parametrize("name", ["weight", "Sample_Weight", "w"])
 def test_a_weight_does_not_become_a_field_in_silence(name: str) -> None:
     for weights in (column(name, ["1", "2.5"]), column(name, ["[-inf, 2)", "[2, inf)"], [-np.inf, 2.0])):
-        assert "no training uses weights" in weights.notes(split_by_time=False)[0]
+        assert f"--weight-column {name} weighs" in weights.notes(split_by_time=False)[0]
     assert column(name, ["heavy", "light"]).notes(split_by_time=False) == []
     assert column("weight_class", ["1", "2"]).notes(split_by_time=False) == []
 

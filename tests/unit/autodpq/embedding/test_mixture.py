@@ -16,6 +16,7 @@ from autodpq.kernels.native import compiler
 from autodpq.models.deepfm import DeepFM
 from autodpq.plan import CompressionPlan, Field
 from autodpq.search.bilevel import alpha_gradient
+from autodpq.training.fit import Batch
 from autodpq.training.network import Network
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
@@ -151,7 +152,7 @@ def test_alphas_gradient_is_the_same_and_the_unrolled_step_is_not_compiled(xi: f
         networks.append(network)
     torch.manual_seed(1)
     networks[1].model.load_state_dict(networks[0].model.state_dict())
-    train, valid = ((networks[0].embedding.flatten(ids_of(60, seed)), torch.arange(60.0) % 2) for seed in (4, 5))
+    train, valid = (Batch(networks[0].embedding.flatten(ids_of(60, seed)), torch.arange(60.0) % 2) for seed in (4, 5))
     gradients = []
     for network in networks:
         torch.manual_seed(7)

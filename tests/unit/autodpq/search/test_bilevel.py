@@ -18,7 +18,7 @@ from autodpq.kernels.kernels import TENSORS, Kernels
 from autodpq.models import GDCN, PNN, DeepFM, FinalMLP
 from autodpq.plan import Field
 from autodpq.search.bilevel import ALPHA, SearchOptions, alpha_gradient, carry_over, search, supernet_of
-from autodpq.training.fit import DeviceRows
+from autodpq.training.fit import Batch, DeviceRows
 from autodpq.training.network import Network
 from autodpq.training.recipes import Recipe
 
@@ -48,12 +48,12 @@ def rows_of(network, n, seed, *, dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
     ids = torch.stack([torch.randint(field.cardinality, (n,), generator=generator) for field in FIELDS], 1).int()
     labels = torch.randint(2, (n,), generator=generator).to(dtype)
-    return network.embedding.flatten(ids), labels
+    return Batch(network.embedding.flatten(ids), labels)
 
 
 def loss_of(network, batch, weights):
     logits = functional_call(network, weights, (batch[0],))
-    return nn.functional.binary_cross_entropy_with_logits(logits, batch[1])
+    return nn.functional.binary_cross_entropy_with_logits(logits, batch.labels, batch.weights)
 
 
 def validation_loss(network, alpha, train, valid, xi):
@@ -108,6 +108,23 @@ def test_alpha_gradient_against_finite_differences(model, xi, scale):
     assert (gradient[0].abs() > 1e-6).all() and (gradient[1, :2].abs() > 1e-6).all()
     # What stands in the padding is no candidate.
     assert gradient[1, 2] == 0
+
+
+@pytest.mark.parametrize("xi", [0.0, 0.1])
+def test_alphas_gradient_counts_samples_by_their_weights(xi):
+    network = network_of()
+    train, valid = rows_of(network, 24, 1), rows_of(network, 16, 2)
+    weights = [
+        torch.rand(len(own.labels), generator=torch.Generator().manual_seed(9)).double() for own in (train, valid)
+    ]
+    # BatchNorm makes a sample of weight 2 another thing than a sample twice: each loss is a weighted sum instead.
+    batches = [own._replace(weights=weight) for own, weight in zip((train, valid), weights, strict=True)]
+    expected = finite_differences(network, *batches, xi)
+    torch.manual_seed(5)
+    gradient = alpha_gradient(network, *batches, xi)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-8)
+    torch.manual_seed(5)
+    assert (gradient - alpha_gradient(network, train, valid, xi)).abs().max() > 1e-4
 
 
 def test_the_unrolled_step_changes_the_gradient():
@@ -165,10 +182,10 @@ def test_search_over_candidates_of_every_kind(xi):
 
 def mixed_batch(network):
     """Twelve samples of frequent values alone among thirty."""
-    ids, labels = rows_of(network, 30, 2)
+    ids, labels, _ = rows_of(network, 30, 2)
     frequent = torch.tensor([[row % 2, row % 3, row // 2 % 2] for row in range(12)])
     ids[::2][:12] = network.embedding.flatten(frequent)
-    return ids, labels
+    return Batch(ids, labels)
 
 
 def test_samples_without_rare_values_add_nothing_in_the_first_order():
@@ -179,7 +196,7 @@ def test_samples_without_rare_values_add_nothing_in_the_first_order():
     torch.manual_seed(5)
     gradient = alpha_gradient(network, train, valid, 0.0)
     torch.manual_seed(5)
-    alone = alpha_gradient(network, train, (valid[0][rare], valid[1][rare]), 0.0)
+    alone = alpha_gradient(network, train, Batch(valid[0][rare], valid[1][rare]), 0.0)
     torch.testing.assert_close(alone * int(rare.sum()) / len(rare), gradient)
     # Over the whole batch, computed anew.
     for name, parameter in network.named_parameters():
@@ -204,7 +221,7 @@ def test_a_validation_batch_without_rare_values_has_no_gradient_in_the_first_ord
     network = network_of()
     train = rows_of(network, 24, 1)
     ids = network.embedding.flatten(torch.tensor([[0, 1, 0], [1, 2, 1]]))
-    valid = ids, torch.tensor([0.0, 1.0], dtype=torch.float64)
+    valid = Batch(ids, torch.tensor([0.0, 1.0], dtype=torch.float64))
     gradient = alpha_gradient(network, train, valid, 0.0)
     assert gradient.shape == network.embedding.alpha.shape and (gradient == 0).all()
     # With an unrolled step, the weights that alpha moved act on it.
@@ -277,7 +294,9 @@ def test_alpha_gradient_makes_nothing_of_the_tables_size(model, xi):
     embedding.start_rows(1.0)
     embedding.start_quantizers(0)
     network = Network(embedding, model(len(fields), X, (5,), 0.1), 0.1)
-    batches = [(embedding.flatten(torch.randint(10_000, (20, 2))), torch.randint(2, (20,)).float()) for _ in range(2)]
+    batches = [
+        Batch(embedding.flatten(torch.randint(10_000, (20, 2))), torch.randint(2, (20,)).float()) for _ in range(2)
+    ]
     with Largest() as largest:
         assert alpha_gradient(network, *batches, xi).abs().sum() > 0
     # Forty samples of two fields, in tiles of 32 rows, by three candidates.

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from autodpq.search.bilevel import ByteLimit, _Price
 from autodpq.search.bytes import start_weights
 from autodpq.search.sensitivity import rise_by_weights, rise_of_loss, rises, row_information
 from autodpq.testing.toys import RECIPE, make_samples
+from autodpq.training.fit import DeviceRows
 from autodpq.training.trainer import Trainer
 
 FIELDS = (Field("user", 40, 0, (10,)), Field("item", 24, 0), Field("device", 3, 0))
@@ -50,6 +53,16 @@ def test_weights_that_values_share_raise_the_loss():
     uneven = torch.tensor([1.0, -0.7, 2.6])
     few_bits = rise_by_weights(uneven, information, [Full(), DPQ(4, 1)], 16, compact=True)
     assert 0 < few_bits[0] < few_bits[1] < losses[1]
+
+
+def test_samples_inform_by_their_weights():
+    trainer = make_trainer()
+    network, _ = trainer.pretrain()
+    weights = torch.zeros(len(trainer.train), dtype=torch.float64)
+    weights[:100] = 5.0
+    found = row_information(network, replace(trainer.train, weights=weights))
+    first = DeviceRows(trainer.train.ids[:100], trainer.train.labels[:100])
+    torch.testing.assert_close(found, row_information(network, first) * 4, rtol=1e-5, atol=1e-9)
 
 
 def test_less_exact_choices_raise_the_loss_more():

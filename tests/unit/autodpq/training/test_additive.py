@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -109,3 +111,32 @@ def test_where_values_tell_nothing_it_is_no_worse_than_the_constant() -> None:
 
     assert loss(AdditiveFit(train, CARDINALITIES).run(128.0 * 0.03).model()) > loss(constant) + 1e-3
     assert loss(chosen) < loss(constant) + 1e-4
+
+
+def test_a_weight_of_two_is_a_row_twice() -> None:
+    rows, valid = make_rows(2000, 5), make_rows(800, 6)
+    times = [np.random.default_rng(seed).integers(0, 4, len(own)) for seed, own in enumerate((rows, valid))]
+    weighted = [replace(own, weights=0.1 * count) for own, count in zip((rows, valid), times, strict=True)]
+    repeated = [
+        Samples(np.repeat(own.ids, count, 0), np.repeat(own.labels, count))
+        for own, count in zip((rows, valid), times, strict=True)
+    ]
+    # The prior is worth so many rows of the mean weight, which are fewer than those that are repeated.
+    factor = len(rows) / times[0].sum()
+    found, expected = (
+        AdditiveFit(own[0], CARDINALITIES).run(precision, 1e-13).model()
+        for own, precision in ((weighted, 2.0 * factor), (repeated, 2.0))
+    )
+    assert np.concatenate(found.weights) == pytest.approx(np.concatenate(expected.weights), abs=1e-5)
+    assert found.intercept == pytest.approx(expected.intercept, abs=1e-5)
+    assert weighted[0].click_rate == pytest.approx(repeated[0].click_rate)
+
+
+def test_the_prior_is_chosen_by_the_weighted_loss() -> None:
+    rows, valid = make_rows(2000, 5), make_rows(400, 6)
+    plain = fit_additive(rows, valid, CARDINALITIES)
+    alike = fit_additive(replace(rows, weights=np.full(2000, 3.0)), valid, CARDINALITIES)
+    assert alike.l2 == plain.l2 and np.concatenate(alike.weights) == pytest.approx(np.concatenate(plain.weights))
+    # Only rows that the model has wrong count: the strongest prior has them least wrong.
+    wrong = replace(valid, weights=(np.abs(plain.probabilities(valid.ids) - valid.labels) > 0.5).astype(np.float64))
+    assert fit_additive(rows, wrong, CARDINALITIES).l2 > plain.l2

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from autodpq.choices import DPQ, Float16, Full, Hashed, Int, Narrow, Others
@@ -88,10 +89,10 @@ def test_batches_cover_every_row_once_in_the_order_of_the_epoch(n, size, seed, e
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed * 100_003 + epoch)).tolist()
     # A rest of one row is left out of that epoch.
     order = order[: n - 1 if n % size == 1 else n]
-    assert torch.cat([ids[:, 0] for ids, _ in batches]).tolist() == order
-    assert [len(ids) for ids, _ in batches[:-1]] == [size] * (len(batches) - 1)
+    assert torch.cat([batch.flat[:, 0] for batch in batches]).tolist() == order
+    assert [len(batch.flat) for batch in batches[:-1]] == [size] * (len(batches) - 1)
     assert 2 <= len(batches[-1][0]) <= size
-    for ids, labels in batches:
+    for ids, labels, _ in batches:
         assert ids.shape == (len(labels), 1) and torch.equal(ids[:, 0].float(), labels)
 
 
@@ -100,9 +101,9 @@ def test_batches_are_of_the_network_s_row_numbers():
     order = torch.randperm(len(TRAIN), generator=torch.Generator().manual_seed(3 * 100_003 + 2))
     for one in (network, other):
         batches = list(TRAIN.batches(one, 16, 3, 2))
-        flat = torch.cat([ids for ids, _ in batches])
+        flat = torch.cat([batch.flat for batch in batches])
         assert flat.dtype == torch.int32 and torch.equal(flat, one.embedding.flatten(TRAIN.ids[order]))
-        assert torch.equal(torch.cat([labels for _, labels in batches]), TRAIN.labels[order])
+        assert torch.equal(torch.cat([batch.labels for batch in batches]), TRAIN.labels[order])
     assert network.embedding.n_direct < other.embedding.n_direct
 
 
@@ -110,7 +111,7 @@ def test_the_order_is_drawn_from_seed_and_epoch():
     network, rows = numbered(100)
 
     def order(seed, epoch):
-        return torch.cat([ids for ids, _ in rows.batches(network, 16, seed, epoch)])
+        return torch.cat([batch.flat for batch in rows.batches(network, 16, seed, epoch)])
 
     torch.manual_seed(0)
     first = order(1, 1)
@@ -124,7 +125,7 @@ def test_batches_leave_torchs_generator_and_the_rows_alone():
     network, rows = numbered(50)
     state = torch.get_rng_state()
     before = rows.ids.clone(), rows.labels.clone()
-    for ids, labels in rows.batches(network, 8, 0, 1):
+    for ids, labels, _ in rows.batches(network, 8, 0, 1):
         ids.zero_()
         labels.zero_()
     assert torch.equal(torch.get_rng_state(), state)
@@ -322,6 +323,49 @@ def test_one_step_is_adam_on_the_mean_cross_entropy():
     optimizer.step()
     for (name, value), expected in zip(network.named_parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(value, expected, msg=name)
+
+
+def test_a_step_counts_samples_by_their_weights():
+    network, other = network_of().eval(), network_of().eval()
+    flat, labels = flat_batch(network)
+    weights = torch.rand(len(labels), generator=torch.Generator().manual_seed(3)) * 2
+    training_step(network, make_optimizer(network, RECIPE), flat, labels, 0.0, weights)
+    optimizer = torch.optim.Adam(other.parameters(), lr=RECIPE.learning_rate)
+    (weights * nn.functional.binary_cross_entropy_with_logits(other(flat), labels, reduction="none")).mean().backward()
+    optimizer.step()
+    for (name, value), expected in zip(network.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(value, expected, msg=name)
+
+
+def test_batches_bring_the_weights_of_their_rows_in_units_of_the_mean():
+    network, rows = numbered(100)
+    weights = torch.arange(100, dtype=torch.float64)
+    weighted = replace(rows, weights=weights)
+    plain = list(rows.batches(network, 16, 1, 1))
+    for own, batch in zip(weighted.batches(network, 16, 1, 1), plain, strict=True):
+        assert torch.equal(own.flat, batch.flat) and torch.equal(own.labels, batch.labels) and batch.weights is None
+        assert own.weights.dtype == torch.float32
+        assert torch.equal(own.weights, (own.labels.double() / weights.mean()).float())
+
+
+def test_evaluation_counts_rows_by_their_weights():
+    network, weights = network_of(), torch.rand(60, generator=torch.Generator().manual_seed(3)).double()
+    rows = replace(VALID, weights=weights)
+    probabilities, labels = predict(network, VALID), VALID.labels.numpy()
+    metrics = evaluate(network, rows)
+    assert metrics == evaluate_predictions(probabilities, labels, weights.numpy())
+    assert metrics.auc == pytest.approx(roc_auc_score(labels, probabilities, sample_weight=weights), abs=1e-12)
+    assert metrics != evaluate(network, VALID)
+
+
+def test_weights_of_one_size_change_no_digit():
+    plain, _, _ = fitted(epochs=2)
+    network = network_of()
+    weights = [torch.full((len(rows),), 3.0, dtype=torch.float64) for rows in (TRAIN, VALID)]
+    rows = [replace(own, weights=weight) for own, weight in zip((TRAIN, VALID), weights, strict=True)]
+    fit(network, *rows, RECIPE, 0, epochs=2)
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(value, plain.state_dict()[name], rtol=1e-6, atol=1e-7, msg=name)
 
 
 def test_the_penalty_is_of_rows_first_order_weights_and_centroids_alone():

@@ -166,6 +166,20 @@ def test_compiled_gradients_are_added_to_those_that_there_are(model):
 
 
 @needs_compiler
+@pytest.mark.slow
+def test_compiled_gradients_count_samples_by_their_weights(model):
+    eager, compiled = network_of(model), network_of(model, compiled=True)
+    weights = 2 * torch.rand(BATCH, generator=torch.Generator().manual_seed(3))
+    for network in (eager, compiled):
+        network.train().backward(*batch_of(network, BATCH, 1), weights)
+    for (name, weight), other in zip(eager.named_parameters(), compiled.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, weight.grad, rtol=1e-5, atol=1e-5, msg=name)
+    plain = network_of(model, compiled=True)
+    plain.train().backward(*batch_of(plain, BATCH, 1))
+    assert (plain.embedding.table.grad - compiled.embedding.table.grad).abs().max() > 1e-4
+
+
+@needs_compiler
 def test_compiled_gradients_make_the_same_steps(model):
     eager, compiled = network_of(model), network_of(model, compiled=True)
     optimizers = [make_optimizer(network, replace(RECIPE, l2=1e-3)) for network in (eager, compiled)]

@@ -71,6 +71,16 @@ def test_weighted_auc_of_many_rows() -> None:
         assert found == pytest.approx(roc_auc_score(labels, scores, sample_weight=weights[:, column]), abs=1e-12)
 
 
+def test_rows_of_weights_of_their_own() -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.random(5_000) < 0.2).astype(np.uint8)
+    scores, own = (labels + rng.standard_normal(5_000)).round(2), rng.exponential(2.0, 5_000)
+    times = np.stack([resample(rng, 5_000), np.ones(5_000, np.uint8)], axis=1)
+    for column, found in enumerate(RankedPredictions(labels, scores, own).aucs(times)):
+        expected = roc_auc_score(labels, scores, sample_weight=own * times[:, column])
+        assert found == pytest.approx(expected, abs=1e-12)
+
+
 @pytest.mark.parametrize("count", [1, 2, 100, 4096, 4097, 10_000])
 def test_a_resample_draws_as_many_rows(count: int) -> None:
     drawn = resample(np.random.default_rng(1), count)

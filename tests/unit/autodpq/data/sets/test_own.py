@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import pickle
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -225,6 +226,24 @@ def test_texts_that_stand_for_a_missing_value(tmp_path: Path, suffix: str) -> No
     assert plain.fingerprint != dataset.fingerprint
 
 
+def test_a_weight_column_is_no_field(write_table: Write) -> None:
+    text = "click,a,w,b\n1,u,2.5,x\n0,v,0,x\n0,u,1,y\n1,v,3e-1,y\n"
+    dataset = load_dataset(write_table(text), weight_column="w")
+    assert dataset.field_names == ("a", "b")
+    assert dataset.weights is not None and dataset.weights.tolist() == [2.5, 0.0, 1.0, 0.3]
+    again = load_dataset(write_table(text), weight_column="w")  # as the cache keeps it
+    assert again.weights is not None and again.weights.tolist() == dataset.weights.tolist()
+    rows = dataset.rows(np.array([0, 3, 1]))
+    assert rows.weights is not None and rows.weights.tolist() == [2.5, 0.3, 0.0]
+    assert pickle.loads(pickle.dumps(rows)).weights.tolist() == rows.in_memory().weights.tolist() == [2.5, 0.3, 0.0]
+    assert any(
+        "from 0.3 to 2.5, 1 of them by none: of 0.5000 clicks a row are 0.7368" in note for note in dataset.notes()
+    )
+    plain = load_dataset(write_table(text))
+    assert plain.weights is None and plain.rows(np.array([0])).weights is None
+    assert plain.field_names == ("a", "w", "b") and plain.fingerprint != dataset.fingerprint
+
+
 BAD_TEXT: list[tuple[str | bytes, dict[str, Any], str]] = [
     ("", {}, r"the file is empty"),
     ("click,a\n", {}, r"no rows"),
@@ -238,6 +257,18 @@ BAD_TEXT: list[tuple[str | bytes, dict[str, Any], str]] = [
     (TEXT, {"split_column": "prt"}, r"no column 'prt', which 'split_column' names"),
     (TEXT, {"time_column": "when"}, r"no column 'when', which 'time_column' names"),
     (TEXT, {"time_column": "click"}, r"column 'click' is the label; it cannot be the split or the time too"),
+    (TEXT, {"weight_column": "w"}, r"no column 'w', which 'weight_column' names"),
+    (TEXT, {"weight_column": "click"}, r"column 'click' is the label; it cannot be the weight too"),
+    (TEXT, {"weight_column": "city", "time_column": "city"}, r"column 'city' is the time; it cannot be the weight too"),
+    (TEXT, {"weight_column": "city", "fields": ["city"]}, r"column 'city' is the weight; it cannot be a field too"),
+    ("click,a,w\n1,u,1\n0,v,-0.5\n", {"weight_column": "w"}, r", row 2, column 'w': '-0.5'; a weight must be a number"),
+    ("click,a,w\n1,u,\n0,v,1\n", {"weight_column": "w"}, r", row 1, column 'w': the value is missing; a weight must"),
+    ("click,a,w\n1,u,1\n0,v,nan\n", {"weight_column": "w"}, r", row 2, column 'w': 'nan'; a weight must be a number"),
+    ("click,a,w\n1,u,inf\n0,v,1\n", {"weight_column": "w"}, r", row 1, column 'w': 'inf'; a weight must be a number"),
+    ("click,a,w\n1,u,1e31\n0,v,1\n", {"weight_column": "w"}, r", row 1, column 'w': '1e31'; a weight must be a number"),
+    ("click,a,w\n1,u,much\n0,v,1\n", {"weight_column": "w"}, r", row 1, column 'w': 'much'; a weight must be a number"),
+    ("click,a,w\n1,u,0\n0,v,0\n", {"weight_column": "w"}, r"every weight is 0, so that no row counts; give"),
+    ("click,a,w\n1,u,0\n0,v,2\n", {"weight_column": "w"}, r"rows of a weight above 0: every label is 0; both 0 and 1"),
     (TEXT, {"fields": ["click"]}, r"column 'click' is the label; it cannot be a field too"),
     (TEXT, {"time_column": "city", "fields": ["city"]}, r"column 'city' is the time; it cannot be a field too"),
     (TEXT, {"split_column": "city", "numeric": ["city"]}, r"column 'city' is the split; it cannot be a field too"),
