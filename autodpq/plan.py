@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -42,6 +42,36 @@ class Band:
         return self.stop - self.start
 
 
+NO_ID = -1
+"""What stands in a table of ids behind the values of a bag that is shorter than others."""
+
+
+MOST_VALUES = 255
+"""Values that a bag may have: a table of ids has as many columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bag:
+    """How a field of several values is read.
+
+    Attributes:
+        separator: What stands between the values of a text; empty where cells are lists.
+        columns: How many columns of ids it has: the values of the longest bag.
+        missing: Canonical texts that stand for no value.
+    """
+
+    separator: str
+    columns: int
+    missing: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        texts = (self.separator, *self.missing)
+        if not all(isinstance(text, str) for text in texts) or type(self.columns) is not int:
+            raise AutoDPQError(f"bags of {self.columns!r} values between {self.separator!r}: impossible")
+        if not 0 < self.columns <= MOST_VALUES:
+            raise AutoDPQError(f"bags of {self.columns} values: 1 to {MOST_VALUES} are possible")
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """One categorical field. Its ids are frequency ranks: an id is rare exactly when it is at least ``head``.
@@ -51,12 +81,15 @@ class Field:
         cardinality: Number of distinct values, hence of embedding rows.
         head: Number of frequent values, whose rows are kept as they are.
         cuts: Ids, rising, with which further bands of the rare values begin; none for one band of them all.
+        columns: How many columns of ids it has: 1, or of bags of values, whose mean is embedded, as many as the longest
+            has values.
     """
 
     name: str
     cardinality: int
     head: int
     cuts: tuple[int, ...] = ()
+    columns: int = 1
 
     def __post_init__(self) -> None:
         bounds = (self.head, *self.cuts, self.cardinality)
@@ -79,6 +112,12 @@ class Field:
         bounds = [*pairwise((self.head, *self.cuts, self.cardinality))]
         names = band_names(self.name, len(bounds))
         return tuple(Band(name, *bound) for name, bound in zip(names, bounds, strict=True))
+
+
+def column_slices(columns: Iterable[int]) -> tuple[slice, ...]:
+    """Where in a table of ids each field's columns are, of how many each has."""
+    ends = [*accumulate(columns, initial=0)]
+    return tuple(map(slice, ends, ends[1:]))
 
 
 def band_names(name: str, n_bands: int) -> tuple[str, ...]:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from autodpq.errors import AutoDPQError, look_up
 from autodpq.packed.file import PackedFile, open_packed
 from autodpq.packed.manifest import Manifest
 from autodpq.packed.scoring import SCORERS, Floats, Function, Weights, probabilities
+from autodpq.plan import NO_ID, column_slices
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,11 +114,12 @@ class ServedModel:
         """
         return look_up("table", name, self._tables).lookup(_integers(ids))
 
-    def embed(self, ids: npt.ArrayLike) -> Floats:
+    def embed(self, ids: npt.ArrayLike, columns: Sequence[int] | None = None) -> Floats:
         """Embeddings of samples.
 
         Args:
-            ids: integer [batch, fields].
+            ids: integer [batch, columns], as :meth:`score` takes them.
+            columns: How many each field has; None for what the manifest says.
 
         Returns:
             float32 [batch, fields, X].
@@ -125,13 +127,16 @@ class ServedModel:
         Raises:
             AutoDPQError: The file holds no network, or the ids are of another shape or outside their tables.
         """
-        return self._embed(self._samples(ids))
+        own = columns or self.manifest.columns
+        return self._embed(self._samples(ids, own), own)
 
-    def score(self, ids: npt.ArrayLike) -> Floats:
+    def score(self, ids: npt.ArrayLike, columns: Sequence[int] | None = None) -> Floats:
         """Click logits of samples; the last digits of one (about 1e-7) can depend on the rows that stand beside it.
 
         Args:
-            ids: integer [batch, fields].
+            ids: integer [batch, columns]; a field has one, or several of bags of values, in which -1 stands behind the
+                values of a short one.
+            columns: How many each field has; None for what the manifest says.
 
         Returns:
             float32 [batch].
@@ -139,7 +144,8 @@ class ServedModel:
         Raises:
             AutoDPQError: Numpy cannot score the model, or the ids are of another shape or outside their tables.
         """
-        samples = self._samples(ids)
+        own = columns or self.manifest.columns
+        samples = self._samples(ids, own)
         if self._model is None:
             assert self.manifest.model is not None, "only networks have samples"
             raise AutoDPQError(
@@ -149,10 +155,10 @@ class ServedModel:
         logits = np.empty(len(samples), np.float32)
         for start in range(0, len(samples), _BATCH):
             batch = samples[start : start + _BATCH]
-            part = self._model(self._embed(batch))
+            part = self._model(self._embed(batch, own))
             weights = [
-                table.first_order(batch[:, column])
-                for column, table in enumerate(self._packed.tables)
+                _mean(table.first_order, batch[:, slice_])
+                for slice_, table in zip(column_slices(own), self._packed.tables, strict=True)
                 if table.spec.first_order
             ]
             logits[start : start + _BATCH] = part + sum(weights) if weights else part
@@ -177,7 +183,8 @@ class ServedModel:
         """
         from autodpq.packed.vocabulary.lookup import frame_of
 
-        return probabilities(self.score(self.vocabulary.encode(frame_of(values, self.field_names), "values")))
+        ids, columns = self.vocabulary.encode_bags(frame_of(values, self.field_names), "values")
+        return probabilities(self.score(ids, columns))
 
     def _check_network(self) -> None:
         if self.manifest.model is None:
@@ -186,18 +193,33 @@ class ServedModel:
                 "tables up by name, or export the model to ONNX"
             )
 
-    def _samples(self, ids: npt.ArrayLike) -> npt.NDArray[np.integer]:
+    def _samples(self, ids: npt.ArrayLike, columns: Sequence[int]) -> npt.NDArray[np.integer]:
         self._check_network()
         samples = _integers(ids)
-        if samples.ndim != 2 or samples.shape[1] != len(self._tables):
-            raise AutoDPQError(f"ids of shape {list(samples.shape)} given, [batch, {len(self._tables)}] is needed")
+        if samples.ndim != 2 or samples.shape[1] != sum(columns):
+            raise AutoDPQError(f"ids of shape {list(samples.shape)} given, [batch, {sum(columns)}] is needed")
         return samples
 
-    def _embed(self, samples: npt.NDArray[np.integer]) -> Floats:
-        embeddings = np.empty((*samples.shape, self._packed.tables[0].spec.dim), np.float32)
-        for column, table in enumerate(self._packed.tables):
-            embeddings[:, column] = table.lookup(samples[:, column])
+    def _embed(self, samples: npt.NDArray[np.integer], columns: Sequence[int]) -> Floats:
+        tables = self._packed.tables
+        embeddings = np.empty((len(samples), len(tables), tables[0].spec.dim), np.float32)
+        for place, (slice_, table) in enumerate(zip(column_slices(columns), tables, strict=True)):
+            embeddings[:, place] = _mean(table.lookup, samples[:, slice_])
         return embeddings
+
+
+def _mean(look_up: Callable[[npt.NDArray[np.integer]], Floats], ids: npt.NDArray[np.integer]) -> Floats:
+    """What is looked up of ids [batch, 1]; of bags, [batch, columns], the mean over those that are there."""
+    if ids.shape[1] == 1:
+        return look_up(ids[:, 0])
+    total = look_up(ids[:, 0]).copy()  # no bag is empty
+    known = ids[:, 1:] != NO_ID
+    for column in np.flatnonzero(known.any(0)).tolist():
+        rows = np.flatnonzero(known[:, column])
+        total[rows] += look_up(ids[rows, column + 1])
+    sizes = (1 + known.sum(1)).astype(np.float32)
+    mean: Floats = total / sizes.reshape(-1, *[1] * (total.ndim - 1))
+    return mean
 
 
 def _integers(ids: npt.ArrayLike) -> npt.NDArray[np.integer]:

@@ -15,6 +15,7 @@ from autodpq.data.readers.files import OwnFiles, known_file
 from autodpq.data.values import canonical_texts, distinct
 from autodpq.errors import AutoDPQError, nearest
 from autodpq.packed.scoring import probabilities
+from autodpq.packed.vocabulary.lookup import UNSEEN
 from autodpq.serving import ServedModel, open_model
 from reports.numbers.release import Column, Release, Scored, compare_release
 from studies.predict import score_of
@@ -65,9 +66,9 @@ class _Model:
     def add(self, frame: pl.DataFrame, where: str) -> None:
         """Scores rows."""
         vocabulary = self.served.vocabulary
-        ids = vocabulary.look_up(frame, where)
-        self._unseen += int((ids < 0).any(1).sum())
-        self._found.append(probabilities(self._score(vocabulary.with_fallbacks(ids))))
+        ids, widths = vocabulary.look_up_bags(frame, where)
+        self._unseen += int((ids == UNSEEN).any(1).sum())
+        self._found.append(probabilities(self._score(vocabulary.with_fallbacks(ids, widths), widths)))
 
     def scored(self, n_rows: int) -> Scored:
         """What it said of all rows."""

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autodpq.data import Samples
+from autodpq.data.dataset import rarest_counts
 from autodpq.metrics import auc, both_classes, evaluate_predictions
 from autodpq.plan import Field
 
@@ -26,7 +27,8 @@ def headroom(samples: Samples, fields: Sequence[Field], probabilities: npt.NDArr
         ``samples``, ``rare_samples``, ``auc_rare``, ``auc_other`` (None where one class is missing), ``auc_oracle``.
     """
     labels, weights = samples.labels, samples.weights
-    rare = np.any(samples.ids >= np.array([field.head for field in fields]), axis=1)
+    heads = np.repeat([field.head for field in fields], [field.columns for field in fields])
+    rare = np.any(samples.ids >= heads, axis=1)
 
     oracle = np.where(rare, labels, probabilities)
     return {
@@ -39,7 +41,10 @@ def headroom(samples: Samples, fields: Sequence[Field], probabilities: npt.NDArr
 
 
 def auc_by_frequency(
-    samples: Samples, counts: Sequence[npt.NDArray[np.int64]], probabilities: npt.NDArray[np.float64]
+    samples: Samples,
+    counts: Sequence[npt.NDArray[np.int64]],
+    probabilities: npt.NDArray[np.float64],
+    columns: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
     """AUC by how often the rarest value of a sample occurs, in half decades: 1 to 2, 3 to 9, 10 to 29, 30 to 99, ...
 
@@ -47,12 +52,13 @@ def auc_by_frequency(
         samples: Test rows.
         counts: Per field, int64 [cardinality]: how often each id occurs among the counted rows.
         probabilities: float64 [rows], a model's predictions.
+        columns: Columns of ids per field; None for one each.
 
     Returns:
         Rarest first and without empty ones: ``least`` and ``most`` (occurrences), ``samples``, ``auc`` (None where one
         class is missing).
     """
-    rarest = np.min([own[samples.ids[:, column]] for column, own in enumerate(counts)], axis=0)
+    rarest = rarest_counts(samples.ids, counts, columns or [1] * len(counts))
     edges = [0, *(base * 10**decade for decade in range(len(str(rarest.max()))) for base in (1, 3)), rarest.max() + 1]
     buckets = []
     for least, end in itertools.pairwise(edges):

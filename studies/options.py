@@ -285,6 +285,15 @@ class StudyConfig(BaseModel):
             values,
         ),
     ] = None
+    multi: Annotated[
+        tuple[str, ...] | None,
+        CommandLine(
+            "Fields of one's own data of several values a row, with commas, as tags:| (tags alone: what stands between "
+            "them is found and said); their mean is embedded.",
+            DATA,
+            columns,
+        ),
+    ] = None
     split_column: Annotated[str | None, CommandLine("Column of one's own data: train, valid, test.", DATA)] = None
     time_column: Annotated[
         str | None, CommandLine("Column of one's own data that says when: the newest rows test.", DATA)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -26,8 +27,8 @@ PROBABILITY = "probability"
 """The column that is added."""
 
 _Write = Callable[[pa.Table], None]
-Score = Callable[[npt.NDArray[np.int32]], npt.NDArray[np.floating]]
-"""Ids [rows, fields] to logits [rows]."""
+Score = Callable[[npt.NDArray[np.int32], Sequence[int]], npt.NDArray[np.floating]]
+"""Ids [rows, columns], and how many columns each field has, to logits [rows]."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +78,17 @@ def predict_file(model: Path, input: Path, out: Path) -> Predicted:
     if PROBABILITY in kept:
         raise AutoDPQError(f"{input}: column {PROBABILITY!r} is there already, and is no field; rename or remove it")
     score, n_rows = score_of(served, model), 0
-    unseen = np.zeros(len(served.field_names), np.int64)
+    unseen: Counter[str] = Counter()
     schema = _kept_schema(files, kept).append(pa.field(PROBABILITY, pa.float64()))
     with open_output(schema) as write:
         for path, values, columns in _parts(files, served.field_names, kept):
-            ids = vocabulary.look_up(values, str(path))
-            unseen += (ids < 0).sum(0)
-            found = probabilities(score(vocabulary.with_fallbacks(ids)))
+            ids, widths = vocabulary.look_up_bags(values, str(path))
+            unseen.update(vocabulary.unseen(ids, widths))
+            found = probabilities(score(vocabulary.with_fallbacks(ids, widths), widths))
             # Columns of text are larger in memory than in the file: the schema says what they are to be.
             write(pa.Table.from_arrays([*columns, pa.array(found)], schema.names).cast(schema))
             n_rows += len(found)
-    return Predicted(n_rows, dict(zip(served.field_names, unseen.tolist(), strict=True)))
+    return Predicted(n_rows, {name: unseen[name] for name in served.field_names})
 
 
 def score_of(served: ServedModel, path: Path) -> Score:

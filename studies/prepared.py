@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from autodpq.data import EncodedDataset, Samples, Split, bayes_auc, load_dataset, split_dataset
 from autodpq.plan import Field
-from autodpq.training.additive import AdditiveModel, fit_additive
+from autodpq.training.additive import AdditiveModel, fit_additive, sizes_of
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Prepared:
     @cached_property
     def additive(self) -> AdditiveModel:
         """The additive model of the training rows: a floor, and where logits of a recipe may start."""
-        return fit_additive(self.train, self.valid, [field.cardinality for field in self.fields])
+        return fit_additive(self.train, self.valid, *sizes_of(self.fields))
 
 
 SPLIT_SEED = 2023
 # The options that say where rows come from.
 LOADING = (
-    "dataset", "data_dir", "cache_dir", "label", "fields", "exclude", "numeric", "missing", "split_column",
+    "dataset", "data_dir", "cache_dir", "label", "fields", "exclude", "numeric", "missing", "multi", "split_column",
     "time_column", "weight_column",
 )  # fmt: skip
 

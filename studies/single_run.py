@@ -272,7 +272,9 @@ class Run:
             headroom=Headroom(**headroom(rows, self.prepared.fields, probabilities)),
             frequency=tuple(
                 FrequencyBucket(**bucket)
-                for bucket in auc_by_frequency(rows, self.prepared.source.counts, probabilities)
+                for bucket in auc_by_frequency(
+                    rows, self.prepared.source.counts, probabilities, self.prepared.source.columns
+                )
             ),
             reliability=tuple(ReliabilityBin.of(own) for own in bins),
             fields=tuple(

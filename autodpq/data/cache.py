@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from autodpq.data.encoding import encode_table
 from autodpq.data.inventory import read_inventory, write_inventory
 from autodpq.data.source import Source, Table
 from autodpq.files import whole_folder
-from autodpq.plan import CompressionPlan
+from autodpq.plan import Bag, CompressionPlan
 
 ENCODING_VERSION = 1
 """Goes up when the same source and settings would be encoded otherwise."""
@@ -56,8 +57,9 @@ def load_cached(source: Source, cache: Path) -> EncodedDataset:
 
     def write(partial: Path) -> None:
         table = source.read()
-        encode_table(table, partial, source.where)
-        _write_meta(partial, fingerprint, table)
+        arrays = encode_table(table, partial, source.where)
+        widths = dict(zip(table.field_names, arrays["columns"].tolist(), strict=True)) if table.separators else {}
+        _write_meta(partial, fingerprint, table, widths)
 
     return whole_folder(folder, lambda: open_cached(folder, source.name, fingerprint), write)
 
@@ -100,6 +102,10 @@ def _open(folder: Path, name: str, meta: dict[str, Any]) -> EncodedDataset:
         binned=meta["binned"],
         missing=tuple(meta.get("missing", ())),
         weights=column("weights"),
+        bags={
+            name: Bag(separator, own, tuple(meta.get("missing", ())))
+            for name, (separator, own) in meta.get("bags", {}).items()
+        },
     )
 
 
@@ -108,7 +114,7 @@ def _encoded_fingerprint(source: str, merged: bool) -> str:
     return hashlib.sha256(f"{source}:texts {_TEXTS}".encode()).hexdigest() if merged else source
 
 
-def _write_meta(folder: Path, fingerprint: str, table: Table) -> None:
+def _write_meta(folder: Path, fingerprint: str, table: Table, widths: Mapping[str, int]) -> None:
     """Describes the folder's files."""
     about = {
         "version": ENCODING_VERSION,
@@ -120,4 +126,6 @@ def _write_meta(folder: Path, fingerprint: str, table: Table) -> None:
     }
     if table.missing:
         about["missing"] = table.missing
+    if table.separators:
+        about["bags"] = {name: (separator, widths[name]) for name, separator in table.separators.items()}
     write_inventory(folder, about)

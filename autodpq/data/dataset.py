@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from autodpq.data.remarks import Column
 from autodpq.data.source import BATCH_ROWS
 from autodpq.errors import AutoDPQError
 from autodpq.files import whole_folder
-from autodpq.plan import Bands, CompressionPlan, Field, band_cuts
+from autodpq.plan import NO_ID, Bag, Bands, CompressionPlan, Field, band_cuts, column_slices
 
 IntArray = npt.NDArray[np.integer]
 
@@ -44,7 +44,7 @@ class Samples:
     """Rows that training or evaluation reads.
 
     Attributes:
-        ids: int32 [rows, fields], frequency ranks within each field.
+        ids: int32 [rows, columns], frequency ranks within each field, as :class:`EncodedDataset` has them.
         labels: uint8 [rows], 1 is a click.
         weights: float64 [rows], how much each row counts beside the others, not negative; None where all count the
             same.
@@ -86,6 +86,26 @@ def _open_samples(path: str, labels: npt.NDArray[np.uint8], weights: npt.NDArray
     return Samples(np.load(path, mmap_mode="r", allow_pickle=False), labels, weights)
 
 
+def rarest_counts(
+    ids: npt.NDArray[np.int32], counts: Sequence[npt.NDArray[np.int64]], columns: Sequence[int]
+) -> npt.NDArray[np.int64]:
+    """How often the rarest value of each row occurs, int64 [rows].
+
+    Args:
+        ids: int32 [rows, columns].
+        counts: Per field, int64 [cardinality]; an empty array leaves a field out.
+        columns: Columns of ids per field.
+    """
+    rarest = np.full(len(ids), np.iinfo(np.int64).max)
+    for own, slice_ in zip(counts, column_slices(columns), strict=True):
+        for column in range(slice_.start, slice_.stop) if len(own) else ():
+            of_column = own[ids[:, column]]
+            if column > slice_.start:  # the first value of a bag is always there
+                of_column = np.where(ids[:, column] == NO_ID, rarest, of_column)
+            np.minimum(rarest, of_column, out=rarest)
+    return rarest
+
+
 def _mapped(
     folder: Path, shape: tuple[int, ...], fill: Callable[[npt.NDArray[np.int32]], None]
 ) -> npt.NDArray[np.int32]:
@@ -113,7 +133,8 @@ class EncodedDataset:
     Attributes:
         name: Name of the data set, or of its file.
         field_names: The categorical fields, in the source's order.
-        ids: int32 [rows, fields], memory-mapped; within a field, ids are ranks by falling frequency (ties by value).
+        ids: int32 [rows, columns], memory-mapped; within a field, ids are ranks by falling frequency (ties by value). A
+            field has one column, or several of bags, in which ``NO_ID`` stands behind the values of a short one.
         labels: uint8 [rows], 0 or 1.
         counts: Per field, int64 [cardinality]: how often each id occurs among the counted rows, never rising.
         time: [rows] or None: what a chronological split sorts by.
@@ -125,6 +146,7 @@ class EncodedDataset:
         binned: Fields of numbers, each with its number of bins.
         missing: Canonical texts that stood for missing values where it was read.
         weights: float64 [rows], how much each row counts; None where all count the same.
+        bags: The fields of several values a row.
     """
 
     name: str
@@ -141,9 +163,15 @@ class EncodedDataset:
     binned: Mapping[str, int] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     weights: npt.NDArray[np.float64] | None = None
+    bags: Mapping[str, Bag] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """How many columns of ids each field has."""
+        return tuple(self.bags[name].columns if name in self.bags else 1 for name in self.field_names)
 
     def fields(self, threshold: int) -> tuple[Field, ...]:
         """The fields, each with its head: the values that occur at least ``threshold`` times.
@@ -154,8 +182,8 @@ class EncodedDataset:
         if threshold < 1:
             raise AutoDPQError(f"threshold {threshold}: a value is frequent from a count of at least 1")
         fields = tuple(
-            Field(name, len(counts), int(np.searchsorted(-counts, -threshold, side="right")))
-            for name, counts in zip(self.field_names, self.counts, strict=True)
+            Field(name, len(counts), int(np.searchsorted(-counts, -threshold, side="right")), columns=columns)
+            for name, counts, columns in zip(self.field_names, self.counts, self.columns, strict=True)
         )
         if not any(field.head for field in fields):
             largest = max(int(counts[0]) for counts in self.counts)
@@ -172,8 +200,8 @@ class EncodedDataset:
             AutoDPQError: The counts do not fall, or the first band would have no value of any field.
         """
         cuts = band_cuts(self.counts, bands, f"value of {self.name!r}")
-        own = zip(self.field_names, self.counts, cuts, strict=True)
-        return tuple(Field(name, len(counts), 0, of_field) for name, counts, of_field in own)
+        own = zip(self.field_names, self.counts, cuts, self.columns, strict=True)
+        return tuple(Field(name, len(counts), 0, of_field, columns) for name, counts, of_field, columns in own)
 
     def notes(self) -> tuple[str, ...]:
         """What was done to the source's values, and what a person should look at, one line each."""
@@ -183,6 +211,9 @@ class EncodedDataset:
             lines.append(
                 f"Numbers are binned by quantiles of all rows, a missing one being a value of its own: {fields}"
             )
+        for name, bag in self.bags.items():
+            between = f" between {bag.separator!r}" if bag.separator else ""
+            lines.append(f"{name} is read as bags of up to {bag.columns} values{between}, an empty one being a value")
         if self.weights is not None:
             used = self.weights > 0
             lines.append(
@@ -208,12 +239,14 @@ class EncodedDataset:
         for place, (name, counts) in enumerate(zip(self.field_names, self.counts, strict=True)):
             own = words.slice(starts[place], len(counts))
             least = own["at_least"].drop_nulls().to_numpy() if name in self.binned else None
-            yield Column(name, own["value"], counts, least, partial(self._first_row, place))
+            yield Column(name, own["value"], counts, least, partial(self._first_row, place), name in self.bags)
 
-    def _first_row(self, column: int, chosen: npt.NDArray[np.bool_]) -> int:
-        """The first row, from 1, whose id in a column is a chosen one."""
+    def _first_row(self, place: int, chosen: npt.NDArray[np.bool_]) -> int:
+        """The first row, from 1, that has a chosen id of a field."""
+        own = column_slices(self.columns)[place]
         for start in range(0, len(self), BATCH_ROWS):
-            found = np.flatnonzero(chosen[self.ids[start : start + BATCH_ROWS, column]])
+            ids = self.ids[start : start + BATCH_ROWS, own]
+            found = np.flatnonzero((chosen[ids] & (ids != NO_ID)).any(1))
             if len(found):
                 return start + int(found[0]) + 1
         raise AssertionError("every id is in a row")
@@ -231,7 +264,7 @@ class EncodedDataset:
 
     def without_rows(self) -> EncodedDataset:
         """The same fields and vocabulary, without the rows."""
-        ids, labels = np.empty((0, len(self.field_names)), np.int32), np.empty(0, np.uint8)
+        ids, labels = np.empty((0, sum(self.columns)), np.int32), np.empty(0, np.uint8)
         return replace(self, ids=ids, labels=labels, time=None, split_column=None, truth=None, weights=None)
 
     def rows(self, rows: IntArray) -> Samples:
@@ -254,8 +287,8 @@ class EncodedDataset:
     def _filled(
         self, kind: str, digest: str, n_rows: int, fill: Callable[[npt.NDArray[np.int32]], None]
     ) -> npt.NDArray[np.int32]:
-        """Ids derived from these, int32 [n_rows, fields]: mapped from this data set's folder, or in memory."""
-        shape = (n_rows, len(self.field_names))
+        """Ids derived from these, int32 [n_rows, columns]: mapped from this data set's folder, or in memory."""
+        shape = (n_rows, sum(self.columns))
         if self.folder is not None:
             return _mapped(self.folder / kind / digest[:24], shape, fill)
         ids = np.empty(shape, np.int32)
@@ -271,8 +304,12 @@ class EncodedDataset:
             rows: Row indices, none of them twice.
         """
         all_counts, all_ranks, from_old = [], [], []
-        for column, old in enumerate(self.counts):
-            counts = np.bincount(self.ids[rows, column], minlength=len(old))
+        slices = column_slices(self.columns)
+        for place, old in enumerate(self.counts):
+            counts = np.zeros(len(old), np.int64)
+            for column in range(slices[place].start, slices[place].stop):
+                ids = self.ids[rows, column]
+                counts += np.bincount(ids[ids != NO_ID], minlength=len(old))
             order = np.argsort(-counts, kind="stable")
             seen = int((counts > 0).sum())
             rank = np.full(len(old), seen, np.int32)
@@ -280,7 +317,7 @@ class EncodedDataset:
             from_old.append(rank)
             kept = counts[order[:seen]].astype(np.int64)
             all_counts.append(kept if seen == len(old) else np.append(kept, 0))
-            all_ranks.append(rank if self.ranks is None else rank[self.ranks[column]])
+            all_ranks.append(rank if self.ranks is None else rank[self.ranks[place]])
         # Which rows were counted is a setting of the encoding: another selection must not share the fingerprint.
         counted = hashlib.sha256(np.sort(rows).astype("<i8").tobytes()).hexdigest()
         fingerprint = hashlib.sha256(f"{self.fingerprint}:{counted}".encode()).hexdigest()
@@ -288,8 +325,9 @@ class EncodedDataset:
         def exchange(ids: npt.NDArray[np.int32]) -> None:
             for start in range(0, len(self), BATCH_ROWS):
                 part = slice(start, start + BATCH_ROWS)
-                for column, rank in enumerate(from_old):
-                    ids[part, column] = rank[self.ids[part, column]]
+                for own, rank in zip(slices, from_old, strict=True):
+                    old_ids = self.ids[part, own]
+                    ids[part, own] = np.where(old_ids == NO_ID, NO_ID, rank[old_ids])
 
         ids = self._filled("recounted", fingerprint, len(self), exchange)
         return replace(self, ids=ids, counts=tuple(all_counts), fingerprint=fingerprint, ranks=tuple(all_ranks))

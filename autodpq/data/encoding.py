@@ -6,7 +6,8 @@ codes are exchanged for ranks. So a source is read once, and no more than one ba
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from autodpq.data.bags import as_columns
 from autodpq.data.source import BATCH_ROWS, Table
 from autodpq.data.values import canonical_texts, distinct
 from autodpq.errors import AutoDPQError
@@ -115,20 +117,31 @@ def encode_table(table: Table, folder: Path, where: str) -> dict[str, npt.NDArra
 
     Returns:
         The columns beside the ids, as written: labels, counts (the fields' counts, one after another),
-        cardinalities, time, split, probabilities and weights where the source has them, and ``merged`` (per field,
-        whether texts were several for one value) where any were.
+        cardinalities, time, split, probabilities and weights where the source has them, ``merged`` (per field,
+        whether texts were several for one value) where any were, and ``columns`` (per field) where any has bags.
 
     Raises:
         AutoDPQError: The source has no rows, or, of rows of a weight above 0, one class only.
     """
     encoders = [FieldEncoder() for _ in table.field_names]
+    bags = [number for number, name in enumerate(table.field_names) if name in table.separators]
+    lengths: dict[int, list[npt.NDArray[np.uint8]]] = {number: [] for number in bags}
     columns = _Columns()
     n_rows = 0
-    codes_path = folder / _CODES
-    with codes_path.open("wb") as codes_file:
+    with ExitStack() as stack:
+        codes_file = stack.enter_context((folder / _CODES).open("wb"))
+        bag_files = {number: stack.enter_context(_bag_path(folder, number).open("wb")) for number in bags}
         for batch in table.batches:
-            codes = [encoder.add(batch.values[name]) for name, encoder in zip(table.field_names, encoders, strict=True)]
-            codes_file.write(np.stack(codes, axis=1).tobytes())
+            codes = []
+            for number, (name, encoder) in enumerate(zip(table.field_names, encoders, strict=True)):
+                if number not in lengths:
+                    codes.append(encoder.add(batch.values[name]))
+                    continue
+                own = batch.values[name]
+                bag_files[number].write(encoder.add(own.explode()).tobytes())
+                lengths[number].append(own.list.len().cast(pl.UInt8).to_numpy())
+            if codes:
+                codes_file.write(np.stack(codes, axis=1).tobytes())
             n_rows += len(batch.labels)
             columns.add("labels", batch.labels)
             columns.add("time", batch.time)
@@ -146,7 +159,11 @@ def encode_table(table: Table, folder: Path, where: str) -> dict[str, npt.NDArra
     arrays["cardinalities"] = np.array([len(field.counts) for field in ranked], np.int64)
     if any(field.merged for field in ranked):
         arrays["merged"] = np.array([field.merged for field in ranked])
-    _write_ids(codes_path, folder / "ids.npy", n_rows, [field.ranks for field in ranked])
+    of_bags = {number: np.concatenate(parts) for number, parts in lengths.items()}
+    _write_ids(folder, n_rows, [field.ranks for field in ranked], of_bags)
+    if bags:
+        widths = [int(of_bags[number].max()) if number in of_bags else 1 for number in range(len(ranked))]
+        arrays["columns"] = np.array(widths, np.int64)
     _write_vocabulary(folder / "vocabulary.parquet", table, [field.values for field in ranked])
     for name, values in arrays.items():
         np.save(folder / f"{name}.npy", values, allow_pickle=False)
@@ -170,20 +187,47 @@ def _check_weighted(labels: npt.NDArray[np.generic], where: str) -> None:
     check_classes(labels, f"{where}, rows of a weight above 0")
 
 
-def _write_ids(codes_path: Path, path: Path, n_rows: int, ranks: Sequence[npt.NDArray[np.int32]]) -> None:
-    """Exchanges provisional codes for ranks, some rows at a time, and removes the codes."""
-    width = len(ranks)
-    header = {"descr": "<i4", "fortran_order": False, "shape": (n_rows, width)}
+def _bag_path(folder: Path, number: int) -> Path:
+    return folder / f"{number}.{_CODES}"
+
+
+def _write_ids(
+    folder: Path,
+    n_rows: int,
+    ranks: Sequence[npt.NDArray[np.int32]],
+    bags: Mapping[int, npt.NDArray[np.uint8]],
+) -> None:
+    """Exchanges provisional codes for ranks, some rows at a time, and removes the codes.
+
+    Args:
+        folder: Where the codes are, and ``ids.npy`` goes.
+        n_rows: Rows.
+        ranks: Per field, int32 [codes].
+        bags: Of the fields of bags, by their numbers, uint8 [rows]: how many values each row has.
+    """
+    widths = [int(bags[number].max()) if number in bags else 1 for number in range(len(ranks))]
+    plain = [number for number in range(len(ranks)) if number not in bags]
+    header = {"descr": "<i4", "fortran_order": False, "shape": (n_rows, sum(widths))}
     # Plain reading and writing: pages of maps would count as this process's memory.
-    with codes_path.open("rb") as codes_file, path.open("wb") as file:
+    with ExitStack() as stack:
+        codes_file = stack.enter_context((folder / _CODES).open("rb"))
+        bag_files = {number: stack.enter_context(_bag_path(folder, number).open("rb")) for number in bags}
+        file = stack.enter_context((folder / "ids.npy").open("wb"))
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, n_rows, BATCH_ROWS):
             count = min(BATCH_ROWS, n_rows - start)
-            codes = np.fromfile(codes_file, np.int32, count * width).reshape(count, width)
-            for column, rank in enumerate(ranks):
-                codes[:, column] = rank[codes[:, column]]
-            codes.astype("<i4", copy=False).tofile(file)
-    codes_path.unlink()
+            codes = np.fromfile(codes_file, np.int32, count * len(plain)).reshape(count, len(plain))
+            for column, number in enumerate(plain):
+                codes[:, column] = ranks[number][codes[:, column]]
+            parts = dict(zip(plain, codes.T[:, :, None], strict=True))
+            for number, lengths in bags.items():
+                own = lengths[start : start + count]
+                values = ranks[number][np.fromfile(bag_files[number], np.int32, int(own.sum(dtype=np.int64)))]
+                parts[number] = as_columns(values, own, widths[number])
+            ids = np.concatenate([parts[number] for number in range(len(ranks))], 1) if bags else codes
+            ids.astype("<i4", copy=False).tofile(file)
+    for path in (folder / _CODES, *(_bag_path(folder, number) for number in bags)):
+        path.unlink()
 
 
 def _write_vocabulary(path: Path, table: Table, values: Sequence[pl.Series]) -> None:

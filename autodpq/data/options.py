@@ -17,6 +17,7 @@ class LoadOptions:
     exclude: tuple[str, ...] = ()
     numeric: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    multi: tuple[str, ...] = ()
     split_column: str | None = None
     time_column: str | None = None
     weight_column: str | None = None

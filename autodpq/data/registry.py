@@ -21,7 +21,8 @@ from autodpq.plugins.registry import Registry, home_expanded
 _PUBLISHED = frozenset({"data_dir", "cache_dir", "fields", "exclude"})
 _OWN = frozenset(
     {
-        "cache_dir", "label", "fields", "exclude", "numeric", "missing", "split_column", "time_column", "weight_column",
+        "cache_dir", "label", "fields", "exclude", "numeric", "missing", "multi", "split_column", "time_column",
+        "weight_column",
     }
 )  # fmt: skip
 
@@ -157,6 +158,7 @@ def load_dataset(
     exclude: Sequence[str] = (),
     numeric: Sequence[str] = (),
     missing: Sequence[str] = (),
+    multi: Sequence[str] = (),
     split_column: str | None = None,
     time_column: str | None = None,
     weight_column: str | None = None,
@@ -178,6 +180,8 @@ def load_dataset(
         exclude: The fields to leave out; not together with ``fields``.
         numeric: Columns of one's own file that are binned though their numbers are whole, or are text.
         missing: Texts of one's own file that stand for a missing value, in every field.
+        multi: Fields of one's own file of several values a row, as ``tags:|`` or, where what stands between them is to
+            be found, ``tags``; lists need none.
         split_column: The column of one's own file that says train, valid or test.
         time_column: The column of one's own file that says when: numbers, dates or times.
         weight_column: The column of one's own file that says how much a row counts, in training and in metrics.
@@ -195,6 +199,7 @@ def load_dataset(
         exclude=_names("exclude", exclude),
         numeric=_names("numeric", numeric),
         missing=_names("missing", missing),
+        multi=_names("multi", multi),
         split_column=split_column,
         time_column=time_column,
         weight_column=weight_column,

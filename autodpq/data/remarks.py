@@ -1,4 +1,7 @@
-"""What a person should be told of a column that is a field: almost numbers, times, weights. Values alone say it."""
+"""What a person should be told of a column that is a field: almost numbers, times, weights, several values in one.
+
+Values alone say it.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,8 @@ _YEARS = 631_152_000, 2_208_988_800  # 1990 and 2040, in seconds since 1970
 _UNITS = 1, 10**3, 10**6, 10**9
 _TIMES = {"time", "times", "timestamp", "ts", "date", "datetime", "day", "created", "unixtime"}
 _MANY = 31  # more distinct whole numbers than a month has days
+_BETWEEN = ("|", ";", ",")  # values of one cell
+_OFTEN = 0.05
 _WEIGHTS = {"weight", "weights", "sample_weight", "sampleweight", "importance_weight", "w"}
 
 
@@ -39,6 +44,7 @@ class Column:
         counts: int64 [values], in how many rows each is.
         least: float64 [bins], the least number of each bin; None where the field is not binned.
         first_row: The first of the rows, from 1, that hold one of some values, given as bool [values].
+        is_bag: Whether a row has several of them.
     """
 
     name: str
@@ -46,6 +52,7 @@ class Column:
     counts: npt.NDArray[np.int64]
     least: npt.NDArray[np.float64] | None
     first_row: Callable[[npt.NDArray[np.bool_]], int]
+    is_bag: bool = False
 
     def notes(self, *, split_by_time: bool) -> list[str]:
         """What a person should look at, one line each.
@@ -62,6 +69,9 @@ class Column:
                 f"{self.name} is a field, named as weights of samples are; if it is one, --weight-column {self.name} "
                 "weighs them by it, else --exclude leaves it out"
             )
+        several = self._several()
+        if several is not None:
+            notes.append(several)
         almost = self._almost_numbers()
         return notes if almost is None else [*notes, almost]
 
@@ -88,6 +98,26 @@ class Column:
 
     def _all(self, pattern: str) -> bool:
         return self.values.filter(self.values != "").head(_HEAD).str.contains(pattern).all()
+
+    def _several(self) -> str | None:
+        """Says of a column whose texts are made of the same few parts that these may be values."""
+        if self.least is not None or self.is_bag or self.is_time:
+            return None
+        head = self.values.head(_HEAD).filter(self.values.head(_HEAD) != "")
+        for mark in _BETWEEN:
+            holds = head.str.contains(mark, literal=True)
+            parts = head.str.split(mark).explode().str.strip_chars()
+            if holds.sum() < 3 or parts.n_unique() >= len(head):
+                continue
+            rows = int(self.counts[self.values.str.contains(mark, literal=True).to_numpy()].sum())
+            present = int(self.counts[(self.values != "").to_numpy()].sum())
+            if rows >= _OFTEN * present:
+                option = self.name if mark == "," else f'"{self.name}:{mark}"'
+                return (
+                    f"{self.name} looks like several values in one, {mark!r} between them, in {rows:,} of {present:,} "
+                    f"rows; --multi {option} reads them as bags"
+                )
+        return None
 
     def _almost_numbers(self) -> str | None:
         """Says of a column that would be binned but for some values how many these are, and the first of them."""

@@ -23,7 +23,8 @@ class Batch:
     """Consecutive rows of a source.
 
     Attributes:
-        values: The fields in order, every column of type String; a missing value is the empty string.
+        values: The fields in order, every column of type String, of bags List(String), none of them empty; a missing
+            value is the empty string.
         labels: uint8 [rows], 0 or 1.
         time: [rows], anything that rises with time, or None where the source has none.
         split: int8 [rows], 0 train, 1 validation, 2 test, or None where the source has no split.
@@ -49,6 +50,7 @@ class Table:
         plan: The plan that suffices, where the rows are generated.
         bins: The bins of fields whose values are the names of bins.
         missing: Canonical texts that stand for missing values.
+        separators: Of fields whose values are bags, what stands between them; empty for lists.
     """
 
     field_names: tuple[str, ...]
@@ -56,6 +58,7 @@ class Table:
     plan: CompressionPlan | None = None
     bins: Mapping[str, Bins] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    separators: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from autodpq.embedding.bags import Bags
 from autodpq.embedding.mixture import Mixture
 from autodpq.embedding.quantizers import Quantizers
 from autodpq.embedding.straight_through import StraightThroughMixture
 from autodpq.kernels.kernels import Kernels
 from autodpq.kernels.native import is_known
 from autodpq.kernels.operations import Merge, distinct_rows, gather, sum_of_weights, sum_rows, zeros
-from autodpq.plan import Field, bands_of
+from autodpq.plan import NO_ID, Field, bands_of
 
 TILE = 32
 """Rare values of one field that are quantized together. Fields differ in how many a batch holds: in tiles, little of
@@ -36,6 +37,7 @@ class Embedding(nn.Module, ABC):
         quantizers: What makes rows of the quantized fields; None where there are none.
         kernels: What a training step is computed by.
         raw_numbers: What raw rows' numbers stand for, where only some of the rows are there; see ``restricted``.
+        bags: Where fields have several values a sample, which columns are whose; else None.
 
     Args:
         fields: All fields, in the order of the ids' columns.
@@ -76,6 +78,8 @@ class Embedding(nn.Module, ABC):
         starts = torch.tensor([self.raw_rows(number).start for number in self.quantized], dtype=torch.int64)
         self._shares = any(modulus < band.n_rows for modulus, band in zip(moduli, self.bands, strict=True))
         self._banded = any(field.cuts for field in fields)
+        columns = [field.columns for field in fields]
+        self.bags = Bags(columns) if max(columns, default=1) > 1 else None
         self.register_buffer("raw_starts", starts, persistent=False)
         self.register_buffer("numbering", numbering, persistent=False)
         # Of many bands, the numbers of all values are looked up: to work them out takes a pass over the batch a band.
@@ -88,10 +92,21 @@ class Embedding(nn.Module, ABC):
         self.first_order = nn.Parameter(zeros(self.n_direct + self.n_raw)) if first_order else None
 
     def flatten(self, ids: Tensor) -> Tensor:
-        """Row numbers of ids, int32 [rows, fields]."""
+        """Row numbers of ids, int32 [rows, columns]."""
+        if self.bags is not None:
+            return self._flatten_bags(ids.int(), self.bags)
         if self._banded:
             return self._of_values[(ids.int() + self._firsts).flatten()].view(ids.shape)
         return self._row_numbers(ids.int(), self.numbering)
+
+    def _flatten_bags(self, ids: Tensor, bags: Bags) -> Tensor:
+        known = ids != NO_ID
+        some = ids.clamp(min=0)
+        if self._banded:
+            rows = self._of_values[(some + self._firsts[bags.owners]).flatten()].view(ids.shape)
+        else:
+            rows = self._row_numbers(some, self.numbering[bags.owners])
+        return torch.where(known, rows, NO_ID)
 
     def rows_of_ids(self) -> tuple[Tensor, ...]:
         """Per field, the row number of every id, int32 [cardinality]."""

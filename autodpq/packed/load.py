@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from autodpq.packed.manifest import Manifest
 from autodpq.packed.module import PackedEmbedding, fitting_state
 from autodpq.packed.scoring import probabilities
 from autodpq.packed.vocabulary.lookup import Vocabulary, frame_of
+from autodpq.plan import NO_ID, column_slices
 from autodpq.training.fit import EVALUATION_BATCH
 
 if TYPE_CHECKING:
@@ -48,35 +49,51 @@ class PackedNetwork(nn.Module):
         self._path = packed.path
         self._has_first_order = all(spec.first_order for spec in packed.manifest.tables)
 
-    def embed(self, ids: Tensor) -> Tensor:
-        """Embeddings of ids, integer [batch, fields]; gives float [batch, fields, X]."""
-        return torch.stack([table(ids[:, column]) for column, table in enumerate(self._embeddings())], 1)
+    def embed(self, ids: Tensor, columns: Sequence[int] | None = None) -> Tensor:
+        """Embeddings of ids, as :meth:`forward` takes them; gives float [batch, fields, X]."""
+        return torch.stack([_mean(table, own) for table, own in self._parted(ids, columns)], 1)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Logits of ids, integer [batch, fields]; gives float [batch]."""
-        logits: Tensor = self.model(self.embed(ids))
+    def forward(self, ids: Tensor, columns: Sequence[int] | None = None) -> Tensor:
+        """Logits of ids; gives float [batch].
+
+        Args:
+            ids: integer [batch, columns]; a field has one, or several of bags of values, in which -1 stands behind the
+                values of a short one.
+            columns: How many each field has; None for what the manifest says.
+        """
+        logits: Tensor = self.model(self.embed(ids, columns))
         if self._has_first_order:
-            weights = [table.first_order_of(ids[:, column]) for column, table in enumerate(self._embeddings())]
+            weights = [_mean(table.first_order_of, own) for table, own in self._parted(ids, columns)]
             logits = logits + torch.stack(weights, 1).sum(1)
         calibration = self.manifest.calibration
         return logits if calibration is None else calibration(logits.double()).float()
+
+    def _parted(self, ids: Tensor, columns: Sequence[int] | None) -> list[tuple[PackedEmbedding, Tensor]]:
+        """Each table with its columns of ids."""
+        own = columns or self.manifest.columns
+        if ids.shape[1] != sum(own):
+            raise AutoDPQError(f"ids of shape {list(ids.shape)} given, [batch, {sum(own)}] is needed")
+        return [(table, ids[:, slice_]) for table, slice_ in zip(self._embeddings(), column_slices(own), strict=True)]
 
     def _embeddings(self) -> list[PackedEmbedding]:
         return [table for table in self.tables if isinstance(table, PackedEmbedding)]
 
     @torch.inference_mode()
-    def score(self, ids: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+    def score(self, ids: npt.NDArray[np.integer], columns: Sequence[int] | None = None) -> npt.NDArray[np.float32]:
         """Logits of samples, some at a time; as :meth:`autodpq.serving.ServedModel.score`.
 
         Args:
-            ids: integer [rows, fields].
+            ids: integer [rows, columns].
+            columns: How many each field has; None for what the manifest says.
 
         Returns:
             float32 [rows].
         """
         device = next(self.buffers()).device
         batches = torch.split(torch.from_numpy(ids), EVALUATION_BATCH)
-        logits: npt.NDArray[np.float32] = torch.cat([self(batch.to(device)) for batch in batches]).cpu().numpy()
+        logits: npt.NDArray[np.float32] = (
+            torch.cat([self(batch.to(device), columns) for batch in batches]).cpu().numpy()
+        )
         return logits
 
     def predict(self, values: pl.DataFrame | pd.DataFrame | Mapping[str, Any]) -> npt.NDArray[np.float64]:
@@ -91,8 +108,8 @@ class PackedNetwork(nn.Module):
         Raises:
             AutoDPQError: A field is missing, or the vocabulary is missing or altered.
         """
-        ids = self.vocabulary.encode(frame_of(values, self.vocabulary.fields), "values")
-        return probabilities(self.score(ids))
+        ids, columns = self.vocabulary.encode_bags(frame_of(values, self.vocabulary.fields), "values")
+        return probabilities(self.score(ids, columns))
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -102,6 +119,25 @@ class PackedNetwork(nn.Module):
             AutoDPQError: There is none, or its file is not what it was.
         """
         return Vocabulary.beside(self._path, self.manifest)
+
+
+def _mean(look_up: Callable[[Tensor], Tensor], ids: Tensor) -> Tensor:
+    """What is looked up of ids [batch, 1]; of bags, [batch, columns], the mean over those that are there."""
+    if ids.shape[1] == 1:
+        return look_up(ids[:, 0])
+    known = ids != NO_ID
+    known = torch.cat([torch.ones_like(known[:, :1]), known[:, 1:]], 1)  # no bag is empty
+    values = look_up(torch.where(known, ids, 0))
+    shape = (*known.shape, *[1] * (values.dim() - 2))
+    values = torch.where(known.view(shape), values, 0.0)
+    sizes = known.sum(1).to(values.dtype).view(-1, *shape[2:])
+    if torch.compiler.is_compiling():
+        return values.sum(1) / sizes
+    # One after another, as they are added in training, so that not a bit differs.
+    total = values[:, 0]
+    for column in range(1, ids.shape[1]):
+        total = total + values[:, column]
+    return total / sizes
 
 
 def load(path: str | Path, model: nn.Module | type[CTRModel] | None = None) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from textwrap import shorten
 from typing import Any, Literal
@@ -12,11 +12,13 @@ from autodpq.calibration import Calibration
 from autodpq.choices import CHOICES, Choice, Unknown, read_choice
 from autodpq.errors import AutoDPQError, nearest
 from autodpq.packed.spec import AnySpec, BandedSpec, TableSpec
+from autodpq.plan import Bag
 
-FORMAT, CALIBRATED_FORMAT, BANDED_FORMAT, HASHED_FORMAT = 1, 2, 3, 4
+FORMAT, CALIBRATED_FORMAT, BANDED_FORMAT, HASHED_FORMAT, BAGS_FORMAT = 1, 2, 3, 4, 5
 """Of files; of those whose logits are calibrated, which who does not know of it must refuse; of those whose tables have
-bands, calibrated or not; and of those whose vocabulary holds hashes, with bands or without, calibrated or not."""
-_FORMATS = (FORMAT, CALIBRATED_FORMAT, BANDED_FORMAT, HASHED_FORMAT)
+bands, calibrated or not; of those whose vocabulary holds hashes, with bands or without, calibrated or not; and of those
+of which a field has several values a sample, whatever else they have."""
+_FORMATS = (FORMAT, CALIBRATED_FORMAT, BANDED_FORMAT, HASHED_FORMAT, BAGS_FORMAT)
 
 HASH = "xxh64"
 """How the values of a vocabulary are hashed, where they are: :mod:`autodpq.data.xxh64`."""
@@ -80,6 +82,7 @@ class Manifest:
         version: The version of this project that wrote the file.
         about: For people: plan, ledger, metrics, data set and its fingerprint, recipe, run.
         calibration: What is done to a network's logits; None where it is nothing.
+        bags: The fields of several values a sample, by name.
     """
 
     kind: Kind
@@ -89,10 +92,18 @@ class Manifest:
     version: str
     about: Mapping[str, Any] = field(default_factory=dict)
     calibration: Calibration | None = None
+    bags: Mapping[str, Bag] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """How many columns of ids each table has."""
+        return tuple(self.bags[table.name].columns if table.name in self.bags else 1 for table in self.tables)
 
     @property
     def format(self) -> int:
         """The version of the format."""
+        if self.bags:
+            return BAGS_FORMAT
         if self.vocabulary is not None and self.vocabulary.hash is not None:
             return HASHED_FORMAT
         if any(isinstance(table, BandedSpec) for table in self.tables):
@@ -107,8 +118,12 @@ class Manifest:
             values[name] = None if values[name] is None else asdict(values[name])
         if self.format == FORMAT:
             del values["calibration"]  # format 1 has no such entry
-        if self.vocabulary is not None and self.vocabulary.hash is None:
-            del values["vocabulary"]["hash"]  # nor has any but format 4 this one
+        if self.vocabulary is not None and self.vocabulary.hash is None and not self.bags:
+            del values["vocabulary"]["hash"]  # nor have any but formats 4 and 5 this one
+        if self.bags:
+            values["bags"] = {name: asdict(bag) for name, bag in self.bags.items()}
+        else:
+            del values["bags"]  # nor any but format 5 this one
         values["format"] = self.format
         return json.dumps(values, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
@@ -128,17 +143,18 @@ class Manifest:
         written = values.pop("format")
         if written not in _FORMATS:
             raise AutoDPQError(
-                f"it is of format {written}, this version reads formats {FORMAT} to {HASHED_FORMAT}; install the "
+                f"it is of format {written}, this version reads formats {FORMAT} to {BAGS_FORMAT}; install the "
                 "autodpq that wrote it, or export it anew"
             )
-        values = _keys(values, cls, "the manifest", "calibration" if written == FORMAT else None)
+        left_out = {"calibration"} if written == FORMAT else set()
+        values = _keys(values, cls, "the manifest", left_out | ({"bags"} if written != BAGS_FORMAT else set()))
         if values["kind"] not in ("network", "modules"):
             raise AutoDPQError(f"its manifest has the kind {values['kind']!r}; network or modules is needed")
         for name, kind in (("tables", list), ("about", dict), ("version", str)):
             if not isinstance(values[name], kind):
                 raise AutoDPQError(f"its manifest has {name} that are {type(values[name]).__name__}")
         has_bands = written == BANDED_FORMAT or (
-            written == HASHED_FORMAT and any(isinstance(entry, dict) and "bands" in entry for entry in values["tables"])
+            written >= HASHED_FORMAT and any(isinstance(entry, dict) and "bands" in entry for entry in values["tables"])
         )
         read = _banded if has_bands else _table
         values["tables"] = tuple(read(entry) for entry in values["tables"])
@@ -146,13 +162,13 @@ class Manifest:
         if len(set(names)) < len(names) or not names:
             raise AutoDPQError("its manifest has no tables, or two of one name")
         if values["vocabulary"] is not None:
-            without = None if written == HASHED_FORMAT else "hash"
+            without = set() if written >= HASHED_FORMAT else {"hash"}
             values["vocabulary"] = SideFile(**_keys(values["vocabulary"], SideFile, "the vocabulary", without))
         if written == HASHED_FORMAT and (values["vocabulary"] is None or values["vocabulary"].hash is None):
             raise AutoDPQError(f"it is of format {HASHED_FORMAT}, and its vocabulary does not say how it is hashed")
         if (values["model"] is None) != (values["kind"] == "modules"):
             raise AutoDPQError("its manifest has a network without a model, or a model that is no network")
-        if written in (BANDED_FORMAT, HASHED_FORMAT) and values["calibration"] is None:
+        if written >= BANDED_FORMAT and values["calibration"] is None:
             del values["calibration"]
         elif "calibration" in values and values["kind"] == "modules":
             raise AutoDPQError("its manifest has a calibration of logits, and no network that gives them")
@@ -163,6 +179,10 @@ class Manifest:
             values["model"] = ModelSpec(model["name"], tuple(model["hidden"]))
         if "calibration" in values:
             values["calibration"] = Calibration(**_keys(values["calibration"], Calibration, "the calibration"))
+        if written == BAGS_FORMAT:
+            values["bags"] = _bags(values["bags"], names)
+            if values["kind"] == "modules":
+                raise AutoDPQError("its manifest has fields of several values, and no network that reads them")
         return cls(**values)
 
 
@@ -194,6 +214,18 @@ def _entry(table: AnySpec) -> dict[str, Any]:
     return values
 
 
+def _bags(entry: Any, tables: list[str]) -> dict[str, Bag]:
+    if not isinstance(entry, dict) or not entry or not set(entry) <= set(tables):
+        raise AutoDPQError("its manifest has no fields of several values, or such as have no table")
+    found = {}
+    for name, own in entry.items():
+        parts = _keys(own, Bag, f"field {name!r}")
+        if not isinstance(parts["missing"], list):
+            raise AutoDPQError(f"field {name!r} in its manifest has missing values that are no list")
+        found[name] = Bag(parts["separator"], parts["columns"], tuple(parts["missing"]))
+    return found
+
+
 def _banded(entry: Any) -> BandedSpec:
     values = _keys(entry, BandedSpec, "a table")
     types = {"name": str, "dim": int, "fallback": int, "first_order": bool, "bands": list, "ranked": bool}
@@ -207,7 +239,7 @@ def _banded(entry: Any) -> BandedSpec:
 
 
 def _table(entry: Any) -> TableSpec:
-    values = _keys(entry, TableSpec, "a table", "compact")
+    values = _keys(entry, TableSpec, "a table", {"compact"})
     for part in fields(TableSpec):
         if part.name == "compact":
             continue
@@ -228,9 +260,9 @@ def _choice(text: str) -> Choice:
     return choice
 
 
-def _keys(entry: Any, kind: type, what: str, without: str | None = None) -> dict[str, Any]:
-    """An object of JSON that has the attributes of a class, all or without one, and no others."""
-    expected = {part.name for part in fields(kind)} - {without}
+def _keys(entry: Any, kind: type, what: str, without: Collection[str] = ()) -> dict[str, Any]:
+    """An object of JSON that has the attributes of a class, all or without some, and no others."""
+    expected = {part.name for part in fields(kind)}.difference(without)
     if not isinstance(entry, dict) or set(entry) != expected:
         raise AutoDPQError(f"{what} in its manifest has not the entries {', '.join(sorted(expected))}")
     return entry

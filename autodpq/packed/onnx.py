@@ -20,6 +20,7 @@ from autodpq.files import whole_file
 from autodpq.models import CTRModel
 from autodpq.packed.file import PackedFile
 from autodpq.packed.load import PackedNetwork, make_model
+from autodpq.packed.spec import AnySpec
 
 OPSET = 18
 _MOST_BYTES = 2_000_000_000  # what one file of protocol buffers can hold
@@ -36,10 +37,11 @@ class _Network(nn.Module):
 
 
 def export_onnx(packed: PackedFile, path: Path, model: type[CTRModel] | None = None) -> None:
-    """Writes a packed network as ONNX: ``ids``, int64 [batch, fields], to ``probabilities`` and ``logits``, [batch].
+    """Writes a packed network as ONNX: ``ids``, int64 [batch, columns], to ``probabilities`` and ``logits``, [batch].
 
-    Codes stay integers and are decoded in the graph. Ids outside a table are an error of the runtime. The model's
-    metadata tell the fields and the id of each that stands for values never seen.
+    A field has one column; one of bags as many as the longest bag of the training data had values, -1 standing behind
+    the values of a shorter one. Codes stay integers and are decoded in the graph. Ids outside a table are an error of
+    the runtime. The model's metadata tell the fields and the id of each that stands for values never seen.
 
     Args:
         packed: A study's network.
@@ -63,21 +65,27 @@ def export_onnx(packed: PackedFile, path: Path, model: type[CTRModel] | None = N
     if size > _MOST_BYTES:
         raise AutoDPQError(f"{path}: {size:,} bytes are more than one ONNX file holds; serve the packed file instead")
     try:
-        proto = _proto(network, len(packed.tables))
+        proto = _proto(network, sum(packed.manifest.columns))
     except torch.onnx.OnnxExporterError as error:
         reason = " ".join(str(error.__cause__ or error).split("\n")[0].split())
         raise AutoDPQError(f"{packed.path}: torch cannot export its model to ONNX: {reason}") from error
     # The exporter leaves the code of every operation there, with its path on this machine.
     _strip(proto)
-    about = {"autodpq": __version__, "fields": [{"name": s.name, "unseen": s.fallback} for s in packed.manifest.tables]}
+    about = {"autodpq": __version__, "fields": [_field(packed, spec) for spec in packed.manifest.tables]}
     onnx.helper.set_model_props(proto, {name: json.dumps(value) for name, value in about.items()})
     onnx.checker.check_model(proto)
     with whole_file(path) as temporary:
         temporary.write_bytes(proto.SerializeToString())
 
 
-def _proto(network: _Network, n_fields: int) -> Any:
-    ids = torch.zeros((2, n_fields), dtype=torch.int64)
+def _field(packed: PackedFile, spec: AnySpec) -> dict[str, Any]:
+    """What is told of a field; of one of bags how many columns of ids it has, -1 standing where there is no value."""
+    bag = packed.manifest.bags.get(spec.name)
+    return {"name": spec.name, "unseen": spec.fallback, **({} if bag is None else {"columns": bag.columns})}
+
+
+def _proto(network: _Network, n_columns: int) -> Any:
+    ids = torch.zeros((2, n_columns), dtype=torch.int64)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             network,

@@ -17,6 +17,7 @@ from autodpq.errors import AutoDPQError
 from autodpq.kernels.adam import Adam, Group
 from autodpq.kernels.kernels import TENSORS
 from autodpq.kernels.operations import Merge
+from autodpq.plan import NO_ID
 from autodpq.training.fit import Batch, DeviceRows, evaluate, make_optimizer, training_step
 from autodpq.training.network import Network
 from autodpq.training.recipes import Recipe
@@ -172,8 +173,11 @@ def _unrolled_gradient(network: Network, train: Batch, valid: Batch, xi: float) 
     """
     embedding = supernet_of(network)
     _differentiate(network, alpha=True, weights=True)
-    batches = Merge.of(torch.cat([train.flat, valid.flat]))
-    train_places, valid_places = torch.split(batches.places, [len(train.labels), len(valid.labels)])
+    flat = torch.cat([train.flat, valid.flat])
+    known = flat != NO_ID
+    batches = Merge.of(flat[known])
+    places = flat.masked_scatter(known, batches.places.to(flat.dtype))
+    train_places, valid_places = torch.split(places, [len(train.labels), len(valid.labels)])
     with embedding.restricted(batches.rows) as tables:
         network.train()
         trained: dict[str, Tensor] = {name: value for name, value in network.named_parameters() if name != ALPHA}

@@ -44,17 +44,28 @@ def row_information(network: Network, rows: DeviceRows) -> tuple[Tensor, Tensor]
         ids = rows.ids[part]
         flat = embedding.flatten(ids)
         with torch.no_grad():
-            embedded = embedding(flat)
-            weights = None if embedding.first_order is None else embedding.first_order_sum(flat)
+            embedded, weights = network.embedded(flat, embedding.kernels)
         embedded.requires_grad_()
         logits = network.model(embedded)
         (slope,) = torch.autograd.grad(logits.sum(), embedded)
         with torch.no_grad():
             p = (logits if weights is None else logits + weights).sigmoid()
             variance = p * (1 - p) if counts is None else p * (1 - p) * counts[part].float()
-            places = flat.flatten().long()
-            total.index_add_(0, places, (slope.square() * variance[:, None, None]).flatten(0, 1))
-            of_weights.index_add_(0, places, variance[:, None].expand_as(flat).flatten())
+            information = (slope.square() * variance[:, None, None]).flatten(0, 1)
+            of_slots = variance[:, None].expand(-1, embedded.shape[1]).flatten()
+            if embedding.bags is None:
+                places = flat.flatten().long()
+                total.index_add_(0, places, information)
+                of_weights.index_add_(0, places, of_slots)
+                continue
+            # A value has its share of the mean, as often as its bag holds it.
+            entries = embedding.bags.entries(flat)
+            keys = entries.slots * len(total) + entries.flat[:, 0]
+            keys, places = torch.unique(keys, return_inverse=True)
+            slots = keys // len(total)
+            shares = (torch.bincount(places, minlength=len(keys)) / entries.sizes.flatten()[slots]).square()
+            total.index_add_(0, keys % len(total), information[slots] * shares[:, None])
+            of_weights.index_add_(0, keys % len(total), of_slots[slots] * shares)
     return total, of_weights
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autodpq.data.dataset import Samples
+from autodpq.plan import NO_ID, Field, column_slices
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -37,24 +38,26 @@ class AdditiveModel:
         intercept: The logit of a row whose values all weigh nothing.
         weights: Per field, float64 [cardinality]; 0 for a value that no training row has.
         l2: The L2 penalty of each weight beside the mean cross entropy: the prior's precision per training row.
+        columns: How many columns of ids each field has; of several values a row has the mean of their weights.
     """
 
     intercept: float
     weights: tuple[FloatArray, ...]
     l2: float
+    columns: tuple[int, ...]
 
     def logits(self, ids: npt.NDArray[np.int32]) -> FloatArray:
         """The log-odds of a click.
 
         Args:
-            ids: int32 [rows, fields].
+            ids: int32 [rows, columns].
 
         Returns:
             float64 [rows].
         """
         logits = np.full(len(ids), self.intercept)
-        for column, weights in enumerate(self.weights):
-            logits += weights[ids[:, column]]
+        for own, weights in zip(column_slices(self.columns), self.weights, strict=True):
+            logits += _means(weights, ids[:, own])
         return logits
 
     def probabilities(self, ids: npt.NDArray[np.int32]) -> FloatArray:
@@ -62,7 +65,14 @@ class AdditiveModel:
         return _logistic(self.logits(ids))
 
 
-def fit_additive(train: Samples, valid: Samples, cardinalities: Sequence[int]) -> AdditiveModel:
+def sizes_of(fields: Sequence[Field]) -> tuple[list[int], list[int]]:
+    """The cardinalities of fields, and how many columns of ids each has."""
+    return [field.cardinality for field in fields], [field.columns for field in fields]
+
+
+def fit_additive(
+    train: Samples, valid: Samples, cardinalities: Sequence[int], columns: Sequence[int] | None = None
+) -> AdditiveModel:
     """The additive model whose prior is chosen by validation logloss.
 
     Priors are tried from strong to weak, each from the weights of the one before, until two in a row are no better.
@@ -72,11 +82,12 @@ def fit_additive(train: Samples, valid: Samples, cardinalities: Sequence[int]) -
         train: Training rows, with clicks and without.
         valid: Validation rows.
         cardinalities: Number of values per field.
+        columns: Columns of ids per field; None for one each.
     """
-    fit = AdditiveFit(train, cardinalities)
+    fit = AdditiveFit(train, cardinalities, columns)
     constant = _mean_loss(fit.model(), valid)
     model, loss = _best_prior(fit, SAMPLES, valid)
-    return model if loss < constant else _best_prior(AdditiveFit(train, cardinalities), _STRONGER, valid)[0]
+    return model if loss < constant else _best_prior(AdditiveFit(train, cardinalities, columns), _STRONGER, valid)[0]
 
 
 def _best_prior(fit: AdditiveFit, priors: Sequence[float], valid: Samples) -> tuple[AdditiveModel, float]:
@@ -115,27 +126,35 @@ class AdditiveFit:
     taken. So no step raises the objective, and near the minimum it is Newton's. What all weights of a field have in
     common is the intercept's: blocks alone would hand it over by a hair's breadth per sweep.
 
+    Of a bag of values a row has the mean of their weights. The loss is convex, hence at most the mean of what it would
+    be with each value's step for that of all, so that a value counts by its share of the bag: no step raises the
+    objective there either.
+
     Args:
         train: Training rows, with clicks and without.
         cardinalities: Number of values per field.
+        columns: Columns of ids per field; None for one each.
     """
 
-    def __init__(self, train: Samples, cardinalities: Sequence[int]) -> None:
+    def __init__(self, train: Samples, cardinalities: Sequence[int], columns: Sequence[int] | None = None) -> None:
         self._train = train
         self._counts = train.relative_weights
         self.click_rate = train.click_rate
         self._intercept = math.log(self.click_rate / (1 - self.click_rate))
         self._weights = [np.zeros(cardinality) for cardinality in cardinalities]
         self._seen = [np.zeros(cardinality, bool) for cardinality in cardinalities]
-        for column, seen in enumerate(self._seen):
-            seen[train.ids[:, column]] = True
+        self._columns = tuple(columns) if columns is not None else (1,) * len(self._seen)
+        self._slices = column_slices(self._columns)
+        for own, seen in zip(self._slices, self._seen, strict=True):
+            ids = train.ids[:, own]
+            seen[ids[ids != NO_ID]] = True
         self._logits = np.full(len(train), self._intercept)
         self._precision = math.inf  # which weights of zero have
 
     def model(self) -> AdditiveModel:
         """The model so far."""
         weights = tuple(weights.copy() for weights in self._weights)
-        return AdditiveModel(self._intercept, weights, self._precision / len(self._train))
+        return AdditiveModel(self._intercept, weights, self._precision / len(self._train), self._columns)
 
     def run(self, precision: float, tolerance: float = _TOLERANCE) -> Self:
         """Sweeps over intercept and fields until a sweep gains no more than the tolerance.
@@ -160,15 +179,15 @@ class AdditiveFit:
         step = float(_step(slope, curvature)[0])
         self._intercept += step
         self._logits += step
-        for column, weights in enumerate(self._weights):
-            ids = np.ascontiguousarray(self._train.ids[:, column])
+        for own, weights, seen in zip(self._slices, self._weights, self._seen, strict=True):
+            ids = np.ascontiguousarray(self._train.ids[:, own])
             slope, curvature = self._sums(ids, len(weights))
             steps = _step(slope - precision * weights, curvature + precision)
             weights += steps
             for part in self._parts():
-                self._logits[part] += steps[ids[part]]
-            common = float(weights[self._seen[column]].mean())
-            weights[self._seen[column]] -= common
+                self._logits[part] += _means(steps, ids[part])
+            common = float(weights[seen].mean())
+            weights[seen] -= common
             self._intercept += common
 
     def objective(self, precision: float) -> float:
@@ -187,14 +206,34 @@ class AdditiveFit:
         return [slice(start, start + _ROWS) for start in range(0, len(self._train), _ROWS)]
 
     def _sums(self, ids: npt.NDArray[np.int32] | None, cardinality: int) -> tuple[FloatArray, FloatArray]:
-        """Sums of y - p and of p (1 - p) over the rows of each id; over all rows without ids."""
+        """Sums of y - p and of p (1 - p) over the rows of each id, [rows, columns]; over all rows without ids."""
         slope, curvature = np.zeros(cardinality), np.zeros(cardinality)
         for part in self._parts():
             probabilities = _logistic(self._logits[part])
-            own = np.zeros(len(probabilities), np.int32) if ids is None else ids[part]
-            slope += np.bincount(own, self._counted(self._train.labels[part] - probabilities, part), cardinality)
-            curvature += np.bincount(own, self._counted(probabilities * (1 - probabilities), part), cardinality)
+            own = np.zeros((len(probabilities), 1), np.int32) if ids is None else ids[part]
+            slopes = self._counted(self._train.labels[part] - probabilities, part)
+            curvatures = self._counted(probabilities * (1 - probabilities), part)
+            slope += _shared_out(slopes, own, cardinality)
+            curvature += _shared_out(curvatures, own, cardinality)
         return slope, curvature
+
+
+def _means(weights: FloatArray, ids: npt.NDArray[np.int32]) -> FloatArray:
+    """Means of the weights of each row's ids, [rows, columns]."""
+    if ids.shape[1] == 1:
+        return weights[ids[:, 0]]
+    known = ids != NO_ID
+    means: FloatArray = np.where(known, weights[ids], 0.0).sum(1) / known.sum(1)
+    return means
+
+
+def _shared_out(values: FloatArray, ids: npt.NDArray[np.int32], cardinality: int) -> FloatArray:
+    """Sums over rows of the values of each id, which the ids of a row, [rows, columns], have equal shares of."""
+    if ids.shape[1] == 1:
+        return np.bincount(ids[:, 0], values, cardinality).astype(np.float64, copy=False)
+    known = ids != NO_ID
+    shares = np.broadcast_to((values / known.sum(1))[:, None], ids.shape)
+    return np.bincount(ids[known], shares[known], cardinality).astype(np.float64, copy=False)
 
 
 def _step(slope: FloatArray, curvature: FloatArray) -> FloatArray:

@@ -66,7 +66,7 @@ class Batch(NamedTuple):
     """Some samples, as a network reads them.
 
     Attributes:
-        flat: The network's row numbers [batch, fields].
+        flat: The network's row numbers [batch, columns].
         labels: float32 [batch].
         weights: float32 [batch], in units of the mean over all rows; None where all count the same.
     """
@@ -81,7 +81,7 @@ class DeviceRows:
     """Samples on the device.
 
     Attributes:
-        ids: int32 [rows, fields], frequency ranks.
+        ids: int32 [rows, columns], frequency ranks.
         labels: float32 [rows].
         weights: float64 [rows], how much each counts; None where all count the same.
     """

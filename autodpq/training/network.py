@@ -27,33 +27,41 @@ class Network(nn.Module):
         self.model = model
 
     def forward(self, flat: Tensor, kernels: Kernels | None = None) -> Tensor:
-        """Logits, float [batch], of row numbers [batch, fields] as ``embedding.flatten`` gives them.
+        """Logits, float [batch], of row numbers [batch, columns] as ``embedding.flatten`` gives them.
 
         Args:
             flat: The row numbers.
             kernels: What embeddings are computed by; None for the embedding's own.
         """
-        return head_logits(self.dropout, self.model, *self._embedded(flat, kernels or self.embedding.kernels))
+        return head_logits(self.dropout, self.model, *self.embedded(flat, kernels or self.embedding.kernels))
 
     def backward(self, flat: Tensor, labels: Tensor, weights: Tensor | None = None) -> None:
         """Adds the gradients of a batch's loss, as :func:`autodpq.training.step.head_loss` has it.
 
         Args:
-            flat: Row numbers [batch, fields].
+            flat: Row numbers [batch, columns].
             labels: float [batch].
             weights: float [batch], of mean 1 over all rows; None where all samples count the same.
         """
         kernels = self.embedding.kernels
-        embeddings, first_order = self._embedded(flat, kernels)
+        embeddings, first_order = self.embedded(flat, kernels)
         if len(labels) == kernels.compiled_batch:
             compiled_backward(self.dropout, self.model, embeddings, first_order, labels, weights)
         else:
             loss = head_loss(self.dropout, self.model, embeddings, first_order, labels, weights)
             loss.backward()  # type: ignore[no-untyped-call]
 
-    def _embedded(self, flat: Tensor, kernels: Kernels) -> tuple[Tensor, Tensor | None]:
+    def embedded(self, flat: Tensor, kernels: Kernels) -> tuple[Tensor, Tensor | None]:
         """Embeddings, float [batch, fields, X], and sums of first-order weights, float [batch], or None."""
-        embedding, merge = self.embedding, self.embedding.merge(flat, kernels)
+        embedding = self.embedding
+        if embedding.bags is not None:
+            entries = embedding.bags.entries(flat)
+            merge = embedding.merge(entries.flat, kernels)
+            means = entries.means(embedding(entries.flat, merge, kernels).flatten(1))
+            if embedding.first_order is None:
+                return means, None
+            return means, entries.means(embedding.first_order_sum(entries.flat, merge)).sum(1)
+        merge = embedding.merge(flat, kernels)
         embeddings = embedding(flat, merge, kernels)
         return embeddings, None if embedding.first_order is None else embedding.first_order_sum(flat, merge)
 

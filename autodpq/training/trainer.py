@@ -20,8 +20,8 @@ from autodpq.embedding.supernet import SupernetEmbedding
 from autodpq.errors import AutoDPQError
 from autodpq.kernels.kernels import Kernels
 from autodpq.models.base import CTRModel
-from autodpq.plan import CompressionPlan, Field, uniform_plan
-from autodpq.training.additive import AdditiveModel, fit_additive
+from autodpq.plan import NO_ID, CompressionPlan, Field, column_slices, uniform_plan
+from autodpq.training.additive import AdditiveModel, fit_additive, sizes_of
 from autodpq.training.fit import DeviceRows, Epoch, FitResult, fit
 from autodpq.training.network import Network
 from autodpq.training.recipes import Recipe
@@ -191,10 +191,14 @@ class Trainer:
     def _counts(self) -> Tensor:
         """How many training samples each value has, by weight, float64 [values], field by field."""
         ids, weights = self._samples[0].ids, self._samples[0].relative_weights
-        counts = [
-            np.bincount(ids[:, column], weights, minlength=field.cardinality)
-            for column, field in enumerate(self.fields)
-        ]
+        counts = [np.zeros(field.cardinality) for field in self.fields]
+        for own, columns in zip(counts, column_slices(field.columns for field in self.fields), strict=True):
+            for column in range(columns.start, columns.stop):
+                of_column, times = ids[:, column], weights
+                if column > columns.start:  # the first value of a bag is always there
+                    known = of_column != NO_ID
+                    of_column, times = of_column[known], None if times is None else times[known]
+                own += np.bincount(of_column, times, minlength=len(own))
         return torch.from_numpy(np.concatenate(counts).astype(np.float64))
 
     @torch.no_grad()
@@ -206,7 +210,7 @@ class Trainer:
                 f"model {self.model.name}: output_start=additive needs a last linear layer of one output with a bias"
             )
         if self._additive is None:
-            self._additive = fit_additive(*self._samples, [field.cardinality for field in self.fields])
+            self._additive = fit_additive(*self._samples, *sizes_of(self.fields))
         nn.init.zeros_(output.weight)
         nn.init.constant_(output.bias, self._additive.intercept)
         weights = np.concatenate(self._additive.weights).astype(np.float32)

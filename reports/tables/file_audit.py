@@ -81,6 +81,8 @@ def _tables_grid(packed: PackedFile, records: tuple[Mapping[str, Any], ...]) -> 
     calibration = packed.manifest.calibration
     if calibration is not None:
         notes.append(f"Logits are calibrated: times {calibration.scale:.6g}, plus {calibration.shift:.6g}.")
+    for name, bag in packed.manifest.bags.items():
+        notes.append(f"{name}: bags of values, {bag.columns} at most in training; their mean is what is read.")
     return Grid(_title(packed), header, rows, notes=tuple(notes))
 
 

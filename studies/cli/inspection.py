@@ -13,11 +13,13 @@ import polars as pl
 from autodpq.choices import DPQ, Full, Others
 from autodpq.costs import band_bytes
 from autodpq.data import EncodedDataset, dataset_spec, split_dataset
+from autodpq.data.dataset import rarest_counts
 from autodpq.data.registry import DatasetSpec
 from autodpq.data.source import BATCH_ROWS
 from autodpq.data.splits import resolve_method
 from autodpq.data.values import canonical_text
 from autodpq.errors import AutoDPQError
+from autodpq.plan import column_slices
 from autodpq.training.recipes import Recipe, find_recipe
 from reports.tables.audit import AuditRow, audit_rows
 from studies.prepared import SPLIT_SEED, load_rows
@@ -41,7 +43,7 @@ class FieldInspection:
 
     Attributes:
         name: Its name.
-        kind: ``categorical`` or ``binned``.
+        kind: ``categorical``, ``binned``, or ``bags`` of several values a sample.
         cardinality: Distinct values.
         head: Values that are frequent at the threshold.
         rare_samples: Share of all samples that hold a rare value of it.
@@ -151,13 +153,13 @@ def inspect_data(
     fields = tuple(
         FieldInspection(
             size.name,
-            "binned" if size.name in dataset.binned else "categorical",
+            "binned" if size.name in dataset.binned else "bags" if size.name in dataset.bags else "categorical",
             size.cardinality,
             size.head,
-            int(counts[size.head :].sum()) / n_rows,
+            _share_from(dataset, place, size.head),
             *_values(words.filter(pl.col("field") == size.name)["value"], size.name in dataset.binned),
         )
-        for size, counts in zip(sizes, dataset.counts, strict=True)
+        for place, size in enumerate(sizes)
     )
     return Inspection(
         name=dataset.name,
@@ -181,11 +183,11 @@ def inspect_data(
 def _bands(
     dataset: EncodedDataset, bands: Literal["auto"] | tuple[int, ...], embedding_dim: int
 ) -> Iterator[BandInspection]:
-    for field, counts in zip(dataset.banded(bands), dataset.counts, strict=True):
+    for place, (field, counts) in enumerate(zip(dataset.banded(bands), dataset.counts, strict=True)):
         for band in field.bands:
             own = counts[band.start : band.stop]
             cost = band_bytes(band, Full(), embedding_dim, first_order=False, compact=True)
-            samples = int(own.sum()) / len(dataset)
+            samples = _share_from(dataset, place, band.start, band.stop)
             yield BandInspection(band.name, band.n_rows, int(own[0]), int(own[-1]), samples, cost)
 
 
@@ -228,15 +230,28 @@ def dense_at_most(n_fields: int, recipe: Recipe) -> int:
     return 1 + sum((before + 5) * after for before, after in pairwise(widths))
 
 
-def _rarest_counts(dataset: EncodedDataset, columns: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """How many samples there are by the count of their rarest value; some rows at a time, for there may be many."""
-    largest = max(int(dataset.counts[column][0]) for column in columns)
+def _rarest_counts(dataset: EncodedDataset, places: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """How many samples there are by the count of their rarest value of some fields; some rows at a time, for there may
+    be many."""
+    counts = [own if place in places else own[:0] for place, own in enumerate(dataset.counts)]
+    largest = max(int(own[0]) for own in counts if len(own))
     total = np.zeros(largest + 1, np.int64)
     for start in range(0, len(dataset), BATCH_ROWS):
-        ids = dataset.ids[start : start + BATCH_ROWS]
-        rarest = np.min([dataset.counts[column][ids[:, column]] for column in columns], axis=0)
+        rarest = rarest_counts(dataset.ids[start : start + BATCH_ROWS], counts, dataset.columns)
         total += np.bincount(rarest, minlength=len(total))
     return total
+
+
+def _share_from(dataset: EncodedDataset, place: int, start: int, stop: int | None = None) -> float:
+    """The share of samples that hold an id of a field within bounds."""
+    if dataset.columns[place] == 1:
+        return int(dataset.counts[place][start:stop].sum()) / len(dataset)
+    own, found = column_slices(dataset.columns)[place], 0
+    for first in range(0, len(dataset), BATCH_ROWS):
+        ids = dataset.ids[first : first + BATCH_ROWS, own]
+        inside = ids >= start if stop is None else (ids >= start) & (ids < stop)
+        found += int(inside.any(1).sum())
+    return found / len(dataset)
 
 
 def _values(values: pl.Series, is_binned: bool) -> tuple[tuple[str | None, ...], bool]:

@@ -15,7 +15,7 @@ from studies.options import CommandLine, StudyConfig
 Command = TypeVar("Command", bound=Callable[..., None])
 
 FOLDERS = ("data_dir", "cache_dir")
-COLUMNS = ("label", "fields", "exclude", "numeric", "missing", "split_column", "time_column", "weight_column")
+COLUMNS = ("label", "fields", "exclude", "numeric", "missing", "multi", "split_column", "time_column", "weight_column")
 
 
 def takes(*options: str) -> Callable[[Command], Command]:

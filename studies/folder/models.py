@@ -136,7 +136,8 @@ def keep_model(
     if source.folder is not None:
         vocabulary = path.with_name(f"{source.fingerprint[:16]}.vocabulary.parquet")
         side = write_vocabulary(vocabulary, source.vocabulary(), specs, source.missing)
-    write_packed(path, Manifest("network", specs, model, side, __version__, about, calibration), tables, dense)
+    manifest = Manifest("network", specs, model, side, __version__, about, calibration, source.bags)
+    write_packed(path, manifest, tables, dense)
     return None if side is None else vocabulary.stat().st_size
 
 

@@ -388,6 +388,7 @@ BOTH = [
     ("label", '"clicked"', "click", "click", "clicked"),
     ("split_column", '"part"', "half", "half", "part"),
     ("time_column", '"hour"', "day", "day", "hour"),
+    ("multi", '["tags", "words:|"]', "tags:;", ("tags:;",), ("tags", "words:|")),
     ("weight_column", '"dwell"', "value", "value", "dwell"),
     ("data_dir", '"there"', "here", "here", "there"),
     ("cache_dir", '"there"', "here", "here", "there"),

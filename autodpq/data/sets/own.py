@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from autodpq.data.bags import find_separator, read_multi, split_bags
 from autodpq.data.binning import Bins, NumberSurvey
 from autodpq.data.cache import cache_root, load_cached
 from autodpq.data.dataset import EncodedDataset
@@ -70,6 +72,7 @@ def load_table(files: OwnFiles, options: LoadOptions) -> EncodedDataset:
             "time_column": options.time_column,
             # Earlier versions did not know these: what was encoded by them keeps its name.
             **({"missing": missing} if missing else {}),
+            **({"multi": options.multi} if options.multi else {}),
             **({"weight_column": options.weight_column} if options.weight_column is not None else {}),
         },
         read=lambda: _read(files, options, missing),
@@ -80,9 +83,25 @@ def load_table(files: OwnFiles, options: LoadOptions) -> EncodedDataset:
 def _read(files: OwnFiles, options: LoadOptions, missing: tuple[str, ...]) -> Table:
     roles = _roles(files.column_names(), options, files.where)
     types = {} if files.is_text else files.types(roles.columns)
-    rows = _Rows(files, roles.fields, missing)
+    multi = read_multi(options.multi, roles.fields, files.where)
+    for name in options.numeric:
+        if name in multi:
+            raise AutoDPQError(f"{files.where}: field {name!r} is in 'numeric' and in 'multi'; give one of them")
+    rows = _Rows(files, tuple(name for name in roles.fields if name not in multi), missing)
     bins = _find_bins(rows, types, options.numeric)
-    return Table(roles.fields, _batches(rows, roles, bins), bins=bins, missing=missing)
+    separators = _separators(files, multi)
+    return Table(
+        roles.fields, _batches(rows, roles, bins, separators), bins=bins, missing=missing, separators=separators
+    )
+
+
+def _separators(files: OwnFiles, multi: Mapping[str, str | None]) -> dict[str, str]:
+    """What stands between the values of each field of several, by the first batch where nobody says it."""
+    unknown = [name for name, separator in multi.items() if separator is None]
+    found = {name: separator for name, separator in multi.items() if separator is not None}
+    for path, frame in files.frames(unknown) if unknown else ():
+        return found | {name: find_separator(frame[name], str(path)) for name in unknown}
+    return found | dict.fromkeys(unknown, "")
 
 
 @dataclass(frozen=True)
@@ -91,7 +110,7 @@ class _Rows:
 
     Attributes:
         files: The files.
-        fields: The fields.
+        fields: The fields of one value a row.
         missing: Canonical texts.
     """
 
@@ -182,12 +201,17 @@ def _has_decimals(dtype: pa.DataType) -> bool:
     return bool(pa.types.is_floating(dtype) or pa.types.is_decimal(dtype))
 
 
-def _batches(rows: _Rows, roles: _Roles, bins: Mapping[str, Bins]) -> Iterator[Batch]:
+def _batches(rows: _Rows, roles: _Roles, bins: Mapping[str, Bins], separators: Mapping[str, str]) -> Iterator[Batch]:
     reader = ColumnReader(rows.files.where)
 
     def text(column: pl.Series) -> pl.Series:
         if column.name in bins:
             return bins[column.name].text(column, reader.where, reader.row)
+        if column.name in separators:
+            values, lengths = split_bags(column, separators[column.name], rows.missing, reader.where, reader.row)
+            offsets = np.concatenate([[0], np.cumsum(lengths)])
+            lists = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), values.to_arrow())
+            return pl.Series(column.name, pl.from_arrow(lists))
         return reader.text(column)
 
     for path, frame in rows.frames(roles.columns):

@@ -116,6 +116,9 @@ def open_to_update(path: Path) -> tuple[PackedFile, Vocabulary]:
     packed = open_packed(path)
     if packed.manifest.kind == "modules":
         raise AutoDPQError(f"{path}: it holds tables of a torch model; fine-tune and compress that model again")
+    if packed.manifest.bags:
+        name = next(iter(packed.manifest.bags))
+        raise AutoDPQError(f"{path}: field {name!r} has several values a row, which no update takes; train it anew")
     side = packed.manifest.vocabulary
     if side is not None and side.hash is not None:
         raise AutoDPQError(

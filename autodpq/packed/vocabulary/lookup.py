@@ -11,14 +11,17 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from autodpq.data.bags import as_columns, split_bags
 from autodpq.errors import AutoDPQError, nearest, one_line
 from autodpq.packed.manifest import Manifest, SideFile
 from autodpq.packed.spec import AnySpec
 from autodpq.packed.vocabulary.side_file import Values, read_side_file
+from autodpq.plan import NO_ID, Bag, column_slices
 
 if TYPE_CHECKING:
     import pandas as pd
 
+UNSEEN, _BEHIND = -1, -2
 _MOSTLY = 0.5
 """The share of unseen rows above which a column is likely to be another one, or written otherwise."""
 _UNFIT = (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError)
@@ -30,10 +33,12 @@ class Vocabulary:
 
     Args:
         fields: Per field, in the order of the ids' columns, its values.
+        bags: The fields of several values a row.
     """
 
-    def __init__(self, fields: Mapping[str, Values]) -> None:
+    def __init__(self, fields: Mapping[str, Values], bags: Mapping[str, Bag] | None = None) -> None:
         self._fields = fields
+        self._bags = bags or {}
         self._warned: set[str] = set()
 
     @classmethod
@@ -59,7 +64,8 @@ class Vocabulary:
         """
         if manifest.vocabulary is None:
             raise AutoDPQError(f"{path}: it was exported without a vocabulary; give ids, not values")
-        return cls.read(path.with_name(manifest.vocabulary.name), manifest.vocabulary, manifest.tables)
+        side = manifest.vocabulary
+        return cls(read_side_file(path.with_name(side.name), side, manifest.tables), manifest.bags)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -90,18 +96,51 @@ class Vocabulary:
 
         Warns of a column that is mostly unseen, once for each, in the name of who called the caller.
         """
-        ids = self.look_up(frame, where)
-        unseen = dict(zip(self._fields, (ids < 0).sum(0).tolist(), strict=True))
-        for name, text in mostly_unseen(unseen, len(ids)):
+        return self._encoded(frame, where)[0]
+
+    def encode_bags(self, frame: pl.DataFrame, where: str) -> tuple[npt.NDArray[np.int32], tuple[int, ...]]:
+        """As :meth:`encode`, and how many columns each field has: more than in training where a bag is longer."""
+        return self._encoded(frame, where)
+
+    def _encoded(self, frame: pl.DataFrame, where: str) -> tuple[npt.NDArray[np.int32], tuple[int, ...]]:
+        ids, columns = self.look_up_bags(frame, where)
+        for name, text in mostly_unseen(self.unseen(ids, columns), len(ids)):
             if name not in self._warned:
                 self._warned.add(name)
-                warnings.warn(f"{where}, {text}", stacklevel=3)
-        return self.with_fallbacks(ids)
+                warnings.warn(f"{where}, {text}", stacklevel=4)
+        return self.with_fallbacks(ids, columns), columns
 
-    def with_fallbacks(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-        """What :meth:`look_up` gives, with each field's fallback id for -1."""
+    def unseen(self, ids: npt.NDArray[np.int32], columns: Sequence[int] | None = None) -> dict[str, int]:
+        """Per field, in how many rows of what :meth:`look_up_bags` gives no value was ever seen."""
+        own = column_slices(columns or [1] * len(self._fields))
+        return {name: int((ids[:, part] < 0).all(1).sum()) for name, part in zip(self._fields, own, strict=True)}
+
+    def with_fallbacks(self, ids: npt.NDArray[np.int32], columns: Sequence[int] | None = None) -> npt.NDArray[np.int32]:
+        """What :meth:`look_up` gives, with each field's fallback id for -1, and as models take bags."""
         fallbacks = np.array([words.fallback for words in self._fields.values()], np.int32)
-        return np.where(ids < 0, fallbacks, ids)
+        if columns is None or not self._bags:
+            return np.where(ids < 0, fallbacks, ids)
+        known = np.where(ids == UNSEEN, np.repeat(fallbacks, columns), ids)
+        return np.where(ids == _BEHIND, np.int32(NO_ID), known)
+
+    def look_up_bags(self, frame: pl.DataFrame, where: str) -> tuple[npt.NDArray[np.int32], tuple[int, ...]]:
+        """As :meth:`look_up`, with -2 behind the values of a short bag, and how many columns of ids each field has."""
+        if not self._bags:
+            return self.look_up(frame, where), (1,) * len(self._fields)
+        self.check_columns(frame.columns, where)
+        parts = []
+        for name, known in self._fields.items():
+            if name not in self._bags:
+                parts.append(known.look_up(frame[name], where)[:, None])
+                continue
+            bag = self._bags[name]
+            values, lengths = split_bags(frame[name], bag.separator, bag.missing, where)
+            ids = known.look_up(values, where)
+            width = max(bag.columns, int(lengths.max(initial=1)))
+            columns = as_columns(ids, lengths, width)
+            columns[np.arange(width) >= lengths[:, None]] = _BEHIND
+            parts.append(columns)
+        return np.concatenate(parts, 1), tuple(part.shape[1] for part in parts)
 
     def look_up(self, frame: pl.DataFrame, where: str) -> npt.NDArray[np.int32]:
         """Raw values to ids; -1 for values never seen.
@@ -113,11 +152,13 @@ class Vocabulary:
             where: What error messages call the frame.
 
         Returns:
-            int32 [rows, fields].
+            int32 [rows, fields]; where a field has bags, as :meth:`look_up_bags`.
 
         Raises:
             AutoDPQError: A column is missing, or holds no single values.
         """
+        if self._bags:
+            return self.look_up_bags(frame, where)[0]
         self.check_columns(frame.columns, where)
         ids = np.empty((len(frame), len(self._fields)), np.int32)
         for column, (name, known) in enumerate(self._fields.items()):

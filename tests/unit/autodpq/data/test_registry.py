@@ -61,6 +61,7 @@ def test_an_unknown_name_gets_the_nearest(name: str, message: str) -> None:
         ("avazu", {"label_above": 2}, "label_above"),
         ("criteo", {"time_column": "I1"}, "time_column"),
         ("avazu", {"weight_column": "hour"}, "weight_column"),
+        ("movielens1m", {"multi": ["genres"]}, "multi"),
         ("synthetic", {"fields": ["user"]}, "fields"),
         ("synthetic", {"exclude": ["user"]}, "exclude"),
         ("synthetic", {"data_dir": "somewhere"}, "data_dir"),
@@ -83,7 +84,7 @@ def test_a_text_for_a_sequence_of_names_is_refused() -> None:
 
 
 def test_every_option_applies_to_something() -> None:
-    own = {"label", "numeric", "missing", "split_column", "time_column", "weight_column"}
+    own = {"label", "numeric", "missing", "multi", "split_column", "time_column", "weight_column"}
     taken = frozenset.union(*(spec.options for spec in DATASETS.values())) | own
     assert taken == set(load_dataset.__kwdefaults__ or {})
 

@@ -204,4 +204,4 @@ def test_reading_runs_no_code(path: Path, tmp_path: Path, monkeypatch: pytest.Mo
 def test_an_unknown_format_says_what_to_do(path: Path, tmp_path: Path) -> None:
     header, data = parts_of(path)
     _manifest(format=9)(header)
-    assert "this version reads formats 1 to 4" in refused(tmp_path / "b", crafted(header, data))
+    assert "this version reads formats 1 to 5" in refused(tmp_path / "b", crafted(header, data))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from autodpq.calibration import Calibration
 from autodpq.choices import DPQ, Full, Others
 from autodpq.errors import AutoDPQError
-from autodpq.packed.manifest import FORMAT, HASH, HASHED_FORMAT, Manifest, ModelSpec, SideFile, strict_json
+from autodpq.packed.manifest import BAGS_FORMAT, FORMAT, HASH, HASHED_FORMAT, Manifest, ModelSpec, SideFile, strict_json
 from autodpq.packed.spec import HEAD_DTYPES, BandedSpec, TableSpec
 
 MANIFEST = Manifest(
@@ -227,11 +227,11 @@ def test_entries_that_nobody_knows_are_refused() -> None:
     refused(changed_table(more=1))
 
 
-@pytest.mark.parametrize("format", [0, HASHED_FORMAT + 1, 99])
+@pytest.mark.parametrize("format", [0, BAGS_FORMAT + 1, 99])
 def test_an_unknown_format_says_what_to_do(format: int) -> None:
     # A later format may have other entries: the format is told before they are missed.
     message = refused(json.dumps({"format": format, "tables": "elsewhere"}))
-    assert f"it is of format {format}, this version reads formats {FORMAT} to {HASHED_FORMAT}" in message
+    assert f"it is of format {format}, this version reads formats {FORMAT} to {BAGS_FORMAT}" in message
     assert "install the autodpq that wrote it, or export it anew" in message
 
 

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder
 
 from autodpq.data import Samples
+from autodpq.plan import NO_ID
 from autodpq.training import additive
 from autodpq.training.additive import AdditiveFit, fit_additive
 
@@ -140,3 +141,25 @@ def test_the_prior_is_chosen_by_the_weighted_loss() -> None:
     # Only rows that the model has wrong count: the strongest prior has them least wrong.
     wrong = replace(valid, weights=(np.abs(plain.probabilities(valid.ids) - valid.labels) > 0.5).astype(np.float64))
     assert fit_additive(rows, wrong, CARDINALITIES).l2 > plain.l2
+
+
+@pytest.mark.parametrize("precision", [0.3, 7.0])
+def test_of_a_bag_a_row_has_the_mean_of_the_weights(precision: float) -> None:
+    rows, rng = make_rows(2000, 3), np.random.default_rng(4)
+    more = rng.integers(0, CARDINALITIES[1], (2000, 2)).astype(np.int32)
+    more[rng.random((2000, 2)).cumsum(1) > 0.8] = NO_ID
+    ids = np.column_stack([rows.ids[:, :2], more, rows.ids[:, 2]])
+    rows = Samples(ids, rows.labels)
+    columns = np.zeros((2000, sum(CARDINALITIES)))
+    for row, own in zip(columns, ids, strict=True):
+        bag = [number for number in own[1:4] if number != NO_ID]
+        row[own[0]] += 1
+        np.add.at(row, [CARDINALITIES[0] + number for number in bag], 1 / len(bag))
+        row[sum(CARDINALITIES[:2]) + own[4]] += 1
+    other = LogisticRegression(C=1 / precision, tol=1e-10, max_iter=10_000).fit(columns, rows.labels)
+    fit = AdditiveFit(rows, CARDINALITIES, (1, 3, 1))
+    before = fit.objective(precision)
+    fit.sweep(precision)
+    assert fit.objective(precision) < before
+    model = fit.run(precision, 1e-15).model()
+    assert model.probabilities(ids) == pytest.approx(other.predict_proba(columns)[:, 1], abs=1e-4)

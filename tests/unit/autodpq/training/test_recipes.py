@@ -157,7 +157,7 @@ def test_trainings_that_go_on_take_their_rate_and_tables_as_much_less() -> None:
 
 
 def test_first_order_weights_rest_where_the_additive_model_is() -> None:
-    additive = AdditiveModel(0.0, (), 1e-7)
+    additive = AdditiveModel(0.0, (), 1e-7, ())
     robust = RECIPES["robust"]
     assert robust.first_order_l2 is None and robust.with_penalty_of(additive).first_order_l2 == 1e-7
     assert find_recipe("robust(first_order_l2=0.5)").with_penalty_of(additive).first_order_l2 == 0.5
