@@ -61,7 +61,9 @@ class ColumnReader:
             AutoDPQError: The column holds no single values, or a date that cannot be written.
         """
         if isinstance(column.dtype, pl.List | pl.Array):
-            return as_text(column, self.where, self.row, f"are no categories; --multi {column.name} reads bags of them")
+            return as_text(
+                column, self.where, self.row, f"are no categories; exclude it, or --multi {column.name} reads bags"
+            )
         return as_text(column, self.where, self.row)
 
     def labels(self, column: pl.Series) -> npt.NDArray[np.uint8]:

@@ -127,7 +127,7 @@ def test_a_level_that_is_off_comes_right(tmp_path: Path) -> None:
     assert calibrated["test_logloss"] < plain["test_logloss"]
     assert calibrated["test_normalized_entropy"] < plain["test_normalized_entropy"]
     (result,) = results_of(tmp_path / "calibrated").values()
-    bins = result.reliability
+    bins = [own.bin for own in result.reliability]
     assert calibrated["test_ece"] < 3 * chance_error(bins)
 
 

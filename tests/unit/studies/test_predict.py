@@ -128,7 +128,9 @@ def test_files_are_read_in_batches(
     frame.write_parquet(tmp_path / "c.parquet")
     sizes: list[int] = []
     score = predict.ServedModel.score
-    monkeypatch.setattr(predict.ServedModel, "score", lambda self, ids: sizes.append(len(ids)) or score(self, ids))
+    monkeypatch.setattr(
+        predict.ServedModel, "score", lambda self, ids, columns: sizes.append(len(ids)) or score(self, ids)
+    )
     for out in ("o.parquet", "o.csv"):
         assert predict_file(model, tmp_path / "c.parquet", tmp_path / out).n_rows == 23
         read = pl.read_csv if out == "o.csv" else pl.read_parquet

@@ -161,7 +161,11 @@ def test_what_looks_like_bags_is_told(cache: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "options", "said"),
     [
-        ({"tags": [["a"], ["b"]]}, {}, r"column 'tags': values of type List\(String\) are no categories; --multi tags"),
+        (
+            {"tags": [["a"], ["b"]]},
+            {},
+            r"column 'tags': values of type List\(String\) are no categories; exclude it, or --multi tags",
+        ),
         ({"tags": [[["a"]], [["b"]]]}, {"multi": ["tags"]}, r"column 'tags': values of type List"),
         ({"tags": ["a|b", "|".join("c" * 256)]}, {"multi": ["tags"]}, r"row 2, column 'tags': 256 values in one"),
         ({"tags": ["1|2", "3"]}, {"multi": ["tags"], "numeric": ["tags"]}, r"in 'numeric' and in 'multi'; give one"),
