@@ -42,8 +42,7 @@ def read_multi(given: Sequence[str], fields: Sequence[str], where: str) -> dict[
     for text in given:
         named = [name for name in fields if text == name or (text.startswith(f"{name}:") and len(text) > len(name) + 1)]
         if not named:
-            name = text.partition(":")[0]
-            raise AutoDPQError(f"{where}: no field {name!r}, which 'multi' names{nearest(name, fields)}")
+            raise AutoDPQError(f"{where}: no field {text!r}, which 'multi' names{nearest(text, fields)}")
         name = max(named, key=len)
         if name in found:
             raise AutoDPQError(f"{where}: field {name!r} is given twice in 'multi'")

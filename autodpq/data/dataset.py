@@ -219,7 +219,8 @@ class EncodedDataset:
             lines.append(
                 f"Rows count by their weights, from {self.weights[used].min():.4g} to {self.weights.max():.4g}"
                 + (f", {len(self) - int(used.sum()):,} of them by none" if not used.all() else "")
-                + f": of {self.labels.mean():.4f} clicks a row are {np.average(self.labels, weights=self.weights):.4f}"
+                + f"; the click rate, {self.labels.mean():.4f} by rows, is "
+                f"{np.average(self.labels, weights=self.weights):.4f} by weight"
             )
         columns = list(self._columns())
         times = [] if self.time is not None else [column.name for column in columns if column.is_time]

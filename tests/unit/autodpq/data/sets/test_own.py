@@ -237,7 +237,7 @@ def test_a_weight_column_is_no_field(write_table: Write) -> None:
     assert rows.weights is not None and rows.weights.tolist() == [2.5, 0.3, 0.0]
     assert pickle.loads(pickle.dumps(rows)).weights.tolist() == rows.in_memory().weights.tolist() == [2.5, 0.3, 0.0]
     assert any(
-        "from 0.3 to 2.5, 1 of them by none: of 0.5000 clicks a row are 0.7368" in note for note in dataset.notes()
+        "1 of them by none; the click rate, 0.5000 by rows, is 0.7368 by weight" in note for note in dataset.notes()
     )
     plain = load_dataset(write_table(text))
     assert plain.weights is None and plain.rows(np.array([0])).weights is None
