@@ -76,7 +76,12 @@ def _read(source: str | Path | nn.Module) -> tuple[Manifest, dict[str, Arrays], 
     packed = open_packed(Path(source))
     side = packed.manifest.vocabulary
     vocabulary = None if side is None else packed.path.with_name(side.name)
-    return packed.manifest, {table.spec.name: table.arrays for table in packed.tables}, dict(packed.dense), vocabulary
+    return (
+        packed.manifest,
+        {table.spec.name: table.arrays for table in packed.tables},
+        dict(packed.stored_dense),
+        vocabulary,
+    )
 
 
 def _stored(spec: AnySpec, arrays: Arrays, head_dtype: str) -> Arrays:

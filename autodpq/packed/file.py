@@ -49,6 +49,7 @@ class PackedFile:
         manifest: What it says of itself.
         tables: Its tables, in the manifest's order.
         dense: The rest of the model's state, by name.
+        stored_dense: The same as it is stored; see :mod:`autodpq.packed.dense`.
         sizes: Bytes by part: ``header``, then every array's; their sum is the file's size.
     """
 
@@ -56,6 +57,7 @@ class PackedFile:
     manifest: Manifest
     tables: tuple[PackedTable, ...]
     dense: Mapping[str, Array]
+    stored_dense: Mapping[str, Array]
     sizes: Mapping[str, int]
 
 
@@ -145,7 +147,7 @@ def open_packed(path: Path) -> PackedFile:
             raise AutoDPQError("it holds arrays that its manifest does not tell of")
         sizes = {"header": begin, **{name: array.nbytes for name, array in arrays.items()}}
         dense = read_dense(stored)
-    return PackedFile(path, manifest, tuple(tables), dense, sizes)
+    return PackedFile(path, manifest, tuple(tables), dense, stored, sizes)
 
 
 def map_arrays(path: Path) -> tuple[str, dict[str, Array], int]:

@@ -364,7 +364,7 @@ def config_of(call_here: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 def test_every_option_of_a_study_can_be_given_on_the_command_line_and_in_the_file() -> None:
     command: Any = typer.main.get_command(app)
     options = {option.name for option in command.commands["run"].params}
-    assert options - {"config", "out", "help"} == set(StudyConfig.model_fields) - {"options"}
+    assert options - {"config", "out", "replay", "help"} == set(StudyConfig.model_fields) - {"options"}
 
 
 BOTH = [

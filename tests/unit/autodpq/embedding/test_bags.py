@@ -169,16 +169,19 @@ def test_the_information_of_a_row_is_by_its_share_of_the_bag() -> None:
     trainer, rows = make_trainer(), bags(80, 8)
     network = trainer.build(trainer.full_plan())
     rows[0, 1:4] = torch.tensor([2, 2, 5])  # one value twice
-    found = row_information(network, DeviceRows(rows, torch.zeros(80)))
+    found, of_weights = row_information(network, DeviceRows(rows, torch.zeros(80)))
     network.eval()
-    table, expected = network.embedding.table, torch.zeros_like(found)
+    table, weights = network.embedding.table, network.embedding.first_order
+    expected, expected_of_weights = torch.zeros_like(found), torch.zeros_like(of_weights)
     for ids in rows.split(1):
-        table.grad = None
+        table.grad = weights.grad = None
         logit = network(network.embedding.flatten(ids))[0]
         logit.backward()
         p = logit.detach().sigmoid()
         expected += p * (1 - p) * table.grad.square()
+        expected_of_weights += p * (1 - p) * weights.grad.square()
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)
+    torch.testing.assert_close(of_weights, expected_of_weights, rtol=1e-4, atol=1e-9)
 
 
 def make_trainer() -> Trainer:

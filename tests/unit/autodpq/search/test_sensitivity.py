@@ -60,9 +60,11 @@ def test_samples_inform_by_their_weights():
     network, _ = trainer.pretrain()
     weights = torch.zeros(len(trainer.train), dtype=torch.float64)
     weights[:100] = 5.0
-    found = row_information(network, replace(trainer.train, weights=weights))
+    found, of_weights = row_information(network, replace(trainer.train, weights=weights))
     first = DeviceRows(trainer.train.ids[:100], trainer.train.labels[:100])
-    torch.testing.assert_close(found, row_information(network, first) * 4, rtol=1e-5, atol=1e-9)
+    alone, of_weights_alone = row_information(network, first)
+    torch.testing.assert_close(found, alone * 4, rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(of_weights, of_weights_alone * 4, rtol=1e-5, atol=1e-9)
 
 
 def test_less_exact_choices_raise_the_loss_more():
