@@ -119,8 +119,8 @@ def round_compactly(network: Network) -> None:
 def fallback_ids(network: Network, uncounted: Mapping[str, int]) -> tuple[int, ...]:
     """Per field, the id that stands for values never seen: the data's own where it has one, else the typical rare id.
 
-    Typical is the id whose embedding is nearest to the mean of the field's rare values, or of all its values where none
-    is rare; the more frequent one of equals.
+    Typical is the id whose embedding and first-order weight, each in units of how these vary, are nearest to the mean
+    of the field's rare values, or of all its values where none is rare; the more frequent one of equals.
 
     Args:
         network: The network of a plan.
@@ -131,7 +131,15 @@ def fallback_ids(network: Network, uncounted: Mapping[str, int]) -> tuple[int, .
     all_rows, found = embedding.decoded(), []
     for field, numbers in zip(embedding.fields, embedding.rows_of_ids(), strict=True):
         first = field.head if field.tail else 0
-        rows = all_rows[numbers[first:].long()]
-        nearest = (rows - rows.mean(0)).square().sum(1).argmin()
-        found.append(uncounted.get(field.name, first + int(nearest)))
+        own = numbers[first:].long()
+        distances = _distances(all_rows[own])
+        if embedding.first_order is not None:
+            distances += _distances(embedding.first_order.detach()[own, None])
+        found.append(uncounted.get(field.name, first + int(distances.argmin())))
     return tuple(found)
+
+
+def _distances(rows: Tensor) -> Tensor:
+    """Squared distances from the mean, float [n], by their mean; zeros where all are there."""
+    distances = (rows - rows.mean(0)).square().sum(1)
+    return distances / distances.mean().clamp(min=torch.finfo(distances.dtype).tiny)
