@@ -13,8 +13,8 @@ from autodpq.testing import StrategyContract
 BUILT_IN = {entry.name: entry.thing for entry in STRATEGIES.known() if entry.origin == "built in"}
 
 
-SLOW = ("nsga2", "random-ray")
-"""What asks one engine in one way is tested once: by TPE for Optuna's, by ASHA for Ray Tune's."""
+SLOW = ("nsga2", "random-ray", "asha")
+"""TPE stands for what asks Optuna; Ray takes seconds to import in every process, and its engine has tests of its own."""
 
 
 def marked(name: str) -> object:
