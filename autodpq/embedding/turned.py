@@ -62,10 +62,6 @@ class TurnedProductQuantizers(ProductQuantizers):
             return made @ self._of(fields).transpose(1, 2)[:, None]
         return made
 
-    def rotation(self, place: int) -> Tensor:
-        """What a field's rows are multiplied by, float [X, X], a view."""
-        return self.rotations[place]
-
     @torch.no_grad()
     def start(
         self, rows: Tensor, place: int, column: int, seed: int, weights: Tensor | None = None, n_iterations: int = 10
