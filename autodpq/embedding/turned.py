@@ -45,15 +45,15 @@ class TurnedProductQuantizers(ProductQuantizers):
 
     def decode(self, codes: Tensor, fields: Tensor | None = None) -> Tensor:
         """Rows of codes, turned back, as look-ups add them up."""
-        keys = self.keys if fields is None else self.keys.index_select(0, fields)
-        rotations = self._of(fields)
+        # Once a field, however many tiles it has.
         entries = torch.stack(
             [
                 torch.stack([turned_back(centroids, rotation, self.n_subspaces) for centroids in of_field])
-                for of_field, rotation in zip(keys, rotations, strict=True)
+                for of_field, rotation in zip(self.keys, self.rotations, strict=True)
             ]
         )
-        return _added_up(entries, codes)
+        owners = torch.arange(len(entries), device=codes.device) if fields is None else fields
+        return _added_up(entries, codes, owners)
 
     def forward(self, rows: Tensor, places: Tensor, fields: Tensor | None = None) -> Tensor:
         """Quantized rows (Eq. 1)."""
@@ -86,7 +86,8 @@ class TurnedProductQuantizers(ProductQuantizers):
     def looked_up(self, rows: Tensor, place: int, column: int) -> Tensor:
         """What the codes of all rows stand for."""
         entries = turned_back(self.centroids(place, column), self.rotations[place], self.n_subspaces)
-        return _added_up(entries[None, None], self.codes(rows, place, column)[None, None])[0, 0]
+        codes = self.codes(rows, place, column)
+        return _added_up(entries[None, None], codes[None, None], codes.new_zeros(1))[0, 0]
 
     @torch.no_grad()
     def carry(self, own: int, source: Group, place: int, column: int, factor: Tensor, shift: Tensor) -> None:
@@ -96,17 +97,19 @@ class TurnedProductQuantizers(ProductQuantizers):
         self.rotations[own] = source.rotations[place]
 
 
-def _added_up(entries: Tensor, codes: Tensor) -> Tensor:
-    """What codes stand for, float [fields, candidates, n, X], added up subspace after subspace.
+def _added_up(entries: Tensor, codes: Tensor, owners: Tensor) -> Tensor:
+    """What codes stand for, float [tiles, candidates, n, X], added up subspace after subspace.
 
     Args:
         entries: float [fields, candidates, D, K, X].
-        codes: int64 [fields, candidates, n, D].
+        codes: int64 [tiles, candidates, n, D].
+        owners: int64 [tiles], the field of each.
     """
-    rows = None
-    for subspace in range(codes.shape[3]):
-        places = codes[..., subspace, None].expand(-1, -1, -1, entries.shape[4])
-        part = entries[:, :, subspace].gather(2, places)
-        rows = part if rows is None else rows + part
-    assert rows is not None, "there is a subspace"
+    _, n_candidates, n_subspaces, size, _ = entries.shape
+    candidates = torch.arange(n_candidates, device=codes.device)
+    first = (owners[:, None] * n_candidates + candidates)[:, :, None] * n_subspaces
+    flat = entries.flatten(0, 3)
+    rows = flat[first * size + codes[..., 0]]
+    for subspace in range(1, n_subspaces):
+        rows = rows + flat[(first + subspace) * size + codes[..., subspace]]
     return rows
