@@ -14,7 +14,7 @@ BUILT_IN = {entry.name: entry.thing for entry in STRATEGIES.known() if entry.ori
 
 
 SLOW = ("nsga2", "random-ray", "asha")
-"""TPE stands for what asks Optuna; Ray takes seconds to import in every process, and its engine has tests of its own."""
+"""TPE stands for what asks Optuna; Ray takes seconds to import in each process, and its engine has tests of its own."""
 
 
 def marked(name: str) -> object:
