@@ -68,24 +68,17 @@ def auc(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], weigh
         labels: [n], 0 or 1, both present with a weight above 0.
         weights: How much each sample counts: a pair of samples counts by the product.
     """
-    if weights is not None:
-        return _weighted_auc(scores, labels, weights / weights.max())
     order = np.argsort(scores)[::-1]
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # of runs of equal scores
-    true = np.cumsum(labels[order], dtype=np.float64)[ends]
-    false = 1 + ends - true
-    corner = np.concatenate(([True], (np.diff(false, 2) != 0) | (np.diff(true, 2) != 0), [True]))[-len(ends) :]
-    true, false = (np.append(0.0, counts[corner]) for counts in (true, false))
-    return float(np.trapezoid(true / true[-1], false / false[-1]))
-
-
-def _weighted_auc(
-    scores: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], weights: npt.NDArray[np.float64]
-) -> float:
-    order = np.argsort(scores)[::-1]
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    clicks = labels[order] == 1
-    true, false = (np.append(0.0, np.cumsum(np.where(own, weights[order], 0.0))[ends]) for own in (clicks, ~clicks))
+    if weights is None:
+        true = np.cumsum(labels[order], dtype=np.float64)[ends]
+        false = 1 + ends - true
+        corner = np.concatenate(([True], (np.diff(false, 2) != 0) | (np.diff(true, 2) != 0), [True]))[-len(ends) :]
+        true, false = true[corner], false[corner]
+    else:
+        clicks, relative = labels[order] == 1, (weights / weights.max())[order]
+        true, false = (np.cumsum(np.where(own, relative, 0.0))[ends] for own in (clicks, ~clicks))
+    true, false = (np.append(0.0, counts) for counts in (true, false))
     return float(np.trapezoid(true / true[-1], false / false[-1]))
 
 
@@ -97,10 +90,16 @@ def logloss(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.integ
         labels: [n], 0 or 1.
         weights: How much each sample counts.
     """
+    losses = cross_entropies(probabilities, labels)
+    return float(losses.mean() if weights is None else np.average(losses, weights=weights))
+
+
+def cross_entropies(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+    """The cross entropy of each sample, float64 [n], whose mean is :func:`logloss`."""
     smallest = np.finfo(np.float64).eps
     values = np.clip(probabilities, smallest, 1 - smallest)
-    losses = -np.log(np.where(labels == 1, values, 1 - values))
-    return float(losses.mean() if weights is None else np.average(losses, weights=weights))
+    losses: npt.NDArray[np.float64] = -np.log(np.where(labels == 1, values, 1 - values))
+    return losses
 
 
 N_BINS = 20

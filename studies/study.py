@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from studies.folder.models import best_compressed, records_frame
 from studies.main_guard import check_main_guard
 from studies.options import StudyConfig
 from studies.time_limit import TimeIsUp, time_limit
+from studies.watch.console import python_console
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -255,10 +255,7 @@ def run(
     if not isinstance(dataset, str | Path):
         _check(options)  # before anything is written
         dataset = keep_frame(dataset, folder)
-    # In a notebook: plain lines. Its output says that it is a terminal, and would show every frame of the bar.
-    own = None if sys.stdout is sys.__stdout__ else False
-    console = Console(emoji=False, quiet=not show_progress, force_jupyter=False, force_terminal=own)
-    return run_and_report({"dataset": str(dataset), **options}, folder, console)
+    return run_and_report({"dataset": str(dataset), **options}, folder, python_console(show_progress))
 
 
 def run_and_report(values: Mapping[str, Any], out: Path, console: Console) -> Study:

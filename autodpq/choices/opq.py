@@ -89,21 +89,21 @@ def turned_back(centroids: Any, rotation: Any, D: int) -> Any:
     """What every centroid of every subspace adds to a row, one number of it after another.
 
     Args:
-        centroids: float [K, X], the D subspaces side by side; an array or a tensor.
-        rotation: float [X, X].
+        centroids: float [..., K, X], the D subspaces side by side; an array or a tensor.
+        rotation: float [..., X, X], or such that it can be broadcast to the centroids'.
         D: Subspaces.
 
     Returns:
-        float [D, K, X].
+        float [..., D, K, X].
     """
-    K, dim = centroids.shape
+    *before, K, dim = centroids.shape
     width = dim // D
-    parts = centroids.reshape(K, D, width).swapaxes(0, 1)
-    columns = rotation.T.reshape(D, width, dim)
+    parts = centroids.reshape(*before, K, D, width).swapaxes(-3, -2)
+    columns = rotation.swapaxes(-2, -1).reshape(*rotation.shape[:-2], D, width, dim)
     # Neither library's own product: each would add in an order of its own.
-    entries = parts[:, :, :1] * columns[:, :1]
+    entries = parts[..., :1] * columns[..., :1, :]
     for place in range(1, width):
-        entries = entries + parts[:, :, place : place + 1] * columns[:, place : place + 1]
+        entries = entries + parts[..., place : place + 1] * columns[..., place : place + 1, :]
     return entries
 
 

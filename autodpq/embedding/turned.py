@@ -46,12 +46,7 @@ class TurnedProductQuantizers(ProductQuantizers):
     def decode(self, codes: Tensor, fields: Tensor | None = None) -> Tensor:
         """Rows of codes, turned back, as look-ups add them up."""
         # Once a field, however many tiles it has.
-        entries = torch.stack(
-            [
-                torch.stack([turned_back(centroids, rotation, self.n_subspaces) for centroids in of_field])
-                for of_field, rotation in zip(self.keys, self.rotations, strict=True)
-            ]
-        )
+        entries = turned_back(self.keys, self.rotations[:, None], self.n_subspaces)
         owners = torch.arange(len(entries), device=codes.device) if fields is None else fields
         return _added_up(entries, codes, owners)
 

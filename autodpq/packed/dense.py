@@ -36,6 +36,11 @@ def stored_dense(name: str, weight: npt.NDArray[np.float32]) -> Arrays:
     return {name: integers.astype(np.int8), name + _STEPS: steps}
 
 
+def rounded_dense(weight: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    """A weight as it is read from a compact file."""
+    return read_dense(stored_dense("", weight))[""]
+
+
 def read_dense(stored: Mapping[str, npt.NDArray[Any]]) -> Arrays:
     """Weights by their torch names; what was stored in integers is float32 again.
 

@@ -11,7 +11,7 @@ from autodpq.choices import Arrays
 from autodpq.choices.base import as_stored, narrow_floats
 from autodpq.choices.weights import rounded_weights, stored_weights, weight_bits
 from autodpq.embedding.planned import PlanEmbedding
-from autodpq.packed.dense import read_dense, stored_dense
+from autodpq.packed.dense import rounded_dense, stored_dense
 from autodpq.packed.module import to_array
 from autodpq.packed.spec import AnySpec, BandedSpec, TableSpec, band_part
 from autodpq.training.network import Network
@@ -106,7 +106,7 @@ def round_compactly(network: Network) -> None:
         value.copy_(torch.from_numpy(as_stored(to_array(value))))
     for value in network.model.state_dict().values():
         if value.is_floating_point():
-            value.copy_(torch.from_numpy(read_dense(stored_dense("", to_array(value)))[""]).to(value))
+            value.copy_(torch.from_numpy(rounded_dense(to_array(value))).to(value))
     if embedding.first_order is None:
         return
     for rows, choice in zip(embedding.rows_of_bands(), embedding.choices, strict=True):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from math import fsum
+from math import fsum, prod
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,7 @@ class FieldEntries(Entries):
     cardinality: Count
     head: Count
     cuts: tuple[int, ...]
+    columns: Few = 1
 
 
 class Maker(Entries):
@@ -176,10 +177,7 @@ class TableFile(Entries):
     @property
     def n_plans(self) -> int:
         """How many plans there are."""
-        n_plans = 1
-        for choices in self.searched.values():
-            n_plans *= len(choices)
-        return n_plans
+        return prod(map(len, self.searched.values()))
 
 
 @dataclass(frozen=True)
@@ -199,7 +197,9 @@ class PlanTable:
     @property
     def fields(self) -> tuple[Field, ...]:
         """The fields, with their bands."""
-        return tuple(Field(field.name, field.cardinality, field.head, field.cuts) for field in self.about.fields)
+        return tuple(
+            Field(field.name, field.cardinality, field.head, field.cuts, field.columns) for field in self.about.fields
+        )
 
     @cached_property
     def space(self) -> dict[str, tuple[Choice, ...]]:

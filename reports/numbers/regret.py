@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from autodpq.records.replay import REPLAY, BestWithin, ReplayedRun, ReplayFile, read_replay
 from reports.names import in_order, within
+from reports.numbers.bootstrap import LEVEL
 
 Floats = npt.NDArray[np.float64]
 Rows = Literal["valid", "test"]
 
 _RESAMPLES = 2000
-_LEVEL = 0.95
 _TIMES = 300  # points of a curve by seconds, at most
 
 
@@ -117,7 +117,7 @@ def _curve(x: Floats, values: Floats) -> Curve:
 
     mean, reach = values.mean(axis=0), np.zeros(len(x))
     if len(values) > 1:
-        reach = stdtrit(len(values) - 1, (1 + _LEVEL) / 2) * values.std(axis=0, ddof=1) / math.sqrt(len(values))
+        reach = stdtrit(len(values) - 1, (1 + LEVEL) / 2) * values.std(axis=0, ddof=1) / math.sqrt(len(values))
     return Curve(x, mean, np.maximum(mean - reach, 0.0), mean + reach)
 
 
@@ -156,7 +156,7 @@ def interquartile_mean(values: Sequence[float], strata: Sequence[int], *, seed: 
     rng = np.random.default_rng(seed)
     drawn = [own[rng.integers(len(own), size=(_RESAMPLES, len(own)))] for own in parts]
     means = trim_mean(np.concatenate(drawn, axis=1), 0.25, axis=1)
-    tail = 50 * (1 - _LEVEL)
+    tail = 50 * (1 - LEVEL)
     low, high = np.percentile(means, [tail, 100 - tail])
     return InterquartileMean(float(trim_mean(known, 0.25)), float(low), float(high))
 
@@ -201,7 +201,7 @@ def rank_strategies(by_strategy: Mapping[str, Sequence[ReplayedRun]], rows: Rows
     if n_strategies > 2 and np.ptp(ranks) > 0 and n_seeds > 1:
         p_value = float(friedmanchisquare(*regrets).pvalue)
         # Demsar, JMLR 2006, eq. 5 ff.
-        q = float(studentized_range.ppf(_LEVEL, n_strategies, np.inf)) / math.sqrt(2)
+        q = float(studentized_range.ppf(LEVEL, n_strategies, np.inf)) / math.sqrt(2)
         critical = q * math.sqrt(n_strategies * (n_strategies + 1) / (6 * n_seeds))
     means: Iterable[float] = ranks.mean(axis=1).tolist()
     return Ranks(dict(zip(names, means, strict=True)), n_seeds, p_value, critical)

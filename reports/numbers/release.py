@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from autodpq.metrics import calibration_error, chance_error, evaluate_predictions, reliability
+from autodpq.metrics import calibration_error, chance_error, cross_entropies, evaluate_predictions, reliability
 from reports.numbers.delong import Estimate, Floats, paired_auc
 
 LEAST_ROWS = 100
@@ -140,20 +140,12 @@ def compare_release(labels: npt.NDArray[np.uint8], old: Scored, new: Scored, col
         logloss = evaluate_predictions(model.probabilities, labels).logloss
         bins, mean = reliability(model.probabilities, labels), float(model.probabilities.mean())
         sides.append(Side(auc, logloss, logloss / constant, mean, calibration_error(bins), chance_error(bins)))
-    losses = _losses(labels, old.probabilities), _losses(labels, new.probabilities)
+    losses = cross_entropies(old.probabilities, labels), cross_entropies(new.probabilities, labels)
     slices = tuple(own for column in columns for own in _slices(column, labels, scored, losses))
     first, second = sides
     return Release(
         len(labels), click_rate, scored, (first, second), found.difference, _mean(losses[1] - losses[0]), slices
     )
-
-
-def _losses(labels: npt.NDArray[np.uint8], probabilities: Floats) -> Floats:
-    """The cross entropy of every row, as :func:`autodpq.metrics.logloss` has it on the mean."""
-    smallest = np.finfo(np.float64).eps
-    values = np.clip(probabilities, smallest, 1 - smallest)
-    losses: Floats = -np.log(np.where(labels == 1, values, 1 - values))
-    return losses
 
 
 def _mean(values: Floats) -> Estimate:

@@ -26,6 +26,7 @@ from studies.cli.shrink import shrink
 from studies.cli.tabulate import tabulate
 from studies.cli.tune import tune
 from studies.cli.update import patch, update
+from studies.watch.console import say
 
 if TYPE_CHECKING:
     from studies.study import Study
@@ -102,7 +103,7 @@ def _replay(table: Path, out: Path | None, given: dict[str, Any]) -> None:
 
 def _print_replay(console: Console, replay: Replay) -> None:
     for line in [replay.regret().to_text(), *replay.words(), f"\nThe report: {replay.report}"]:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(console, line)
 
 
 @app.command()
@@ -127,7 +128,7 @@ def _print_report(console: Console, study: Study) -> None:
     lines = [budgets.to_text()] if budgets.grids else []
     lines += [study.table1().to_text(), *study.verdicts(), f"\nThe report: {study.report}"]
     for line in filter(None, [*lines, offer(study.folder, study.records)]):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(console, line)
 
 
 @app.command("list")
@@ -137,7 +138,7 @@ def list_(what: Annotated[Listed, typer.Argument(help="What to list.")]) -> None
 
     console = Console(emoji=False)
     for line in list_lines(what.value, console.width if console.is_terminal else None):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(console, line)
 
 
 @app.command()

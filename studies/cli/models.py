@@ -132,7 +132,7 @@ def predict(
     model: Model = None,
 ) -> None:
     """Write the click probability of every row of a file."""
-    from studies.predict import predict_file
+    from studies.exported.predict import predict_file
 
     know(kinds, model)
     for line in predict_file(file, input, out).lines(out):
@@ -159,7 +159,7 @@ def compare(
 ) -> None:
     """Compare two exported models on the same rows: AUC, logloss, calibration, slices, bytes; a gate for releases."""
     from reports.tables.release import release_table
-    from studies.compare import compare_files, gate_line
+    from studies.exported.compare import compare_files, gate_line
 
     know(kinds, model)
     try:

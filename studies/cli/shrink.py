@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 from rich.console import Console
 
 from studies.cli.options import COLUMNS, FOLDERS, takes
+from studies.watch.console import say
 
 DEFAULT_OUT = Path("autodpq-shrink")
 N_STEPS = 6
@@ -33,20 +35,18 @@ def shrink(
     from studies.study import write_report
 
     console = Console(emoji=False)
-
-    def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    tell = partial(say, console)
 
     values = {**options, "dataset": dataset, "models": (model,), "strategies": (strategy,)}
-    shrunk = shrink(values, out, max_loss, steps, console, say)
+    shrunk = shrink(values, out, max_loss, steps, console, tell)
     study = write_report(out)
-    say(study.budgets().to_text())
+    tell(study.budgets().to_text())
     for line in shrunk_lines(shrunk, max_loss):
-        say(line)
-    say(f"The report: {study.report}")
+        tell(line)
+    tell(f"The report: {study.report}")
     if shrunk.best is None:
         raise typer.Exit(1)
     path = out / "model.safetensors"
     run = out / "runs" / shrunk.best.run
     export_run(run, path, head_dtype="float32", hashed_vocabulary=False, onnx=None, data_dir=None, cache_dir=None)
-    say(f"The model: {path}")
+    tell(f"The model: {path}")

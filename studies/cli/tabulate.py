@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 from rich.console import Console
 
 from studies.cli.options import COLUMNS, FOLDERS, takes
+from studies.watch.console import say
 
 DEFAULT_OUT = Path("autodpq-table")
 
@@ -27,12 +29,10 @@ def tabulate(
     from studies.tables.tabulate import tabulate
 
     console = Console(emoji=False)
+    tell = partial(say, console)
 
-    def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    done = tabulate(options, out, licence, console, say)
+    done = tabulate(options, out, licence, console, tell)
     if done.n_missing:
-        say(f"The time is up: {done.n_missing:,} trainings are missing; the same command goes on from there")
+        tell(f"The time is up: {done.n_missing:,} trainings are missing; the same command goes on from there")
         raise typer.Exit(1)
-    say(f"The table: {done.path}\nautodpq-study run --replay {done.path} --strategies random,tpe --seeds 200 ...")
+    tell(f"The table: {done.path}\nautodpq-study run --replay {done.path} --strategies random,tpe --seeds 200 ...")

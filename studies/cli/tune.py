@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from studies.cli.options import COLUMNS, FOLDERS, takes
 from studies.options import names
 from studies.tuning.ranges import RANGES
+from studies.watch.console import say
 
 DEFAULT_OUT = Path("autodpq-tune")
 N_TRIALS = 30
@@ -36,13 +38,11 @@ def tune(
     from studies.tuning.search import Tuning, tune
 
     console = Console(emoji=False)
-
-    def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    tell = partial(say, console)
 
     config = check_config({**options, "models": (model,), "strategies": ("fe",)})
-    tuned = tune(Tuning(config, out, names(settings), trials, timeout), say)
+    tuned = tune(Tuning(config, out, names(settings), trials, timeout), tell)
     path = write_tuning(tuned, out)
-    say(f"{summary(tuned)}.")
-    say(f"The recipe, the same for all strategies and charged to none: {path}")
-    say(f"{path.read_text(encoding='utf-8')}\nautodpq-study run --recipe {path} ...")
+    tell(f"{summary(tuned)}.")
+    tell(f"The recipe, the same for all strategies and charged to none: {path}")
+    tell(f"{path.read_text(encoding='utf-8')}\nautodpq-study run --recipe {path} ...")

@@ -29,7 +29,7 @@ def update(
     device: str,
 ) -> None:
     """Train an exported model on with new rows; values that are new get rows or codes. Writes a delta beside it."""
-    from studies.update import update_file, updated_lines, updated_table
+    from studies.exported.update import update_file, updated_lines, updated_table
 
     know(kinds, model)
     done = update_file(file, input, out, label=label, time_column=time_column, recipe=recipe, device=device)

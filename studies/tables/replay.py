@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +17,7 @@ from reports.numbers.regret import Replayed, load_replay
 from reports.tables.regret import regret_table, regret_words
 from reports.tables.render import Table
 from reports.write import write_replay_report as write_report
+from studies.watch.console import python_console, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,9 +119,7 @@ def replay(table: str | Path, *, out: str | Path = DEFAULT_OUT, show_progress: b
         AutoDPQError: The table is damaged, an option asks for something else than it is of, or a strategy asks for a
             plan that is not in it. A search that fails is none: it is in ``runs``.
     """
-    own = None if sys.stdout is sys.__stdout__ else False
-    console = Console(emoji=False, quiet=not show_progress, force_jupyter=False, force_terminal=own)
-    return replay_and_report(Path(table), Path(out), options, console)
+    return replay_and_report(Path(table), Path(out), options, python_console(show_progress))
 
 
 def replay_and_report(table: Path, out: Path, given: Mapping[str, Any], console: Console) -> Replay:
@@ -138,10 +136,7 @@ def replay_and_report(table: Path, out: Path, given: Mapping[str, Any], console:
     """
     from studies.tables.searches import search_table
 
-    def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    search_table(table, out, given, console, say)
+    search_table(table, out, given, console, partial(say, console))
     return write_replay_report(out)
 
 

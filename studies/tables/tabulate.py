@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -338,9 +339,7 @@ def _comparable(of: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plans(space: Mapping[str, tuple[Choice, ...]]) -> Iterator[CompressionPlan]:
-    n_plans = 1
-    for candidates in space.values():
-        n_plans *= len(candidates)
+    n_plans = math.prod(map(len, space.values()))
     if n_plans > MOST_PLANS:
         raise AutoDPQError(
             f"--candidates: {n_plans:,} plans are more than a table holds ({MOST_PLANS:,}); give fewer candidates or "

@@ -101,6 +101,7 @@ class TableTask(SearchTask):
         self.outside: BaseException | None = None
         self.trains = False
         self._shared = shared
+        self._made: tuple[Shared, Trainer] | None = None
         self._check = asked.table.check
         none = Samples(np.empty((0, 0), np.int32), np.empty(0, np.uint8))
         compact = asked.table.about.of.space == "wide"
@@ -115,8 +116,10 @@ class TableTask(SearchTask):
 
     def _parts(self) -> tuple[Shared, Trainer]:
         self.trains = True
-        with self._watched():
-            return self._shared()
+        if self._made is None:
+            with self._watched():
+                self._made = self._shared()
+        return self._made
 
     @contextmanager
     def _watched(self) -> Iterator[None]:

@@ -33,7 +33,7 @@ import contextlib, json, os, shutil, signal, sys
 from pathlib import Path
 
 import autodpq.packed.export, autodpq.serving, reports.write, studies.cli.inspection, studies.folder.models
-import studies.predict, studies.study
+import studies.exported.predict, studies.study
 from studies.cli.main import main
 
 work, arguments, kills = Path(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])

@@ -257,11 +257,12 @@ def _load_tables(network: Network, tables: Sequence[PackedTable], growths: Seque
     for numbers, table, growth in zip(embedding.rows_of_ids(), tables, growths, strict=True):
         sources, is_new = growth.sources, torch.from_numpy(growth.is_new).to(device)
         decoded = torch.from_numpy(table.lookup(sources)).to(device)
+        of_ids = torch.from_numpy(table.first_order(sources)).to(device) if table.spec.first_order else None
         # A row that new values share with others is the others'.
         for some in (is_new, ~is_new):
             rows[numbers[some].long()] = decoded[some]
-            if table.spec.first_order:
-                weights[numbers[some].long()] = torch.from_numpy(table.first_order(sources)).to(device)[some]
+            if of_ids is not None:
+                weights[numbers[some].long()] = of_ids[some]
     embedding.table[: embedding.n_direct] = rows[: embedding.n_direct]
     if embedding.first_order is not None:
         embedding.first_order.copy_(weights)

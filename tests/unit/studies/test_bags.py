@@ -22,9 +22,9 @@ from autodpq.records.folder import entries, read_config, read_finished, read_rec
 from autodpq.serving import open_model
 from reports.tables.file_audit import file_audit_text
 from studies.cli.inspection import inspect_data
+from studies.exported.predict import predict_file
 from studies.folder.frames import keep_frame
 from studies.folder.models import export_run
-from studies.predict import predict_file
 from studies.prepared import LOADING, load_rows, prepare_for
 
 TAGS = [f"tag {number}" for number in range(25)]

@@ -17,8 +17,8 @@ from reports.load import load_study
 from reports.numbers.predictions import auc_intervals, read_predictions
 from reports.tables.calibration import calibration_table
 from reports.tables.paper_tables import table1
+from studies.exported.predict import predict_file
 from studies.folder.models import export_run
-from studies.predict import predict_file
 
 OPTIONS: dict[str, Any] = {"trials": 1, "calibrate": True}
 

@@ -7,6 +7,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
+from support.information import information_by_samples
 from torch import nn
 
 from autodpq.choices import DPQ, Full, Int, Others
@@ -170,16 +171,7 @@ def test_the_information_of_a_row_is_by_its_share_of_the_bag() -> None:
     network = trainer.build(trainer.full_plan())
     rows[0, 1:4] = torch.tensor([2, 2, 5])  # one value twice
     found, of_weights = row_information(network, DeviceRows(rows, torch.zeros(80)))
-    network.eval()
-    table, weights = network.embedding.table, network.embedding.first_order
-    expected, expected_of_weights = torch.zeros_like(found), torch.zeros_like(of_weights)
-    for ids in rows.split(1):
-        table.grad = weights.grad = None
-        logit = network(network.embedding.flatten(ids))[0]
-        logit.backward()
-        p = logit.detach().sigmoid()
-        expected += p * (1 - p) * table.grad.square()
-        expected_of_weights += p * (1 - p) * weights.grad.square()
+    expected, expected_of_weights = information_by_samples(network, rows)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)
     torch.testing.assert_close(of_weights, expected_of_weights, rtol=1e-4, atol=1e-9)
 

@@ -18,7 +18,7 @@ from autodpq.calibration import Calibration
 from autodpq.errors import AutoDPQError
 from autodpq.serving import open_model
 from reports.tables.file_audit import file_audit_text
-from studies.predict import predict_file
+from studies.exported.predict import predict_file
 
 CALIBRATION = Calibration(0.3123456789, -2.2)
 

@@ -144,3 +144,12 @@ def test_damage_by_chance_is_seen_or_changes_nothing(
         assert "\n" not in str(error) and str(error).startswith(str(path))
     else:
         assert read.rows == made.rows and read.about == made.about
+
+
+def test_a_field_of_several_values_keeps_its_columns(tmp_path: Path) -> None:
+    table = made_table()
+    first, *others = table.about.fields
+    bags = first.model_copy(update={"columns": 3})
+    about = table.about.model_copy(update={"fields": (bags, *others)})
+    write_table(tmp_path / "table.parquet", dataclasses.replace(table, about=about))
+    assert [field.columns for field in read_table(tmp_path / "table.parquet").fields] == [3, *[1] * len(others)]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from support.information import information_by_samples
 
 from autodpq.choices import DPQ, Float16, Full, Hashed, Int, Others
 from autodpq.models import DeepFM
@@ -30,16 +31,7 @@ def test_the_information_is_the_loss_s_second_derivative_without_that_of_logits(
     trainer = make_trainer()
     network, _ = trainer.pretrain()
     found, of_weights = row_information(network, trainer.train)
-    network.eval()
-    table, weights = network.embedding.table, network.embedding.first_order
-    expected, expected_of_weights = torch.zeros_like(table), torch.zeros_like(weights)
-    for ids in trainer.train.ids.split(1):
-        table.grad = weights.grad = None
-        logit = network(network.embedding.flatten(ids))[0]
-        logit.backward()
-        p = logit.detach().sigmoid()
-        expected += p * (1 - p) * table.grad.square()
-        expected_of_weights += p * (1 - p) * weights.grad.square()
+    expected, expected_of_weights = information_by_samples(network, trainer.train.ids)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)
     torch.testing.assert_close(of_weights, expected_of_weights, rtol=1e-4, atol=1e-9)
 

@@ -15,8 +15,7 @@ from autodpq.data.dataset import Samples
 from autodpq.data.encoding import check_classes
 from autodpq.data.readers.columns import ColumnReader
 from autodpq.data.readers.files import OwnFiles, known_file
-from autodpq.data.values import canonical_texts, distinct
-from autodpq.errors import AutoDPQError, nearest
+from autodpq.errors import AutoDPQError
 from autodpq.packed.file import PackedFile
 from autodpq.packed.load import installed_model
 from autodpq.packed.updating.delta import write_delta
@@ -25,6 +24,7 @@ from autodpq.packed.vocabulary.lookup import Vocabulary
 from autodpq.packed.vocabulary.words import Words
 from autodpq.training.recipes import Recipe, find_recipe
 from reports.tables.render import Cell, Grid, Table
+from studies.exported.labelled import check_named, labelled_batches, number_texts
 from studies.prepared import SPLIT_SEED
 from studies.workers.machine import choose_device, torch_settings
 
@@ -114,9 +114,7 @@ class _Field:
     def number(self, ids: npt.NDArray[np.int32], texts: pl.Series) -> None:
         """Puts -2, -3, ... for values never seen; where a field's values cannot grow -1 stays."""
         unseen = np.flatnonzero(ids < 0)
-        values, places = distinct(canonical_texts(texts.gather(unseen)))
-        own = [self.numbers.setdefault(value, len(self.numbers)) for value in values]
-        ids[unseen] = -2 - np.array(own, np.int32)[places]
+        ids[unseen] = -2 - number_texts(texts.gather(unseen), self.numbers)
 
 
 @dataclass(frozen=True)
@@ -156,29 +154,21 @@ class _Rows:
 def _read(files: OwnFiles, vocabulary: Vocabulary, input: Path, label: str, time_column: str | None) -> _Rows:
     names = files.column_names()
     vocabulary.check_columns(names, str(input))
-    for option, column in (("label", label), ("time-column", time_column)):
-        if column is not None and column not in names:
-            raise AutoDPQError(f"{input}: no column {column!r}, which --{option} names{nearest(column, names)}")
+    check_named(names, [("label", label), ("time-column", time_column)], str(input))
     if label in vocabulary.fields:
         raise AutoDPQError(f"{input}: column {label!r} is a field of the model, and no label; give --label")
     columns = list(dict.fromkeys([label, *vocabulary.fields, *(() if time_column is None else (time_column,))]))
-    if not files.is_text:
-        files.types(columns)  # which refuses files that do not fit together
     fields = {name: _Field(isinstance(vocabulary.values(name), Words), {}) for name in vocabulary.fields}
     reader, ids, labels, times = ColumnReader(files.where), [], [], []
-    for path, frame in files.frames(columns):
-        reader.begin(str(path))
-        labels.append(reader.labels(frame[label]))
+    for path, frame, of_batch in labelled_batches(files, columns, label, reader):
+        labels.append(of_batch)
         if time_column is not None:
             times.append(reader.time(frame[time_column]))
-        found = vocabulary.look_up(frame, str(path))
+        found = vocabulary.look_up(frame, path)
         for place, (name, own) in enumerate(fields.items()):
             if own.words and (found[:, place] < 0).any():
                 own.number(found[:, place], reader.text(frame[name]))
         ids.append(found)
-        reader.advance(len(frame))
-    if not sum(map(len, labels)):
-        raise AutoDPQError(f"{files.where}: there are no rows in it")
     time = None if time_column is None else np.concatenate(times)
     return _Rows(np.concatenate(ids), np.concatenate(labels), time, fields)
 

@@ -13,7 +13,7 @@ from support.packed_models import FIELDS, random_ids, values_of, write_model
 
 from autodpq.errors import AutoDPQError
 from autodpq.serving import open_model
-from studies.update import UpdatedFile, update_file, updated_lines, updated_table
+from studies.exported.update import UpdatedFile, update_file, updated_lines, updated_table
 
 N_ROWS = 300
 RECIPE = "paper(batch_size=64,max_epochs=1)"
@@ -77,7 +77,7 @@ def test_the_newest_rows_are_held_out(model: Path, rows: pl.DataFrame, monkeypat
         seen.update(train=train, valid=valid)
         raise AutoDPQError("enough")
 
-    monkeypatch.setattr("studies.update.update", keep)
+    monkeypatch.setattr("studies.exported.update.update", keep)
     for column, newest in (("at", slice(None, 30)), (None, None)):
         with pytest.raises(AutoDPQError, match="enough"):
             updated(model, rows, time_column=column)

@@ -13,7 +13,7 @@ from support.packed_models import random_ids, torch_logits, values_of, write_mod
 
 from autodpq.calibration import Calibration
 from autodpq.errors import AutoDPQError
-from studies.compare import compare_files, gate_line
+from studies.exported.compare import compare_files, gate_line
 
 N_ROWS = 400
 

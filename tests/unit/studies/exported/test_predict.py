@@ -22,8 +22,8 @@ from support.packed_models import WORDS, random_ids, torch_logits, values_of, wr
 from autodpq.errors import AutoDPQError
 from autodpq.models import MODELS, DeepFM
 from autodpq.packed.file import open_packed, write_packed
-from studies import predict
-from studies.predict import predict_file
+from studies.exported import predict
+from studies.exported.predict import predict_file
 
 Expected = npt.NDArray[np.float64]
 
@@ -250,7 +250,7 @@ def test_modules_take_no_raw_values(model: Path, tmp_path: Path) -> None:
 def test_torch_is_not_imported_for_this_project_s_models(model: Path, tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_bytes(rows_of(GOOD, "7,,,,", "never,,,,"))
     program = (
-        "import sys\nfrom pathlib import Path\nfrom studies.predict import predict_file\n"
+        "import sys\nfrom pathlib import Path\nfrom studies.exported.predict import predict_file\n"
         "assert predict_file(*map(Path, sys.argv[1:])).n_rows == 2\nassert 'torch' not in sys.modules"
     )
     arguments = [str(model), str(tmp_path / "c.csv"), str(tmp_path / "o.csv")]
@@ -266,7 +266,7 @@ def test_memory_is_bounded_whatever_the_file(model: Path, tmp_path: Path, name: 
     # Blocks of a sixteenth, so that what a reader reads ahead (32 of them) is little and a small file shows it.
     program = (
         "import sys\nfrom pathlib import Path\nfrom autodpq.data import columnar, delimited\n"
-        "from studies.predict import predict_file\n"
+        "from studies.exported.predict import predict_file\n"
         "delimited._BLOCK_BYTES, delimited.BATCH_ROWS, columnar.BATCH_ROWS = 1 << 20, 30_000, 30_000\n"
         "rows = predict_file(*map(Path, sys.argv[1:])).n_rows\n"
         "print(rows, *[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')])"

@@ -12,13 +12,13 @@ import polars as pl
 from autodpq.data.encoding import check_classes
 from autodpq.data.readers.columns import ColumnReader
 from autodpq.data.readers.files import OwnFiles, known_file
-from autodpq.data.values import canonical_texts, distinct
-from autodpq.errors import AutoDPQError, nearest
+from autodpq.errors import AutoDPQError
 from autodpq.packed.scoring import probabilities
 from autodpq.packed.vocabulary.lookup import UNSEEN
 from autodpq.serving import ServedModel, open_model
 from reports.numbers.release import Column, Release, Scored, compare_release
-from studies.predict import score_of
+from studies.exported.labelled import check_named, labelled_batches, number_texts
+from studies.exported.predict import score_of
 
 
 def compare_files(old: Path, new: Path, input: Path, label: str, slices: Sequence[str]) -> Release:
@@ -38,9 +38,7 @@ def compare_files(old: Path, new: Path, input: Path, label: str, slices: Sequenc
     names = files.column_names()
     for model in models:
         model.served.vocabulary.check_columns(names, f"{input}, for {model.path}")
-    for option, column in (("label", label), *(("slice", column) for column in slices)):
-        if column not in names:
-            raise AutoDPQError(f"{input}: no column {column!r}, which --{option} names{nearest(column, names)}")
+    check_named(names, [("label", label), *(("slice", column) for column in slices)], str(input))
     for model in models:
         if label in model.served.field_names:
             raise AutoDPQError(f"{input}: column {label!r} is a field of {model.path}, and no label; give --label")
@@ -87,9 +85,7 @@ class _Sliced:
 
     def add(self, texts: pl.Series) -> None:
         """Takes texts, a missing value being the empty one."""
-        values, places = distinct(canonical_texts(texts))
-        numbers = [self._numbers.setdefault(value, len(self._numbers)) for value in values]
-        self._found.append(np.array(numbers, np.int64)[places])
+        self._found.append(number_texts(texts, self._numbers))
 
     def joined(self) -> tuple[list[str], npt.NDArray[np.int64]]:
         """The values, and the number of each row's."""
@@ -103,18 +99,12 @@ def _read(
     reader = ColumnReader(files.where)
     labels: list[npt.NDArray[np.uint8]] = []
     sliced = {name: _Sliced() for name in slices}
-    if not files.is_text:
-        files.types(columns)  # which refuses files that do not fit together
-    for path, frame in files.frames(columns):
-        reader.begin(str(path))
-        labels.append(reader.labels(frame[label]))
+    for path, frame, own in labelled_batches(files, columns, label, reader):
+        labels.append(own)
         for name, values in sliced.items():
             values.add(reader.text(frame[name]))
         for model in models:
-            model.add(frame, str(path))
-        reader.advance(len(frame))
-    if not sum(map(len, labels)):
-        raise AutoDPQError(f"{files.where}: there are no rows in it")
+            model.add(frame, path)
     return np.concatenate(labels), sliced
 
 
