@@ -154,7 +154,13 @@ class _Worker:
             watch.cancel()
 
     def stop(self) -> None:
-        """Ends the process, whatever it is doing; one that stands still does not see a gentler signal."""
+        """Ends the process, whatever it is doing; one that stands still does not see a gentler signal.
+
+        An idle one ends by itself, for what torch's compiler has left in the system would stay there.
+        """
+        if self.position is None:
+            self.connection.close()
+            self.process.join(GRACE_SECONDS)
         self.process.kill()
         self.process.join()
         if self._telling is not None:

@@ -265,9 +265,9 @@ def test_memory_is_bounded_whatever_the_file(model: Path, tmp_path: Path, name: 
         pytest.skip("the peak of a process is read from /proc")
     # Blocks of a sixteenth, so that what a reader reads ahead (32 of them) is little and a small file shows it.
     program = (
-        "import sys\nfrom pathlib import Path\nfrom autodpq.data import columnar, delimited\n"
+        "import sys\nfrom pathlib import Path\nfrom autodpq.data.readers import arrow, text\n"
         "from studies.exported.predict import predict_file\n"
-        "delimited._BLOCK_BYTES, delimited.BATCH_ROWS, columnar.BATCH_ROWS = 1 << 20, 30_000, 30_000\n"
+        "text._BLOCK_BYTES, text.BATCH_ROWS, arrow.BATCH_ROWS = 1 << 20, 30_000, 30_000\n"
         "rows = predict_file(*map(Path, sys.argv[1:])).n_rows\n"
         "print(rows, *[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')])"
     )
