@@ -2,12 +2,15 @@
 
     python benchmarks/scale.py vocabulary
     python benchmarks/scale.py rows --rows 100000,4000000,40428967
+    python benchmarks/scale.py wide
 
 ``vocabulary``: FE on rows in MovieLens-1M's shape, tables of 14,000 to 10 million rows. ``rows``: generated files in
 the shape of Avazu's (``avazu_rows.py``), read, encoded and split; then an epoch of FE, an epoch of Others, and an epoch
-of AutoDPQ's search on at most 4 million rows. Every measurement is a process of its own; peak memory is its largest
-resident set, pages of the mapped cache included. Writes docs/benchmarks/scale-vocabulary.csv or scale-rows.csv, and its
-figure; data are generated in a temporary folder, or in ``--folder``, where they stay.
+of AutoDPQ's search on at most 4 million rows. ``wide``: 4 million rows of tables of Avazu's full cardinalities, 9.4
+million values, every one of which is compressed within a tenth of FE's bytes: an epoch of FE, sensitivity, an epoch of
+its plan, an epoch of AutoDPQ's search. Every measurement is a process of its own; peak memory is its largest resident
+set, pages of the mapped cache included. Writes docs/benchmarks/scale-vocabulary.csv, scale-rows.csv or scale-wide.csv,
+and its figure, if it has one; data are generated in a temporary folder, or in ``--folder``, where they stay.
 """
 
 from __future__ import annotations
@@ -27,18 +30,20 @@ import numpy as np
 import pandas as pd
 import scale_figure
 import torch
-from avazu_rows import generate
-from peers import Data, train_autodpq
+from avazu_rows import CARDINALITIES, generate
+from peers import NETWORKS, Data, train_autodpq
+from wide import space_within
 
 from autodpq import __version__
 from autodpq.choices import Full, Others
 from autodpq.data import Samples, load_dataset
 from autodpq.models.deepfm import DeepFM
-from autodpq.plan import CompressionPlan
+from autodpq.plan import CompressionPlan, Field, band_cuts
 from autodpq.search.bilevel import SearchOptions, search
 from autodpq.training.recipes import find_recipe
 from autodpq.training.trainer import Trainer
 from studies.config import candidates, make_space
+from studies.options import StudyConfig
 from studies.prepared import prepare
 from studies.workers.machine import machine_name, torch_settings
 
@@ -51,7 +56,11 @@ Row = dict[str, Any]
 
 def measure_vocabulary(vocabulary: int, compiled: bool, folder: Path) -> Row:
     """FE at a number of table rows."""
-    return {"vocabulary": vocabulary, "compiled": compiled, **train_autodpq(Data.load(folder), 5.0, compiled)}
+    return {
+        "vocabulary": vocabulary,
+        "compiled": compiled,
+        **train_autodpq(Data.load(folder), NETWORKS["paper"], 5.0, compiled),
+    }
 
 
 def measure_rows(what: str, folder: Path) -> Row:
@@ -79,7 +88,7 @@ def measure_rows(what: str, folder: Path) -> Row:
     row |= {"train_rows": len(train), "optimizer": trainer.optimizer, "compile_seconds": trainer.compilation.seconds}
     epochs: list[tuple[float, float]] = []
     if what == "search":
-        space = make_space(ready.fields, candidates((8, 16), (2, 4)))
+        space = make_space(ready.fields, candidates((8, 16), (2, 4)), trainer.recipe.embedding_dim)
         network = trainer.build_supernet(space, scale=True)
         trainer.start(network, None)
         options = SearchOptions(epochs=1)
@@ -101,6 +110,45 @@ def measure_rows(what: str, folder: Path) -> Row:
     return {**row, "seconds": seconds, "valid_auc": auc, "samples_per_second": len(train) / seconds}
 
 
+def wide_rows(n_rows: int) -> tuple[list[Field], Samples]:
+    """Fields of Avazu's cardinalities in bands, and rows: ids by Zipf and Mandelbrot's law, labels at random."""
+    rng = np.random.default_rng(0)
+    ids = np.empty((n_rows, len(CARDINALITIES)), np.int32)
+    for column, size in enumerate(CARDINALITIES.values()):
+        shares = np.cumsum(1 / (np.arange(1, size + 1) + size / 100))
+        ids[:, column] = np.searchsorted(shares, rng.random(n_rows) * shares[-1], side="right").clip(max=size - 1)
+    cuts = band_cuts([np.arange(size, 0, -1) for size in CARDINALITIES.values()], "auto", "value")
+    fields = [Field(name, size, 0, own) for (name, size), own in zip(CARDINALITIES.items(), cuts, strict=True)]
+    return fields, Samples(ids, rng.integers(0, 2, n_rows, np.uint8))
+
+
+def measure_wide(what: str) -> Row:
+    """An epoch where every row is compressed, or what comes before it."""
+    fields, rows = wide_rows(SEARCHED_ROWS)
+    valid = Samples(rows.ids[: SEARCHED_ROWS // 40], rows.labels[: SEARCHED_ROWS // 40])
+    recipe = find_recipe("strong(max_epochs=1)")
+    trainer = Trainer(fields, DeepFM, recipe, 0, torch.device("cpu"), rows, valid, compiled=True, compact=True)
+    assert trainer.compilation is not None and trainer.compilation.failure is None
+    row: Row = {"what": what, "rows": len(rows), "values": sum(field.cardinality for field in fields)}
+    begin = time.perf_counter()
+    if what == "fe":
+        trainer.pretrain()
+    else:
+        state, plan, space = space_within(trainer, StudyConfig(space="wide", recipe=recipe.name))
+        ready = time.perf_counter()
+        network = trainer.build(plan) if what == "plan" else trainer.build_supernet(space, scale=True)
+        trainer.start(network, state)
+        row |= {"before_seconds": ready - begin, "start_seconds": time.perf_counter() - ready}
+        row |= {"bytes_of_fe": trainer.ledger(plan).bytes / trainer.ledger(trainer.full_plan()).bytes}
+        begin = time.perf_counter()
+        if what == "plan":
+            trainer.fit(network, epochs=1)
+        else:
+            search(network, trainer.train, trainer.valid, recipe.continued(), SearchOptions(epochs=1), 0)
+    seconds = time.perf_counter() - begin
+    return {**row, "seconds": seconds, "samples_per_second": len(rows) / seconds}
+
+
 def in_a_process(*arguments: object) -> Row:
     """One measurement."""
     command = [sys.executable, __file__, *map(str, arguments)]
@@ -117,6 +165,8 @@ def one(arguments: list[str]) -> None:
     with torch_settings():
         if what == "vocabulary":
             row = measure_vocabulary(int(rest[0]), rest[1] == "True", Path(folder))
+        elif what == "wide":
+            row = measure_wide(rest[0])
         else:
             row = measure_rows(what, Path(folder))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -129,7 +179,7 @@ def main() -> None:
         one(sys.argv[2:])
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("part", choices=("vocabulary", "rows"))
+    parser.add_argument("part", choices=("vocabulary", "rows", "wide"))
     parser.add_argument("--rows", default="100000,1000000,4000000,40428967")
     parser.add_argument("--rounds", type=int, default=3, help="Of vocabulary.")
     parser.add_argument("--folder", type=Path)
@@ -145,6 +195,8 @@ def main() -> None:
             for _ in range(options.rounds):
                 for size, place in places.items():
                     rows += [in_a_process("--one", "vocabulary", place, size, compiled) for compiled in (False, True)]
+        elif options.part == "wide":
+            rows += [in_a_process("--one", "wide", folder, what) for what in ("fe", "plan", "search")]
         else:
             for n_rows in map(int, options.rows.split(",")):
                 place = folder / str(n_rows)
@@ -155,6 +207,8 @@ def main() -> None:
     frame.to_csv(HERE / "docs" / "benchmarks" / f"scale-{options.part}.csv", index=False)
     if options.part == "vocabulary":
         print(frame.pivot_table("samples_per_second", "vocabulary", "compiled", "median").to_string())
+    elif options.part == "wide":
+        print(frame.to_string())
     else:
         print(frame.pivot(index="rows", columns="what", values="samples_per_second").astype(np.int64).to_string())
         print(frame.pivot(index="rows", columns="what", values="peak_gib").to_string())

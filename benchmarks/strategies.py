@@ -45,7 +45,7 @@ def samples_per_second(trainer: Trainer, kind: str) -> float:
     """Of one epoch, from nothing."""
     if kind == "search":
         epochs: list[SearchEpoch] = []
-        space = make_space(trainer.fields, candidates((8, 16, 32), (2, 4, 8)))
+        space = make_space(trainer.fields, candidates((8, 16, 32), (2, 4, 8)), trainer.recipe.embedding_dim)
         network = trainer.build_supernet(space, scale=True)
         trainer.start(network, None)
         options = SearchOptions(epochs=1)

@@ -29,7 +29,8 @@ from autodpq.training.fit import DeviceRows, make_optimizer, training_step
 from autodpq.training.recipes import find_recipe
 from autodpq.training.trainer import Trainer
 from autodpq.trial import Space
-from studies.config import StudyConfig, make_space, study_candidates
+from studies.config import make_space, study_candidates
+from studies.options import StudyConfig
 from studies.prepared import prepare
 from studies.workers.machine import machine_name, torch_settings
 
