@@ -106,6 +106,19 @@ class Pretrained:
 
 
 @dataclass(frozen=True)
+class Rises:
+    """How much the loss of the training rows rises under each candidate of each band, to second order.
+
+    Attributes:
+        losses: By band the rise of the sum of cross entropies, in the order of the space.
+        seconds: What finding them took.
+    """
+
+    losses: Mapping[str, tuple[float, ...]]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What training one plan came to.
 

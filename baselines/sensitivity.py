@@ -23,9 +23,6 @@ class Sensitivity(Strategy):
     name: ClassVar[str] = "sensitivity"
 
     def search(self, task: SearchTask) -> CompressionPlan:
-        from autodpq.search.sensitivity import rises
-
-        pretrained = task.pretrained()
+        losses = task.rises()
         with task.phase("search"):
-            losses = rises(task.trainer, pretrained, task.space)
             return task.best_within(losses)

@@ -45,7 +45,7 @@ def space_within(trainer: Trainer, config: StudyConfig) -> tuple[Pretrained, Com
     choices = study_candidates(config, dataset_spec(config.dataset))
     space = make_space(trainer.fields, choices, trainer.recipe.embedding_dim, compact=True)
     state = trainer.pretrain()[0].state_dict()
-    losses = rises(trainer, state, space)
+    losses = rises(trainer, state, space).losses
     prices, fixed = trainer.prices(space)
     left = trainer.ledger(trainer.full_plan()).bytes // 10 - fixed
     chosen = best_within([*prices.values()], [losses[name] for name in prices], left)

@@ -19,11 +19,13 @@ from autodpq.plugins.registry import source_digest
 from autodpq.records.folder import read_result, read_trials
 from autodpq.records.result import Floors
 from autodpq.records.schema import TrialLine
+from autodpq.search.sensitivity import rises
 from autodpq.search.task import Executor
 from autodpq.training.fit import DeviceRows
 from autodpq.training.recipes import Recipe
 from autodpq.training.step import MIN_ROWS, MIN_ROWS_WIDE, why_not
 from autodpq.training.trainer import Trainer
+from autodpq.trial import Rises, Space
 from studies.config import RunConfig
 from studies.folder.comparable import Compile
 from studies.isolation import shared_digest
@@ -154,6 +156,18 @@ class Shared:
     wide: TrainerSpec | None
     digest: str
     floors: Floors
+    _rises: list[Rises] = dataclasses.field(default_factory=list, init=False)
+
+    def rises(self, trainer: Trainer, space: Space) -> Rises:
+        """How much the loss rises under each candidate, found once: whatever their budget, runs start from one network.
+
+        Args:
+            trainer: Of a run, which no strategy holds.
+            space: Candidates of each band.
+        """
+        if not self._rises:
+            self._rises.append(rises(trainer, self.pretraining.pretrained.state, space))
+        return self._rises[0]
 
     def spec_for(self, run: RunConfig) -> TrainerSpec:
         """What workers train a run's plans with."""

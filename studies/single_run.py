@@ -204,6 +204,7 @@ class Run:
             self.config.init,
             self.outside.executor(self._executor(), self.settings),
             self.outside.journal(self.folder),
+            partial(self.shared.rises, self.trainer, self.space),
         )
 
     def _executor(self) -> Executor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -51,7 +52,6 @@ class AutoDPQ(Strategy):
     def search(self, task: SearchTask) -> CompressionPlan:
         from autodpq.search.bilevel import SearchOptions, carry_over, search, supernet_of
         from autodpq.search.bytes import byte_limit, decide_within, start_weights, thinned
-        from autodpq.search.sensitivity import rises
 
         trainer = task.trainer
         pretrained = task.pretrained()
@@ -62,9 +62,10 @@ class AutoDPQ(Strategy):
                 xi=self.xi,
                 temperature_clock=self.temperature_clock,
             )
-            space, losses, limit = task.space, {}, None
+            space, limit = task.space, None
+            losses: Mapping[str, tuple[float, ...]] = {}
             if task.budget.bytes is not None:
-                losses = rises(trainer, pretrained, task.space)
+                losses = task.rises()
                 space = thinned(trainer, task.space, losses)
                 limit = byte_limit(task, space)
             network = trainer.build_supernet(space, self.scale)

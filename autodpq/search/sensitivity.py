@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -14,7 +15,7 @@ from autodpq.embedding.options import QuantizerOptions
 from autodpq.training.fit import EVALUATION_BATCH, DeviceRows
 from autodpq.training.network import Network
 from autodpq.training.trainer import Trainer
-from autodpq.trial import Space
+from autodpq.trial import Rises, Space
 
 SAMPLE = 20_000
 """Rows of a band that a choice is tried on; of more, so many are drawn."""
@@ -69,7 +70,7 @@ def row_information(network: Network, rows: DeviceRows) -> tuple[Tensor, Tensor]
     return total, of_weights
 
 
-def rises(trainer: Trainer, pretrained: Mapping[str, Tensor], space: Space) -> dict[str, list[float]]:
+def rises(trainer: Trainer, pretrained: Mapping[str, Tensor], space: Space) -> Rises:
     """How much the sum of cross entropies of the training rows rises under each candidate of each band.
 
     Args:
@@ -77,11 +78,12 @@ def rises(trainer: Trainer, pretrained: Mapping[str, Tensor], space: Space) -> d
         pretrained: Weights of the network that compresses nothing; looked at is what trainings start from.
         space: Candidates of each band.
     """
+    begin = time.perf_counter()
     network = trainer.build(trainer.full_plan())
     trainer.start(network, pretrained)
     information, of_weights = row_information(network, trainer.train)
     rows, weights = network.embedding.table.detach(), network.embedding.first_order
-    found, first = {}, 0
+    found, first = dict[str, tuple[float, ...]](), 0
     for field in trainer.fields:
         for band in field.bands:
             own = slice(first + band.start, first + band.stop)
@@ -91,9 +93,9 @@ def rises(trainer: Trainer, pretrained: Mapping[str, Tensor], space: Space) -> d
                 dim, compact = trainer.recipe.embedding_dim, trainer.compact
                 more = rise_by_weights(weights.detach()[own], of_weights[own], space[band.name], dim, compact=compact)
                 losses = [sum(both) for both in zip(losses, more, strict=True)]
-            found[band.name] = losses
+            found[band.name] = tuple(losses)
         first += field.cardinality
-    return found
+    return Rises(found, time.perf_counter() - begin)
 
 
 @torch.no_grad()

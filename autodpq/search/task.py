@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -21,6 +22,7 @@ from autodpq.trial import (
     Phase,
     Pretrained,
     Prune,
+    Rises,
     Space,
     Trial,
     check_bytes,
@@ -91,6 +93,7 @@ class SearchTask:
         init: Whether plans are trained from the pretrained table or from nothing.
         executor: Trains plans.
         journal: Is told of trials and points.
+        rises: Says how much the loss rises under each candidate; None for finding it out when it is asked for.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class SearchTask:
         init: Literal["pretrained", "scratch"],
         executor: Executor,
         journal: Journal,
+        rises: Callable[[], Rises] | None = None,
     ) -> None:
         self.handed_over: HandOver | None = None
         self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
@@ -120,6 +124,7 @@ class SearchTask:
         self._pretrained = pretrained
         self._executor = executor
         self._journal = journal
+        self._rises = rises
         self._best_auc = -np.inf
         self._running: tuple[Phase, float] | None = None
 
@@ -231,6 +236,26 @@ class SearchTask:
         """A copy of the FE network's weights; charged to the run at the first call."""
         self._charge_pretraining()
         return {name: value.clone() for name, value in self._pretrained.state.items()}
+
+    def rises(self) -> Mapping[str, tuple[float, ...]]:
+        """How much the loss of the training rows rises under each candidate of each band, to second order.
+
+        It is the same for all searches of a pretrained network, whatever their budget: found once, it is charged to
+        each of them that asks for it.
+
+        Returns:
+            By band the rise of the sum of cross entropies, in the order of the space.
+        """
+        state = self.pretrained()
+        self._stop_clock()
+        if self._rises is None:
+            from autodpq.search.sensitivity import rises
+
+            self._rises = partial(rises, self.trainer, state, self.space)
+        found = self._rises()
+        self.seconds["search"] += found.seconds
+        self._start_clock()
+        return dict(found.losses)
 
     def _charge_pretraining(self) -> None:
         if not self.epochs["pretrain"]:

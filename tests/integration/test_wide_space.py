@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from support.command_line import call_here
+from torch import Tensor
 
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
+from autodpq.search.sensitivity import rises
 from autodpq.serving import open_model
+from autodpq.training.trainer import Trainer
+from autodpq.trial import Rises, Space
 
 pytestmark = pytest.mark.usefixtures("nothing_is_drawn")
 
@@ -22,7 +27,23 @@ BUDGETS = (0.3, 0.15)
 
 
 @pytest.fixture(scope="module")
-def wide(own_csv: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path, str]:
+def found() -> Iterator[list[Rises]]:
+    """What the studies of this file have found out about the rise of the loss."""
+    every: list[Rises] = []
+
+    def find(trainer: Trainer, pretrained: Mapping[str, Tensor], space: Space) -> Rises:
+        every.append(rises(trainer, pretrained, space))
+        return every[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("studies.sharing.rises", find)
+        yield every
+
+
+@pytest.fixture(scope="module")
+def wide(
+    own_csv: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory, found: list[Rises]
+) -> tuple[list[str], Path, str]:
     out = tmp_path_factory.mktemp("wide") / "study"
     asked = ["run", "--dataset", str(own_csv), "--space", "wide", "--bands", "60,12,4", "--strategies", STRATEGIES]
     asked += ["--candidates", "others,int(2|4|8),narrow(4),hashed(5),dpq(4|16,2|8)", "--budget", "30%,15%"]
@@ -46,6 +67,15 @@ def test_every_strategy_keeps_within_every_budget(wide: tuple[list[str], Path, s
     # A knapsack leaves little unused of what can be used.
     by_knapsack = compressed[compressed["strategy"] == "sensitivity"]
     assert (by_knapsack["bytes"] > 0.9 * by_knapsack["budget"]).all()
+
+
+def test_what_all_budgets_have_in_common_is_found_once_and_charged_to_each(
+    wide: tuple[list[str], Path, str], found: list[Rises]
+) -> None:
+    (once,) = found
+    records = pd.read_csv(wide[1] / "records.csv").set_index("strategy")
+    assert len(records.loc[["sensitivity", "autodpq"]]) == 4
+    assert (records.loc[["sensitivity", "autodpq"], "seconds_search"] >= once.seconds).all()
 
 
 def test_the_exported_file_is_what_was_measured(wide: tuple[list[str], Path, str], cache: Path, tmp_path: Path) -> None:

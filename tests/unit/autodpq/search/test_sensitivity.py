@@ -62,7 +62,7 @@ def test_samples_inform_by_their_weights():
 def test_less_exact_choices_raise_the_loss_more():
     trainer = make_trainer()
     network, _ = trainer.pretrain()
-    found = rises(trainer, network.state_dict(), SPACE)
+    found = rises(trainer, network.state_dict(), SPACE).losses
     assert set(found) == {"user/1", "user/2", "item", "device"}
     for name, row in found.items():
         rise = dict(zip(CANDIDATES, row, strict=True))
@@ -83,7 +83,7 @@ def test_a_large_band_is_judged_by_a_sample(monkeypatch):
 def test_the_search_starts_at_the_price_that_meets_the_limit():
     trainer = make_trainer()
     network, _ = trainer.pretrain()
-    losses = rises(trainer, network.state_dict(), SPACE)
+    losses = rises(trainer, network.state_dict(), SPACE).losses
     supernet = trainer.build_supernet(SPACE, True).embedding
     prices, _ = trainer.prices(SPACE)
     costs = torch.tensor(list(prices.values()), dtype=torch.float32)

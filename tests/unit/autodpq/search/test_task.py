@@ -15,7 +15,7 @@ from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
 from autodpq.search.task import Executor, SearchTask, never
 from autodpq.testing import CANDIDATES, MemoryJournal, ToyExecutor, make_task
-from autodpq.trial import Outcome, Prune, Trial, best_trial
+from autodpq.trial import Budget, Outcome, Pretrained, Prune, Rises, Trial, best_trial
 
 PLANS = [CompressionPlan({"user": a, "item": b, "device": Full()}) for a in CANDIDATES for b in CANDIDATES]
 
@@ -161,6 +161,19 @@ def test_a_trial_is_recorded_before_the_next_is_begun() -> None:
 def test_executor_that_yields_too_few_or_too_many_fails_loudly(extra: int, word: str) -> None:
     with pytest.raises(ValueError, match=f"is {word} than argument"):
         task_of(TableExecutor(ROWS, extra=extra)).evaluate_many(PLANS[:3])
+
+
+def test_what_others_have_found_of_the_loss_is_charged_as_if_it_were_found_anew() -> None:
+    alone = make_task()
+    own = alone.rises()
+    assert {name: len(row) for name, row in own.items()} == {"user": 3, "item": 3, "device": 1}
+    assert alone.seconds["search"] > 0 and alone.epochs["pretrain"]
+    pretrained, executor = Pretrained(alone.pretrained(), 2.0, 1), ToyExecutor()
+    given = alone.trainer, alone.train, alone.valid, alone.space, Budget(None), pretrained, "pretrained", executor
+    told = SearchTask(*given, MemoryJournal(), lambda: Rises(own, 700.0))
+    with told.phase("search"):
+        assert told.rises() == own
+    assert told.seconds["pretrain"] == 2.0 and told.seconds["search"] >= 700.0
 
 
 @pytest.mark.parametrize("batches", [[4], [3, 1], [1, 1, 1, 1], [2, 2]])
