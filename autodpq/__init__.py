@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from autodpq.packed.compress import compress
     from autodpq.packed.export import export
     from autodpq.packed.load import load
+    from autodpq.packed.report import CompressionReport, compression_report
     from autodpq.packed.shrink import shrink
     from autodpq.plan import CompressionPlan, Field, uniform_plan
     from autodpq.search.autodpq import AutoDPQ
@@ -34,6 +35,7 @@ _LATE = {
     "compress": "autodpq.packed.compress",
     "export": "autodpq.packed.export",
     "load": "autodpq.packed.load",
+    **dict.fromkeys(("CompressionReport", "compression_report"), "autodpq.packed.report"),
     "shrink": "autodpq.packed.shrink",
     "SearchTask": "autodpq.search.task",
     **dict.fromkeys(("AskTellStrategy", "Strategy", "register"), "autodpq.search.strategy"),
@@ -49,6 +51,7 @@ __all__ = [
     "Budget",
     "Choice",
     "CompressionPlan",
+    "CompressionReport",
     "Field",
     "Float16",
     "Full",
@@ -64,6 +67,7 @@ __all__ = [
     "__version__",
     "best_trial",
     "compress",
+    "compression_report",
     "export",
     "ledger",
     "load",

@@ -128,22 +128,24 @@ def _tables(
             if sharing is not None and all(module is not own for own in sharing.values()):
                 do = "choose both" if isinstance(module, Replaceable) else "leave that out of 'modules'"
                 raise AutoDPQError(f"module {name!r} shares the weight of an embedding; {do}")
-    occurrences = [_occurrences(sharing, counts) for sharing in by_weight.values()]
+    found_counts = [occurrences(sharing, counts) for sharing in by_weight.values()]
     kept = []
-    for sharing, own in zip(by_weight.values(), occurrences, strict=True):
+    for sharing, own in zip(by_weight.values(), found_counts, strict=True):
         is_kept = own >= threshold if threshold is not None else torch.zeros(len(own), dtype=torch.bool)
         padding_idx = next(iter(sharing.values())).padding_idx
         if padding_idx is not None:
             is_kept[padding_idx] = True
         kept.append(is_kept)
-    numbers = [-1 * is_kept.long() for is_kept in kept] if bands is None else _band_numbers(occurrences, kept, bands)
+    numbers = [-1 * is_kept.long() for is_kept in kept] if bands is None else _band_numbers(found_counts, kept, bands)
     return [
         Table(sharing, own, of_table, bands is not None)
-        for sharing, own, of_table in zip(by_weight.values(), occurrences, numbers, strict=True)
+        for sharing, own, of_table in zip(by_weight.values(), found_counts, numbers, strict=True)
     ]
 
 
-def _occurrences(sharing: Mapping[str, Replaceable], counts: Mapping[str, npt.ArrayLike]) -> Tensor:
+def occurrences(
+    sharing: Mapping[str, Replaceable] | Mapping[str, DropIn], counts: Mapping[str, npt.ArrayLike]
+) -> Tensor:
     """How often each row of a weight is used, float64 [rows], as all modules whose it is have it."""
     (first, module), *others = sharing.items()
     found = _counts(first, _by_name("counts", counts, first), module.num_embeddings)
