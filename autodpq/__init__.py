@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from autodpq.choices import DPQ, OPQ, Choice, Float16, Full, Hashed, Int, Narrow, Others
     from autodpq.costs import Ledger, ledger
     from autodpq.packed.compress import compress
-    from autodpq.packed.export import export
+    from autodpq.packed.export import export, export_network
     from autodpq.packed.load import load
     from autodpq.packed.report import CompressionReport, compression_report
     from autodpq.packed.shrink import shrink
@@ -33,7 +33,7 @@ _LATE = {
     **dict.fromkeys(("CompressionPlan", "Field", "uniform_plan"), "autodpq.plan"),
     "AutoDPQ": "autodpq.search.autodpq",
     "compress": "autodpq.packed.compress",
-    "export": "autodpq.packed.export",
+    **dict.fromkeys(("export", "export_network"), "autodpq.packed.export"),
     "load": "autodpq.packed.load",
     **dict.fromkeys(("CompressionReport", "compression_report"), "autodpq.packed.report"),
     "shrink": "autodpq.packed.shrink",
@@ -69,6 +69,7 @@ __all__ = [
     "compress",
     "compression_report",
     "export",
+    "export_network",
     "ledger",
     "load",
     "register",

@@ -7,6 +7,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence, Sized
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -17,6 +18,7 @@ from autodpq.choices import DPQ, OPQ, Choice, Full, parse_candidates
 from autodpq.choices.probe import probe
 from autodpq.costs import band_cost
 from autodpq.data import dataset_spec
+from autodpq.data.digest import file_digest
 from autodpq.data.registry import DatasetSpec
 from autodpq.errors import AutoDPQError, nearest
 from autodpq.models import MODELS
@@ -241,6 +243,7 @@ class RunConfig:
         space: paper or wide.
         bands: Of the wide space.
         budget: Bytes of the plan at most; None for any.
+        pretrained: Digest of the file whose weights FE starts from; None where it starts from nothing.
     """
 
     data: dict[str, Any]
@@ -256,6 +259,7 @@ class RunConfig:
     space: Literal["paper", "wide"] = "paper"
     bands: Literal["auto"] | tuple[int, ...] = "auto"
     budget: int | None = None
+    pretrained: str | None = None
 
     def canonical(self) -> str:
         """The configuration as one line of JSON, keys sorted; what earlier versions did not know is left out."""
@@ -289,14 +293,25 @@ class RunConfig:
     def pretrained_id(self) -> str:
         """Twelve hexadecimal digits that name the pretrained network: what all strategies of a seed share."""
         shared = {"data": self.data, "model": self.model, "seed": self.seed, "recipe": self.recipe}
+        if self.pretrained is not None:
+            shared["pretrained"] = self.pretrained
         return _digest(json.dumps(shared, sort_keys=True, separators=(",", ":")))
 
 
 # What versions before did not know.
-_ONCE = {"calibrate": False, "space": "paper", "bands": "auto", "budget": None}
+_ONCE = {"calibrate": False, "space": "paper", "bands": "auto", "budget": None, "pretrained": None}
 
 _WIDE = "full,others,int(2|4|8)"
 _WIDE_K, _WIDE_D = (4, 8, 16, 32, 64, 256), (1, 2, 4, 8, 16)
+
+
+@lru_cache(maxsize=1)
+def _given_digest(path: str) -> str:
+    """What tells the file of ``--pretrained`` from another."""
+    try:
+        return file_digest(Path(path))
+    except AutoDPQError as error:
+        raise AutoDPQError(f"--pretrained: {error}") from None
 
 
 def _digest(text: str) -> str:
@@ -381,4 +396,5 @@ def run_config(
         space=config.space,
         bands=config.bands,
         budget=budget,
+        pretrained=None if config.pretrained is None else _given_digest(config.pretrained),
     )

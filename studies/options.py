@@ -193,6 +193,13 @@ class StudyConfig(BaseModel):
             names,
         ),
     ] = None
+    pretrained: Annotated[
+        str | None,
+        CommandLine(
+            "Packed file of a trained network, its vocabulary beside it, whose weights FE is trained on from.",
+            TRAINING,
+        ),
+    ] = None
     init: Annotated[
         Literal["pretrained", "scratch"],
         CommandLine("Train plans from the pretrained table, or from scratch.", TRAINING),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from torch import Tensor
 
 from autodpq.errors import AutoDPQError, TrainingError
 from autodpq.files import writing
@@ -31,7 +33,12 @@ class SharedPretraining:
 
 
 def pretrain(
-    folder: Path, name: str, trainer: Trainer, test: DeviceRows, on_epoch: Callable[[Epoch], None]
+    folder: Path,
+    name: str,
+    trainer: Trainer,
+    test: DeviceRows,
+    on_epoch: Callable[[Epoch], None],
+    given: Callable[[], Mapping[str, Tensor] | None],
 ) -> SharedPretraining:
     """Trains the FE network, or reads it where an earlier run of the study left it.
 
@@ -41,6 +48,7 @@ def pretrain(
         trainer: Trains.
         test: Test rows, for the curve; read after each epoch, outside the clock, and told to no strategy.
         on_epoch: Called after every epoch.
+        given: Gives weights that it is trained on from; None for nothing.
 
     Raises:
         AutoDPQError: Training comes to nothing, what was left is damaged, or a file cannot be written.
@@ -56,7 +64,7 @@ def pretrain(
             on_epoch(epoch)
 
         try:
-            network, result = trainer.pretrain(record)
+            network, result = trainer.pretrain(record, given())
         except TrainingError as error:
             raise AutoDPQError(f"pretraining of {trainer.model.name}, seed {trainer.seed}: {error}") from None
         with writing(folder):

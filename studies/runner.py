@@ -26,6 +26,7 @@ from studies.floors import measure_floors
 from studies.folder.comparable import Folder
 from studies.folder.lock import alone_in
 from studies.folder.records import clear_up, write_records
+from studies.given_weights import check_given
 from studies.options import StudyConfig
 from studies.prepared import LOADING, load_rows, prepare_for
 from studies.sharing import Context, Workers, share, sources
@@ -84,6 +85,9 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
     compact = config.space == "wide"
     fields = prepared.source.banded(config.bands) if compact else prepared.fields
     space = make_space(fields, candidates, recipe.embedding_dim, compact=compact)
+    if config.pretrained is not None:
+        for model in config.models:
+            check_given(Path(config.pretrained), MODELS.find(model), recipe, dataset.field_names)
     for model, asked in budgets.items():
         check_budgets(asked, fields, space, MODELS.find(model), recipe, compact)
 

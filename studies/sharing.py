@@ -28,6 +28,7 @@ from autodpq.training.trainer import Trainer
 from autodpq.trial import Rises, Space
 from studies.config import RunConfig
 from studies.folder.comparable import Compile
+from studies.given_weights import given_weights
 from studies.isolation import shared_digest
 from studies.options import StudyConfig
 from studies.prepared import Prepared
@@ -234,7 +235,15 @@ def share(
                 "they can, or name another --out"
             )
     test = DeviceRows.load(prepared.test(), device)
-    pretraining = pretrain(context.out / "pretrained", run.pretrained_id, trainer, test, progress.epoch)
+
+    def given() -> dict[str, torch.Tensor] | None:
+        if config.pretrained is None:
+            return None
+        found = given_weights(Path(config.pretrained), trainer, prepared.source)
+        progress.given(config.pretrained, found.n_known, found.n_values)
+        return found.state
+
+    pretraining = pretrain(context.out / "pretrained", run.pretrained_id, trainer, test, progress.epoch, given)
     start = to_arrays(pretraining.pretrained.state) if config.init == "pretrained" else None
     there = str(device) if config.executor == "local" else "cuda" if config.gpus_per_trial else "cpu"
     spec = TrainerSpec(

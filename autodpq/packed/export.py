@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from autodpq.choices import Arrays
-from autodpq.errors import AutoDPQError
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from autodpq._version import __version__
+from autodpq.choices import Arrays, Full
+from autodpq.data.values import as_text, canonical_texts
+from autodpq.errors import AutoDPQError, nearest
 from autodpq.files import whole_file
 from autodpq.packed.file import PackedFile, open_packed, write_packed
-from autodpq.packed.manifest import Manifest, SideFile
-from autodpq.packed.spec import HEAD_DTYPES, AnySpec, BandedSpec, store_rows
-from autodpq.packed.vocabulary.side_file import hash_vocabulary
+from autodpq.packed.manifest import Manifest, ModelSpec, SideFile
+from autodpq.packed.spec import HEAD_DTYPES, AnySpec, BandedSpec, TableSpec, store_rows
+from autodpq.packed.vocabulary.side_file import hash_vocabulary, write_vocabulary
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from autodpq.models import CTRModel
 
 
 def export(
@@ -65,6 +73,92 @@ def export(
         side = _write_vocabulary(vocabulary, side, manifest.tables, path, hashed_vocabulary)
     write_packed(path, dataclasses.replace(manifest, tables=specs, vocabulary=side), stored, dense)
     return open_packed(path)
+
+
+def export_network(
+    out: str | Path,
+    model: CTRModel,
+    hidden: Sequence[int],
+    tables: Mapping[str, tuple[Sequence[Any], npt.ArrayLike]],
+    *,
+    first_order: Mapping[str, npt.ArrayLike] | None = None,
+    unseen: Mapping[str, Any] | None = None,
+) -> PackedFile:
+    """Writes a network that was trained elsewhere, nothing of it compressed, and its vocabulary beside it.
+
+    ``autodpq-study run --pretrained`` starts from it, and whatever reads packed files serves it.
+
+    Args:
+        out: Where to, ending in ``.safetensors``.
+        model: What maps embeddings to logits, trained; of a class that studies know, or that is named to them.
+        hidden: The widths that it was made with.
+        tables: By field, in the order of the embeddings that the model takes, its values and their rows, [values, X].
+            None is the missing value.
+        first_order: By field the first-order weights of its values, [values], where the model has such.
+        unseen: By field the value whose row stands for values never seen; the last one's, unless it is given.
+
+    Returns:
+        The file, opened.
+
+    Raises:
+        AutoDPQError: Names the field and what does not fit, or the file cannot be written.
+    """
+    path = Path(out)
+    if path.suffix != ".safetensors":
+        raise AutoDPQError(f"{path}: a packed file ends in .safetensors")
+    if model.first_order != (first_order is not None):
+        what = "needs the values' first-order weights" if model.first_order else "has no first-order weights"
+        raise AutoDPQError(f"first_order: the model {model.name} {what}")
+    specs: list[TableSpec] = []
+    stored: dict[str, Arrays] = {}
+    words: list[pl.DataFrame] = []
+    for name, (values, rows) in tables.items():
+        texts = _texts(name, values)
+        arrays = {"rows": _floats(f"tables: {name!r}", rows, (len(texts), None))}
+        if first_order is not None:
+            weights = first_order.get(name, ())
+            arrays["first_order"] = _floats(f"first_order: {name!r}", weights, (len(texts),))
+        fallback = len(texts) - 1
+        if unseen is not None and name in unseen:
+            (text,) = _texts(name, [unseen[name]])
+            if text not in texts:
+                raise AutoDPQError(f"unseen: {name!r} has no value {unseen[name]!r}{nearest(text, texts)}")
+            fallback = texts.index(text)
+        width = arrays["rows"].shape[1]
+        specs.append(TableSpec(name, len(texts), width, len(texts), Full(), fallback, first_order=model.first_order))
+        stored[name] = arrays
+        words.append(pl.DataFrame({"field": name, "id": np.arange(len(texts), dtype=np.int32), "value": texts}))
+    if not specs:
+        raise AutoDPQError("tables: none is given")
+    side = write_vocabulary(path.with_name(f"{path.stem}.vocabulary.parquet"), pl.concat(words), specs)
+    state = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
+    dense = {name: np.array(value.detach().cpu().numpy(), np.float32, order="C") for name, value in state.items()}
+    about = ModelSpec(model.name, tuple(hidden))
+    write_packed(path, Manifest("network", tuple(specs), about, side, __version__), stored, dense)
+    return open_packed(path)
+
+
+def _texts(name: str, values: Sequence[Any]) -> list[str]:
+    """Values as their canonical texts, the missing one being empty."""
+    series = pl.Series(name, list(values), strict=False)
+    texts = canonical_texts(as_text(series, f"tables: {name!r}").fill_null("")).to_list()
+    if not texts:
+        raise AutoDPQError(f"tables: {name!r} has no values")
+    if len(set(texts)) < len(texts):
+        twice = next(text for place, text in enumerate(texts) if text in texts[:place])
+        raise AutoDPQError(f"tables: {name!r} has the value {twice!r} twice")
+    return texts
+
+
+def _floats(where: str, values: npt.ArrayLike, shape: tuple[int | None, ...]) -> npt.NDArray[np.float32]:
+    array = np.ascontiguousarray(values, np.float32)
+    fits = array.ndim == len(shape) and all(own in (None, size) for own, size in zip(shape, array.shape, strict=True))
+    if not fits:
+        needed = ", ".join("X" if size is None else str(size) for size in shape)
+        raise AutoDPQError(f"{where}: an array of {list(array.shape)} given, [{needed}] is needed")
+    if not np.isfinite(array).all():
+        raise AutoDPQError(f"{where}: a number is not finite")
+    return array
 
 
 def _read(source: str | Path | nn.Module) -> tuple[Manifest, dict[str, Arrays], Arrays, Path | None]:

@@ -132,6 +132,7 @@ class ConfigFile(Entries):
         space: What plans decide on: paper or wide.
         bands: Of the wide space: auto, or falling counts.
         budget: Bytes that the plan may cost at most; None for any.
+        pretrained: Digest of the file whose weights FE started from; None where it started from nothing.
         executor: Where trials were trained.
         jobs: Processes that trained them side by side.
         cpus_per_trial: Cores that a trial took on a cluster.
@@ -161,6 +162,7 @@ class ConfigFile(Entries):
     space: str = "paper"
     bands: str | tuple[int, ...] = "auto"
     budget: int | None = None
+    pretrained: str | None = None
     executor: str | None = None
     jobs: int
     cpus_per_trial: int | float | None = None

@@ -202,7 +202,8 @@ def calibrate(network: Network, rows: DeviceRows) -> tuple[Calibration, str | No
     return fit_calibration(_logits(network, rows).cpu().numpy(), labels, rows.numpy_weights)
 
 
-def _is_better(metrics: Metrics, than: Metrics, recipe: Recipe) -> bool:
+def is_better(metrics: Metrics, than: Metrics, recipe: Recipe) -> bool:
+    """Whether metrics are better than others by what the recipe stops by."""
     return metrics.auc > than.auc if recipe.stop_by == "auc" else metrics.logloss < than.logloss
 
 
@@ -246,7 +247,7 @@ def fit(
                 on_step()
             training_step(network, optimizer, ids, labels, recipe.l2, weights)
         metrics = evaluate(network, valid)
-        is_best = best is None or _is_better(metrics, best.metrics, recipe)
+        is_best = best is None or is_better(metrics, best.metrics, recipe)
         since_best = 0 if best is None or is_best else number - best.number
         last = number == limit or (epochs is None and since_best >= recipe.patience)
         epoch = Epoch(number, time.perf_counter() - begin, metrics, is_best, last)

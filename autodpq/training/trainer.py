@@ -22,7 +22,7 @@ from autodpq.kernels.kernels import Kernels
 from autodpq.models.base import CTRModel
 from autodpq.plan import NO_ID, CompressionPlan, Field, column_slices, uniform_plan
 from autodpq.training.additive import AdditiveModel, fit_additive, sizes_of
-from autodpq.training.fit import DeviceRows, Epoch, FitResult, fit
+from autodpq.training.fit import DeviceRows, Epoch, FitResult, evaluate, fit, is_better
 from autodpq.training.network import Network
 from autodpq.training.recipes import Recipe
 from autodpq.training.step import Compilation, compile_step
@@ -220,11 +220,28 @@ class Trainer:
         """The plan that compresses nothing (FE)."""
         return uniform_plan(self.fields, Full())
 
-    def pretrain(self, on_epoch: Callable[[Epoch, Network], None] | None = None) -> tuple[Network, FitResult]:
-        """Trains the network that compresses nothing."""
+    def pretrain(
+        self,
+        on_epoch: Callable[[Epoch, Network], None] | None = None,
+        given: Mapping[str, Tensor] | None = None,
+    ) -> tuple[Network, FitResult]:
+        """Trains the network that compresses nothing.
+
+        Args:
+            on_epoch: Called after every epoch.
+            given: Weights to train on, as trainings from trained weights are; where no epoch is better than they are,
+                they are kept. None starts from nothing.
+        """
         network = self.build(self.full_plan())
-        self.start(network, None)
-        return network, self._fit(network, self.recipe, self.seed, on_epoch=on_epoch)
+        if given is None:
+            self.start(network, None)
+            return network, self._fit(network, self.recipe, self.seed, on_epoch=on_epoch)
+        network.load_state_dict(given)
+        before = evaluate(network, self.valid)
+        result = self.fit(network, on_epoch=on_epoch)
+        if not is_better(result.best.metrics, before, self.recipe):
+            network.load_state_dict(given)
+        return network, result
 
     def fit(
         self,

@@ -59,6 +59,7 @@ _COMMON = (
     _Common("--space", lambda config: config.get("space", "paper")),
     _Common("--bands", lambda config: config.get("bands", "auto"), lambda bands: str(bands).strip("[]")),
     _Common("--trials", lambda config: config["trials"], lambda trials: str(trials or "not given")),
+    _Common("--pretrained", lambda config: config.get("pretrained"), lambda digest: (digest or "not given")[:12]),
     _Common("--init", lambda config: config["init"]),
     _Common("--recipe", _recipe),
     _Common("--calibrate", lambda config: config.get("calibrate", False)),

@@ -134,6 +134,10 @@ class Progress:
         elif compilation.seconds > 1:
             self._say("info", f"Training steps compiled in {compilation.seconds:.0f} s")
 
+    def given(self, path: str, n_known: int, n_values: int) -> None:
+        """FE starts from the weights of a file."""
+        self._say("info", f"FE starts from {path}, which knows {n_known:,} of {n_values:,} values")
+
     def start_floors(self) -> None:
         """The floors of a split are being fitted."""
         self._bar.update(self._task, description="additive model", state="")
