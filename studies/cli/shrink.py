@@ -16,7 +16,9 @@ DEFAULT_OUT = Path("autodpq-shrink")
 N_STEPS = 6
 
 
-@takes("recipe", "bands", "candidates", "split", "frequency_scope", "optimizer", "device", *COLUMNS, *FOLDERS)
+@takes(
+    "recipe", "pretrained", "bands", "candidates", "split", "frequency_scope", "optimizer", "device", *COLUMNS, *FOLDERS
+)
 def shrink(
     dataset: Annotated[str, typer.Argument(help="A table of clicks, or a data set by its name.")],
     *,
