@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from support.command_line import Call
+from support.command_line import Call, call_cli
 from support.command_line import call_here as call_in_process
 
 pytestmark = pytest.mark.usefixtures("nothing_is_drawn")
@@ -69,3 +69,13 @@ def test_lazy_adam_is_another_run_and_in_the_record(
 def test_an_unknown_optimizer_is_refused(call_here: Call, own_csv: Path, tmp_path: Path) -> None:
     called = call_here("run", "--dataset", own_csv, "--optimizer", "sgd", "--out", tmp_path / "study")
     assert called.code == 2 and "--optimizer" in called.err and not (tmp_path / "study").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler")
+def test_processes_that_compile_leave_nothing_behind(own_csv: Path, cache: Path, tmp_path: Path) -> None:
+    asked = ["run", "--dataset", own_csv, "--strategies", "fe,random", "--seeds", "1", "--trials", "4", "--jobs", "2"]
+    asked += ["--recipe", "robust(max_epochs=1,batch_size=512)", "--compile", "on", "--out", tmp_path / "study"]
+    # Nothing that was compiled before is found again, so that torch's compiler starts processes of its own.
+    done = call_cli(*asked, cache=cache, env={"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "compiled")})
+    assert done.code == 0 and done.err == "", done.err
