@@ -36,6 +36,7 @@ def compress(
     bands: Bands | None = None,
     finetune: Callable[[nn.Module], object] | None = None,
     seed: int = 0,
+    say: Callable[[str], object] | None = None,
 ) -> nn.Module:
     """Compresses embedding tables of a trained model.
 
@@ -66,6 +67,7 @@ def compress(
             than 64. What is stored is then compact: all floats in 16 bits, kept rows among them. None makes none.
         finetune: Called with the model, to train it as it was trained before.
         seed: Seeds k-means.
+        say: Is told how far it is, a line for each table and each step, as ``print`` is.
 
     Returns:
         The compressed copy, in the mode that the model is in.
@@ -81,10 +83,15 @@ def compress(
     compressed = copy.deepcopy(model)
     patterns = [modules] if isinstance(modules, str) else list(modules)
     tables = _tables(compressed, patterns, counts, threshold, bands)
+    tell = say or silent
+    if plan is None:
+        tell(f"choosing for {sum(table.n_bands for table in tables)} bands of {len(tables)} tables")
     choices = _planned(tables, plan) if plan is not None else within(tables, known, budget or 0, seed)
     made: dict[int, DropIn] = {}
     trained: list[tuple[TrainableTable, list[DropIn]]] = []
-    for table, own in zip(tables, choices, strict=True):
+    for number, (table, own) in enumerate(zip(tables, choices, strict=True), 1):
+        became = " and ".join(dict.fromkeys(map(str, own))) if own else "left as it is"
+        tell(f"[{number}/{len(tables)}] {', '.join(table.modules)}: {len(table.counts):,} rows, {became}")
         if own:
             trainable = table.trainable(own, seed)
             of_table = {id(module): drop_in(module, trainable) for module in table.modules.values()}
@@ -93,6 +100,7 @@ def compress(
     compressed = put_in_place(compressed, made)
     if finetune is not None:
         training = compressed.training
+        tell("fine-tuning")
         finetune(compressed)
         compressed.train(training)
     for trainable, drop_ins in trained:
@@ -100,6 +108,10 @@ def compress(
         for module in drop_ins:
             module.table = packed
     return compressed
+
+
+def silent(line: str) -> None:
+    """Tells nobody."""
 
 
 def _tables(

@@ -12,7 +12,7 @@ from torch import nn
 from autodpq.choices import Choice
 from autodpq.errors import AutoDPQError
 from autodpq.packed.budget import BudgetTooSmall
-from autodpq.packed.compress import compress
+from autodpq.packed.compress import compress, silent
 from autodpq.plan import Bands
 
 _LEAST_SHARE = 2.0**-8
@@ -31,6 +31,7 @@ def shrink(
     bands: Bands | None = None,
     finetune: Callable[[nn.Module], object] | None = None,
     seed: int = 0,
+    say: Callable[[str], object] | None = None,
 ) -> nn.Module:
     """Compresses a trained model's embedding tables as far as a loss allows.
 
@@ -51,6 +52,7 @@ def shrink(
         bands: Where the bands of a module's rows begin; None makes none.
         finetune: Trains a compressed model as it was trained before.
         seed: Seeds k-means.
+        say: Is told a line for each budget that is tried, as ``print`` is.
 
     Returns:
         The smallest of the compressed copies whose loss is allowed.
@@ -63,7 +65,7 @@ def shrink(
         raise AutoDPQError(f"max_loss: {max_loss} given, a number from 0 on is needed")
     if steps < 1:
         raise AutoDPQError(f"steps: {steps} given, at least 1 is needed")
-    full = _quality(model, evaluate)
+    full, tell = _quality(model, evaluate), say or silent
     found: nn.Module | None = None
     nearest, low, high = math.inf, math.log2(_LEAST_SHARE), 0.0
     for _ in range(steps):
@@ -75,8 +77,10 @@ def shrink(
             )  # fmt: skip
         except BudgetTooSmall:
             low = middle
+            tell(f"{2.0**middle:.1%} of the bytes: too few for any choice")
             continue
         loss = full - _quality(made, evaluate)
+        tell(f"{2.0**middle:.1%} of the bytes: loses {loss:.4g}, {'allowed' if loss <= max_loss else 'too much'}")
         nearest = min(nearest, loss)
         if loss <= max_loss:
             found, high = made, middle

@@ -89,3 +89,22 @@ def test_what_is_not_compressed_or_of_another_model_is_refused(model: Model) -> 
     other = nn.ModuleDict({"user": nn.Embedding(N_ROWS + 1, DIM)})
     with pytest.raises(AutoDPQError, match="module 'user': the model has no table of 200 rows of 8 there"):
         compression_report(other, small)
+
+
+def test_progress_is_told_table_by_table_and_budget_by_budget(model: Model) -> None:
+    lines: list[str] = []
+    plan = {"user": DPQ(16, 4), "item": Int(4), "query": Int(4), "other": Full()}
+    autodpq.compress(model, COUNTS, plan=plan, finetune=lambda model: None, say=lines.append)
+    assert lines == [
+        "[1/3] user: 200 rows, dpq(16,4)",
+        "[2/3] item, query: 200 rows, int(4)",
+        "[3/3] other: 200 rows, left as it is",
+        "fine-tuning",
+    ]
+    lines.clear()
+    qualities = iter([0.8, 0.795, 0.7])  # of the model, at a sixteenth, at a sixty-fourth
+    autodpq.shrink(
+        model, COUNTS, evaluate=lambda model: next(qualities), max_loss=0.01, steps=2, candidates="others,int(2)",
+        say=lines.append,
+    )  # fmt: skip
+    assert lines == ["6.2% of the bytes: loses 0.005, allowed", "1.6% of the bytes: loses 0.1, too much"]
