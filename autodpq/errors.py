@@ -25,6 +25,35 @@ def one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
+_BEGINS = "Input should be "
+_NEEDED = {
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid boolean": "true or false",
+    "a valid string": "a text",
+    "a valid array": "a list",
+    "a valid tuple": "a list",
+    "greater than or equal to": "a number of at least",
+    "greater than": "a number above",
+    "less than or equal to": "a number of at most",
+    "less than": "a number below",
+}
+
+
+def in_words(message: str) -> str:
+    """A message of pydantic's, which typer hands on, in the words of all others: what is needed."""
+    _, too_short, said = message.partition(" should have at least ")
+    if too_short:
+        return f"at least {said.split()[0]} is needed"
+    before, begins, said = message.partition(_BEGINS)
+    if not begins:
+        return message
+    for theirs, needed in _NEEDED.items():
+        if said.startswith(theirs):
+            return f"{before}{needed}{said.removeprefix(theirs).partition(', ')[0]} is needed"
+    return f"{before}{said} is needed"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of an error message: the known name that is nearest, or all of them where none is near."""
     names = list(known)

@@ -20,7 +20,7 @@ from autodpq.costs import band_cost
 from autodpq.data import dataset_spec
 from autodpq.data.digest import file_digest
 from autodpq.data.registry import DatasetSpec
-from autodpq.errors import AutoDPQError, nearest
+from autodpq.errors import AutoDPQError, in_words, nearest
 from autodpq.models import MODELS
 from autodpq.plan import Field, bands_of
 from autodpq.plugins.loading import file_places
@@ -56,7 +56,7 @@ def read_config(path: Path) -> dict[str, Any]:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         unknown = nearest(key, StudyConfig.model_fields) if first["type"] == "extra_forbidden" else ""
-        raise AutoDPQError(f"{path}: {key} = {first['input']!r}: {first['msg']}{unknown}") from None
+        raise AutoDPQError(f"{path}: {key} = {first['input']!r}: {in_words(first['msg'])}{unknown}") from None
     refuse_code(config, str(path))
     return values
 
@@ -88,7 +88,7 @@ def typed_options(values: Mapping[str, Any]) -> StudyConfig:
     except ValidationError as error:
         first = error.errors()[0]
         option = "--" + str(first["loc"][0]).replace("_", "-")
-        raise AutoDPQError(f"{option}: {first['input']!r} given: {first['msg']}") from None
+        raise AutoDPQError(f"{option}: {first['input']!r} given, {in_words(first['msg'])}") from None
 
 
 def check_names(option: str, names: Sequence[str]) -> None:

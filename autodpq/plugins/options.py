@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
 
-from autodpq.errors import AutoDPQError, nearest, one_line
+from autodpq.errors import AutoDPQError, in_words, nearest, one_line
 
 Thing = TypeVar("Thing")
 _WORDS = frozenset({"none", "null", "true", "false", "nan", "inf", "infinity"})
@@ -102,7 +102,7 @@ def construct(
             # Records are JSON, which knows neither infinities nor objects of one's own.
             json.dumps(given[option], allow_nan=False)
         except ValidationError as error:
-            raise AutoDPQError(f"{name}: option {option}={value!r}: {error.errors()[0]['msg']}") from None
+            raise AutoDPQError(f"{name}: option {option}={value!r}: {in_words(error.errors()[0]['msg'])}") from None
         except (TypeError, ValueError) as error:
             raise AutoDPQError(f"{name}: option {option}={value!r}: {one_line(error)}") from None
     missing = [
@@ -188,7 +188,7 @@ def check_options(thing: object) -> None:
         try:
             _adapter(kind, option).validate_python(value, strict=True)
         except ValidationError as error:
-            told = f"{thing.name}: {option}={value!r}: {error.errors()[0]['msg']}"  # type: ignore[attr-defined]
+            told = f"{thing.name}: {option}={value!r}: {in_words(error.errors()[0]['msg'])}"  # type: ignore[attr-defined]
             raise AutoDPQError(told) from None
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from autodpq.errors import AutoDPQError, one_line
+from autodpq.errors import AutoDPQError, in_words, one_line
 from autodpq.files import write_whole, writing
 from autodpq.seals import sealed, unsealed
 
@@ -70,7 +70,7 @@ def _invalid(where: object, error: ValidationError, advice: str) -> AutoDPQError
         return damaged(where, f"KeyError: {name!r}", advice)
     if not name:
         return damaged(where, "it holds no JSON object", advice)
-    return damaged(where, f"{name} = {first['input']!r}: {first['msg']}", advice)
+    return damaged(where, f"{name} = {first['input']!r}: {in_words(first['msg'])}", advice)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

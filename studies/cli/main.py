@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from autodpq._version import __version__
-from autodpq.errors import AutoDPQError
+from autodpq.errors import AutoDPQError, in_words
 from studies.cli.data import data_app
 from studies.cli.models import audit, compare, export, predict
 from studies.cli.options import is_given, takes
@@ -193,7 +193,7 @@ def main() -> None:
         if type(error).__name__ == "Abort":
             code = INTERRUPTED
         elif hasattr(error, "format_message"):
-            _fail(stderr, _with_command(" ".join(str(error.format_message()).split())))
+            _fail(stderr, in_words(_with_command(" ".join(str(error.format_message()).split()))))
         else:
             raise
     if code == INTERRUPTED:

@@ -81,7 +81,7 @@ def assert_one_line(done: Called, *parts: str) -> None:
         ("--strategies fe,fe", "--strategies: fe is given twice"),
         ("--strategies all,grid", "--strategies: grid is given twice"),
         ("--strategies tpe,tpe(batch_size=1)", "--strategies: tpe is given twice"),
-        ("--strategies tpe(batch_size=0)", "tpe: option batch_size='0': Input should be greater than 0"),
+        ("--strategies tpe(batch_size=0)", "tpe: option batch_size='0': a number above 0 is needed"),
         ("--strategies tpe(batch-size=2)", "'tpe(batch-size=2)': 'batch-size=2' given, option=value is needed"),
         ("--strategies tpe(bach_size=2)", "tpe: unknown option 'bach_size'; did you mean 'batch_size'?"),
         ("--strategies tpe(batch_size=2", "'tpe(batch_size=2': ')' is missing"),
@@ -154,7 +154,7 @@ def test_wrong_plug_ins(
     ("text", "message"),
     [
         ("sedes = 3", "study.toml: sedes = 3: Extra inputs are not permitted; did you mean 'seeds'?"),
-        ("seeds = 'x'", "study.toml: seeds = 'x': Input should be a valid integer"),
+        ("seeds = 'x'", "study.toml: seeds = 'x': a whole number is needed"),
         ("seeds = ", "study.toml is not valid TOML"),
         ("strategies = ['mine.py:Mine']", "is code to load, which only the command line may name"),
         ("[options.'mine.py:Mine']", "is code to load, which only the command line may name"),
@@ -165,7 +165,7 @@ def test_wrong_plug_ins(
         ),
         (
             "[options.autodpq]\nsearch_epochs = '1'",
-            "autodpq: option search_epochs='1': Input should be a valid integer",
+            "autodpq: option search_epochs='1': a whole number is needed",
         ),
         ("[options.autodpq]\nxi = nan", "autodpq: option xi=nan: "),
         ("recipe = 'papr'", "unknown recipe 'papr'; did you mean 'paper'?"),

@@ -204,32 +204,32 @@ def test_texts_become_values_of_their_types_and_the_label_tells_what_differs(
 
 
 WRONG = [
-    (Many, "count=1.5", "many: option count='1.5': Input should be a valid integer"),
-    (Many, "count=x", "many: option count='x': Input should be a valid integer"),
-    (Many, "count=true", "many: option count='true': Input should be a valid integer"),
-    (Many, "count=none", "many: option count='none': Input should be a valid integer"),
-    (Many, "count=[1]", "many: option count='[1]': Input should be a valid integer"),
-    (Many, "rate=x", "many: option rate='x': Input should be a valid number"),
+    (Many, "count=1.5", "many: option count='1.5': a whole number is needed"),
+    (Many, "count=x", "many: option count='x': a whole number is needed"),
+    (Many, "count=true", "many: option count='true': a whole number is needed"),
+    (Many, "count=none", "many: option count='none': a whole number is needed"),
+    (Many, "count=[1]", "many: option count='[1]': a whole number is needed"),
+    (Many, "rate=x", "many: option rate='x': a number is needed"),
     (Many, "rate=nan", "many: option rate='nan': "),
     (Many, "rate=inf", "many: option rate='inf': "),
     (Many, "rate=-Infinity", "many: option rate='-Infinity': "),
     (Many, "rate=1e999", "many: option rate='1e999': "),
     (Many, "pair=[1,NaN]", "many: option pair='[1,NaN]': "),
-    (Many, "on=maybe", "many: option on='maybe': Input should be a valid boolean"),
-    (Many, "mode=epoch", "many: option mode='epoch': Input should be 'step', 'by epoch' or"),
-    (Many, "most=0", "many: option most='0': Input should be greater than 0"),
-    (Many, "sizes=1", "many: option sizes='1': Input should be a valid array"),
+    (Many, "on=maybe", "many: option on='maybe': true or false is needed"),
+    (Many, "mode=epoch", "many: option mode='epoch': 'step', 'by epoch' or "),
+    (Many, "most=0", "many: option most='0': a number above 0 is needed"),
+    (Many, "sizes=1", "many: option sizes='1': a list is needed"),
     (Many, "sizes=1,sizes=2", "the option 'sizes' is given twice"),
     (Many, "sizes=[1.5]", "many: option sizes='[1.5]': "),
     (Many, 'sizes=["1"]', "many: option sizes="),
     (Many, "sizes=[1", "']' is missing"),
     (Many, "pair=[1]", "many: option pair='[1]': "),
-    (Many, "bare=x", "many: option bare='x': Input should be a valid integer"),
+    (Many, "bare=x", "many: option bare='x': a whole number is needed"),
     (Many, "cuont=3", "many: unknown option 'cuont'; did you mean 'count'?"),
     (Many, "zzz=3", "many: unknown option 'zzz'; known: count, rate, on, text"),
     (Plain, "count=3", "plain: unknown option 'count'; it has none"),
     (Unannotated, "", "unannotated: option 'needed' is needed, as unannotated(needed=...)"),
-    (Unannotated, "needed=1,whole=x", "unannotated: option whole='x': Input should be a valid integer"),
+    (Unannotated, "needed=1,whole=x", "unannotated: option whole='x': a whole number is needed"),
 ]
 
 
@@ -336,7 +336,7 @@ def test_required_options_must_be_given_and_are_in_the_label() -> None:
     assert refused(construct, Required, {"size": "2"}) == "required: option 'word' is needed, as required(word=...)"
     made = construct(Required, {"word": "b"}, {"size": 2})
     assert vars(made) == {"size": 2, "word": "b"} and label(made) == "required(size=2, word=b)"
-    assert "size='1': Input should be greater than or equal to 2" in refused(construct, Required, {"size": "1"})
+    assert "size='1': a number of at least 2 is needed" in refused(construct, Required, {"size": "1"})
 
 
 class Swallows:

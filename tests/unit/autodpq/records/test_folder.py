@@ -279,8 +279,8 @@ def test_what_versions_before_0_2_did_not_write_is_not_needed(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"valid_auc": 1.5}, "valid_auc = 1.5: Input should be less than or equal to 1"),
-        ({"valid_auc": "0.5"}, "valid_auc = '0.5': Input should be a valid number"),
+        ({"valid_auc": 1.5}, "valid_auc = 1.5: a number of at most 1 is needed"),
+        ({"valid_auc": "0.5"}, "valid_auc = '0.5': a number is needed"),
         ({"seconds": {"lunch": 1.0}}, "seconds.lunch"),
         ({"seconds": {"search": 1e-300}}, "seconds.search = 1e-300: Value error, no clock tells so little time"),
         ({"state": "lost"}, "state = 'lost'"),

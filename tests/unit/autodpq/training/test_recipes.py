@@ -83,17 +83,17 @@ def test_a_recipe_file_is_read(tmp_path: Path) -> None:
         ("papr", "unknown recipe 'papr'; did you mean 'paper'?"),
         ("strong(dropuot=0.1)", "unknown setting of the recipe strong, 'dropuot'; did you mean 'dropout'?"),
         ("strong(name=mine)", "unknown setting of the recipe strong, 'name'"),
-        ("strong(hidden=())", "strong: option hidden='()': Tuple should have at least 1 item"),
-        ("strong(hidden=400)", "strong: option hidden='400': Input should be a valid array"),
-        ("strong(hidden=(16,0))", "strong: option hidden='(16,0)': Input should be greater than or equal to 1"),
-        ("strong(dropout=1)", "strong: option dropout='1': Input should be less than 1"),
-        ("strong(l2=-1)", "strong: option l2='-1': Input should be greater than or equal to 0"),
-        ("strong(l2=nan)", "strong: option l2='nan': Input should be a finite number"),
-        ("strong(batch_size=1)", "strong: option batch_size='1': Input should be greater than or equal to 2"),
-        ("strong(batch_size=2.5)", "strong: option batch_size='2.5': Input should be a valid integer"),
-        ("strong(embedding_dim=0)", "strong: option embedding_dim='0': Input should be greater than or equal to 1"),
-        ("strong(learning_rate=0)", "strong: option learning_rate='0': Input should be greater than 0"),
-        ("strong(stop_by=recall)", "strong: option stop_by='recall': Input should be 'auc' or 'logloss'"),
+        ("strong(hidden=())", "strong: option hidden='()': at least 1 is needed"),
+        ("strong(hidden=400)", "strong: option hidden='400': a list is needed"),
+        ("strong(hidden=(16,0))", "strong: option hidden='(16,0)': a number of at least 1 is needed"),
+        ("strong(dropout=1)", "strong: option dropout='1': a number below 1 is needed"),
+        ("strong(l2=-1)", "strong: option l2='-1': a number of at least 0 is needed"),
+        ("strong(l2=nan)", "strong: option l2='nan': a finite number is needed"),
+        ("strong(batch_size=1)", "strong: option batch_size='1': a number of at least 2 is needed"),
+        ("strong(batch_size=2.5)", "strong: option batch_size='2.5': a whole number is needed"),
+        ("strong(embedding_dim=0)", "strong: option embedding_dim='0': a number of at least 1 is needed"),
+        ("strong(learning_rate=0)", "strong: option learning_rate='0': a number above 0 is needed"),
+        ("strong(stop_by=recall)", "strong: option stop_by='recall': 'auc' or 'logloss' is needed"),
         ("strong(l2", "'strong(l2': expected name(option=value, ...)"),
         ("nowhere.toml", "nowhere.toml cannot be read: No such file or directory"),
         ({"base": "strong", "dropuot": 0.1}, "unknown setting of the recipe strong, 'dropuot'"),
@@ -118,9 +118,9 @@ def test_a_recipe_file_holds_no_code_and_nothing_else(tmp_path: Path, content: s
 
 
 def test_a_recipe_made_in_python_is_checked() -> None:
-    with pytest.raises(AutoDPQError, match="mine: dropout=2: Input should be less than 1"):
+    with pytest.raises(AutoDPQError, match="mine: dropout=2: a number below 1 is needed"):
         Recipe("mine", dropout=2)
-    with pytest.raises(AutoDPQError, match=r"mine: hidden=\[16\]: Input should be a valid tuple"):
+    with pytest.raises(AutoDPQError, match=r"mine: hidden=\[16\]: a list is needed"):
         Recipe("mine", hidden=[16])  # type: ignore[arg-type]
 
 
