@@ -109,7 +109,8 @@ def test_pretrained_network_is_trained_anew_where_a_part_of_it_is_gone(tmp_path:
 
     def pretrained() -> dict[str, torch.Tensor]:
         test = DeviceRows.load(task.valid, task.trainer.device)
-        return dict(pretrain(tmp_path / "pretrained", "a", task.trainer, test, epochs.append).pretrained.state)
+        shared = pretrain(tmp_path / "pretrained", "a", task.trainer, test, epochs.append, lambda: None)
+        return dict(shared.pretrained.state)
 
     whole, trained = pretrained(), len(epochs)
     pretrained()
