@@ -59,7 +59,11 @@ class Narrow(Made):
     def pack(self, rows: Floats, shared: Mapping[str, Any]) -> Arrays:
         """Short rows, and the matrix."""
         basis = np.ascontiguousarray(shared["basis"])
-        return {"factors": rows @ basis.T, "basis": basis}
+        # A library's product of some rows need not have the bits of theirs in that of all.
+        factors = rows[:, :1] * basis[:, 0]
+        for number in range(1, rows.shape[1]):
+            factors = factors + rows[:, number : number + 1] * basis[:, number]
+        return {"factors": factors, "basis": basis}
 
     def made(self, arrays: Mapping[str, Any], places: Any, dim: int, operations: Operations) -> Any:
         """The product, one direction after another: a library's would add in an order of its own."""

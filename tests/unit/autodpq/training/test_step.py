@@ -301,7 +301,9 @@ def aucs_of(trainer, plan):
 @pytest.fixture(scope="module")
 def trainers(_no_graphs_before):
     """One that trains as it is written, and one whose steps are compiled."""
-    return trainer_of(), trainer_of(compiled=True)
+    # At the paper's temperature a last digit may decide which centroid a row takes.
+    recipe = replace(RECIPE, quantizer_temperature=0.1)
+    return trainer_of(recipe=recipe), trainer_of(recipe=recipe, compiled=True)
 
 
 @needs_compiler
@@ -330,7 +332,6 @@ def test_a_compiled_fit_goes_the_way_of_an_eager_one(trainers):
 @needs_compiler
 @pytest.mark.usefixtures("_no_graphs_before", "_biases_before_batch_norm_rest")
 def test_compiled_lazy_adam_is_compiled_once_for_all_plans():
-    # At the paper's temperature a last digit may decide which centroid a row takes.
     recipe = replace(RECIPE, optimizer="lazy-adam", l2=1e-4, max_epochs=1, quantizer_temperature=0.1)
     eager, compiled = trainer_of(recipe=recipe), trainer_of(recipe=recipe, compiled=True)
     assert compiled.compiled and compiled.optimizer == "lazy-adam"
