@@ -305,13 +305,21 @@ _WIDE = "full,others,int(2|4|8)"
 _WIDE_K, _WIDE_D = (4, 8, 16, 32, 64, 256), (1, 2, 4, 8, 16)
 
 
-@lru_cache(maxsize=1)
 def _given_digest(path: str) -> str:
     """What tells the file of ``--pretrained`` from another."""
     try:
-        return file_digest(Path(path))
+        there = Path(path).stat()
+        return _digest_as_of(path, there.st_size, there.st_mtime_ns)
+    except OSError as error:
+        raise AutoDPQError(f"--pretrained: {path} cannot be read: {error.strerror}") from None
     except AutoDPQError as error:
         raise AutoDPQError(f"--pretrained: {error}") from None
+
+
+@lru_cache(maxsize=1)
+def _digest_as_of(path: str, size: int, changed: int) -> str:
+    """Asked for by every run of a study, and read once for each state of the file."""
+    return file_digest(Path(path))
 
 
 def _digest(text: str) -> str:

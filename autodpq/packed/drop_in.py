@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from autodpq._version import __version__
-from autodpq.choices import Arrays, Full
+from autodpq.choices import Arrays, Choice, Full
 from autodpq.choices.base import layout_bytes
 from autodpq.errors import AutoDPQError
 from autodpq.packed.file import PackedFile
@@ -46,11 +46,17 @@ class DropIn(nn.Module):
         rows: Tensor = self.table(torch.arange(self.num_embeddings, device=device))
         return rows
 
+    @property
+    def rows_by_choice(self) -> tuple[tuple[int, Choice], ...]:
+        """How many rows became what, band by band; those that are kept are of the last, ``full``."""
+        spec = self.table.spec
+        bands = spec.bands if isinstance(spec, BandedSpec) else ((spec.tail, spec.choice), (spec.head, Full()))
+        return tuple((n_rows, choice) for n_rows, choice in bands if n_rows)
+
     def __repr__(self) -> str:
         """One line: its rows by choice, the bytes that they take, and those that they took."""
         spec = self.table.spec
-        bands = spec.bands if isinstance(spec, BandedSpec) else ((spec.tail, spec.choice), (spec.head, Full()))
-        rows = ", ".join(f"{n_rows:,} {choice}" for n_rows, choice in bands if n_rows)
+        rows = ", ".join(f"{n_rows:,} {choice}" for n_rows, choice in self.rows_by_choice)
         own, name = layout_bytes(spec.layout()), type(self).__name__
         before = 4 * self.num_embeddings * self.embedding_dim
         size = f"{self.num_embeddings}, {self.embedding_dim}"

@@ -128,14 +128,33 @@ def export_network(
         specs.append(TableSpec(name, len(texts), width, len(texts), Full(), fallback, first_order=model.first_order))
         stored[name] = arrays
         words.append(pl.DataFrame({"field": name, "id": np.arange(len(texts), dtype=np.int32), "value": texts}))
-    if not specs:
-        raise AutoDPQError("tables: none is given")
+    _check_sizes(model, hidden, specs)
     side = write_vocabulary(path.with_name(f"{path.stem}.vocabulary.parquet"), pl.concat(words), specs)
     state = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
     dense = {name: np.array(value.detach().cpu().numpy(), np.float32, order="C") for name, value in state.items()}
     about = ModelSpec(model.name, tuple(hidden))
     write_packed(path, Manifest("network", tuple(specs), about, side, __version__), stored, dense)
     return open_packed(path)
+
+
+def _check_sizes(model: CTRModel, hidden: Sequence[int], specs: Sequence[TableSpec]) -> None:
+    """Refuses what could not be loaded again."""
+    import torch
+
+    if not specs:
+        raise AutoDPQError("tables: none is given")
+    other = next((spec for spec in specs if spec.dim != specs[0].dim), None)
+    if other is not None:
+        told = f"{specs[0].name!r} has rows of {specs[0].dim}, {other.name!r} of {other.dim} numbers"
+        raise AutoDPQError(f"tables: {told}; all need as many")
+    with torch.device("meta"):
+        made = type(model)(len(specs), specs[0].dim, tuple(hidden), 0.0).state_dict()
+    mine = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    if mine != {name: tuple(value.shape) for name, value in made.items()}:
+        raise AutoDPQError(
+            f"hidden: the model has other weights than one of {len(specs)} fields, X = {specs[0].dim} and an MLP of "
+            f"{'-'.join(map(str, hidden))}"
+        )
 
 
 def _texts(name: str, values: Sequence[Any]) -> list[str]:

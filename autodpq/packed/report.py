@@ -10,13 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from autodpq.choices import Full
 from autodpq.choices.base import layout_bytes
 from autodpq.errors import AutoDPQError
 from autodpq.packed.compress import occurrences
 from autodpq.packed.drop_in import DropIn
 from autodpq.packed.module import PackedEmbedding
-from autodpq.packed.spec import BandedSpec
 
 _CHUNK = 1 << 16  # rows that are compared at a time
 
@@ -128,15 +126,13 @@ def _of_table(
     table = module.table
     assert isinstance(table, PackedEmbedding), "what is fine-tuned is not given back"
     used = torch.ones(shape[0], dtype=torch.double) if counts is None else occurrences(sharing, counts)
-    spec = table.spec
-    bands = spec.bands if isinstance(spec, BandedSpec) else ((spec.tail, spec.choice), (spec.head, Full()))
     return TableReport(
         tuple(sharing),
         module.num_embeddings,
         module.embedding_dim,
-        tuple((n_rows, str(choice)) for n_rows, choice in bands if n_rows),
+        tuple((n_rows, str(choice)) for n_rows, choice in module.rows_by_choice),
         weight.element_size() * weight.nelement(),
-        layout_bytes(spec.layout()),
+        layout_bytes(table.spec.layout()),
         _error(weight.detach(), table, used),
     )
 

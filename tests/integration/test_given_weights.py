@@ -152,7 +152,7 @@ def test_a_file_that_is_none_is_one_line(priced_csv: Path, cache: Path, trained:
         assert not (tmp_path / path.stem).exists()
 
 
-ROWS = np.zeros((2, 4))
+ROWS, BOTH = np.zeros((2, 4)), {"first_order": {"user": [1, 2], "item": [1]}}
 
 
 @pytest.mark.parametrize(
@@ -166,10 +166,18 @@ ROWS = np.zeros((2, 4))
         ({"first_order": None}, "first_order: the model deepfm needs the values' first-order weights"),
         ({"first_order": {"user": [1.0]}}, r"first_order: 'user': an array of \[1\] given, \[2\] is needed"),
         ({"unseen": {"user": 3}}, "unseen: 'user' has no value 3"),
+        ({"hidden": (5,)}, "hidden: the model has other weights than one of 1 fields, X = 4 and an MLP of 5"),
+        (
+            {
+                "tables": {"user": ([1, 2], ROWS), "item": ([1], ROWS[:1, :3])},
+                "first_order": dict(user=[1, 2], item=[1]),
+            },
+            "tables: 'user' has rows of 4, 'item' of 3 numbers; all need as many",
+        ),
     ],
 )
 def test_what_is_no_network_is_refused(tmp_path: Path, given: dict[str, object], said: str) -> None:
-    known = {"tables": {"user": ([1, None], ROWS)}, "first_order": {"user": [0.5, 0.25]}, **given}
+    known = {"hidden": (4,), "tables": {"user": ([1, None], ROWS)}, "first_order": {"user": [0.5, 0.25]}, **given}
     with pytest.raises(AutoDPQError, match=said):
-        autodpq.export_network(tmp_path / "a.safetensors", DeepFM(1, 4, (4,), 0.0), (4,), **known)
+        autodpq.export_network(tmp_path / "a.safetensors", DeepFM(1, 4, (4,), 0.0), **known)
     assert not list(tmp_path.iterdir())
