@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autodpq.choices import DPQ, Full, Made, Others
+from autodpq.choices import DPQ, OPQ, Full, Made, Others
+from autodpq.choices.opq import rotation_of
 from autodpq.errors import AutoDPQError
 from autodpq.packed.file import open_packed
 from autodpq.packed.manifest import Manifest, ModelSpec, SideFile
@@ -36,6 +37,8 @@ def arrays_of(spec: TableSpec, seed: int = 1) -> dict[str, np.ndarray]:
         if isinstance(spec.choice, DPQ):
             shared["centroids"] = rng.normal(size=(spec.choice.K, spec.dim)).astype(np.float32)
             shared["codes"] = rng.integers(0, spec.choice.K, (spec.tail, spec.choice.D))
+        if isinstance(spec.choice, OPQ):
+            shared["rotation"] = rotation_of(rows, None, spec.choice.D)
         made |= spec.choice.pack(rows, shared)
     if not spec.ranked:
         made["head_ids"] = np.sort(rng.permutation(spec.n_rows)[: spec.head]).astype(np.int32)

@@ -41,6 +41,7 @@ class PlantedExecutor:
         wanted: How many trials a strategy has asked for each time; of equal plans one is trained.
         batches: How many it was given each time.
         asked: Number and epoch of every question about pruning, in order.
+        trained: Numbers of the trials that it was given, in order.
     """
 
     def __init__(self, curve: Curve = pairs_met, *, fails: Collection[int] = (), stops_at: int | None = None) -> None:
@@ -50,6 +51,7 @@ class PlantedExecutor:
         self.wanted: list[int] = []
         self.batches: list[int] = []
         self.asked: list[tuple[int, int]] = []
+        self.trained: list[int] = []
 
     def __call__(self, plans: Sequence[CompressionPlan], numbers: Sequence[int], prune: Prune) -> Iterator[Outcome]:
         """One trial after another."""
@@ -57,6 +59,7 @@ class PlantedExecutor:
         for number, plan in zip(numbers, plans, strict=True):
             if number == self.stops_at:
                 raise KeyboardInterrupt
+            self.trained.append(number)
             curve = self.curve(number, plan)
             yield self.outcome(number, curve, lambda number, aucs: self.ask(prune, number, aucs))
 
@@ -172,9 +175,13 @@ def resumed_as_uninterrupted(
         make_executor: Makes an executor that stops at the given trial.
         every: It is stopped before the first trial and every so many later.
     """
-    whole = searched(strategy, make_executor(None))
+    executor = make_executor(None)
+    whole = searched(strategy, executor)
+    assert executor.trained, "some trial can be stopped"
     states_and_plans = [(trial.state, trial.plan, trial.valid_aucs) for trial in whole]
     for stop in range(0, len(whole), every):
+        if stop not in executor.trained:  # it repeats a plan, which takes no time that it could be stopped in
+            continue
         journal = MemoryJournal()
         with pytest.raises(KeyboardInterrupt):
             searched(strategy, make_executor(stop), journal=journal)
