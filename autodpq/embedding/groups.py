@@ -52,7 +52,9 @@ class Group(nn.Module, ABC):
             n_iterations: Rounds of what is iterated.
         """
 
-    def resume(self, arrays: Mapping[str, npt.NDArray[Any]], rows: Tensor, place: int, column: int, seed: int) -> None:
+    def resume(
+        self, arrays: Mapping[str, npt.NDArray[Any]], rows: Tensor, place: int, column: int, seed: int
+    ) -> Tensor:
         """Goes on from what a packed file holds; where the kind says no more, rows that came out of it say all.
 
         Args:
@@ -61,8 +63,12 @@ class Group(nn.Module, ABC):
             place: Of the field.
             column: Of the candidate.
             seed: Seeds what is drawn.
+
+        Returns:
+            Rows to go on from, float [n, X], of which what was stored is made again.
         """
         self.start(rows, place, column, seed)
+        return rows
 
     @abstractmethod
     def shared(self, rows: Tensor, place: int, column: int) -> dict[str, npt.NDArray[Any]]:

@@ -135,10 +135,13 @@ class ProductQuantizers(Group):
             centroids = weighted_centroids(rows, weights, size, D, seed, n_iterations)
         self.set_centroids(centroids, place, column)
 
-    def resume(self, arrays: Mapping[str, npt.NDArray[Any]], rows: Tensor, place: int, column: int, seed: int) -> None:
+    def resume(
+        self, arrays: Mapping[str, npt.NDArray[Any]], rows: Tensor, place: int, column: int, seed: int
+    ) -> Tensor:
         """Takes the stored centroids."""
         centroids = torch.from_numpy(arrays["centroids"].astype(np.float32))
         self.set_centroids(centroids.to(rows.device), place, column)
+        return rows
 
     @torch.no_grad()
     def codes(self, rows: Tensor, place: int, column: int) -> Tensor:

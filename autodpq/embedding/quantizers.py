@@ -95,10 +95,13 @@ class Quantizers(nn.Module):
         group, place, column = self.group(field, candidate)
         group.start(rows, place, column, seed)
 
-    def resume(self, arrays: Mapping[str, npt.NDArray[Any]], rows: Tensor, seed: int, field: int) -> None:
-        """Goes on from what a packed file holds of a field's only candidate, and the field's rows, float [n, X]."""
+    def resume(self, arrays: Mapping[str, npt.NDArray[Any]], rows: Tensor, seed: int, field: int) -> Tensor:
+        """Goes on from what a packed file holds of a field's only candidate, and the field's rows, float [n, X].
+
+        Gives the rows to go on from, as :meth:`autodpq.embedding.groups.Group.resume` does.
+        """
         group, place, column = self.group(field)
-        group.resume(arrays, rows, place, column, seed)
+        return group.resume(arrays, rows, place, column, seed)
 
     def shared(self, rows: Tensor, field: int, candidate: int = 0) -> dict[str, npt.NDArray[Any]]:
         """What packing a field's rows, float [n, X], needs beside them."""

@@ -67,10 +67,17 @@ class TurnedProductQuantizers(ProductQuantizers):
         self.rotations[place] = torch.from_numpy(rotation)
         super().start(rows @ self.rotations[place], place, column, seed, weights, n_iterations)
 
-    def resume(self, arrays: Mapping[str, npt.NDArray[Any]], rows: Tensor, place: int, column: int, seed: int) -> None:
-        """Takes the stored centroids and the stored rotation."""
+    def resume(
+        self, arrays: Mapping[str, npt.NDArray[Any]], rows: Tensor, place: int, column: int, seed: int
+    ) -> Tensor:
+        """Takes the stored centroids and the stored rotation, which turns and turns back all but exactly."""
         super().resume(arrays, rows, place, column, seed)
-        self.rotations[place] = torch.from_numpy(read_rotation(arrays["rotation"])).to(rows.device)
+        rotation = torch.from_numpy(read_rotation(arrays["rotation"])).to(rows.device)
+        self.rotations[place] = rotation
+        inverse = torch.linalg.inv(rotation.double())
+        # Rows that come to lie on the centroids that they were looked up from.
+        found: Tensor = (rows.double() @ inverse.T @ inverse).to(rows)
+        return found
 
     def shared(self, rows: Tensor, place: int, column: int) -> dict[str, npt.NDArray[Any]]:
         """Centroids, codes and the rotation."""

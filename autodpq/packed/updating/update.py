@@ -271,8 +271,8 @@ def _load_tables(network: Network, tables: Sequence[PackedTable], growths: Seque
     embedding.raw.copy_(rows[embedding.n_direct :])
     bands = [band for table in tables for band in table.bands()]
     for number, column in enumerate(embedding.quantized):
-        of_band = embedding.raw[embedding.raw_rows(column)]
-        embedding.quantizers.resume(bands[column].arrays, of_band, SEED, number)
+        own = embedding.raw_rows(column)
+        embedding.raw[own] = embedding.quantizers.resume(bands[column].arrays, embedding.raw[own], SEED, number)
 
 
 def _keep_shared(network: Network) -> None:
