@@ -29,7 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -69,6 +69,16 @@ class Network:
 NETWORKS = {"paper": Network(16, (16, 16), 2048), "wide": Network(10, (400, 400, 400), 4096)}
 
 
+def draw_ids(sizes: Sequence[int], n_rows: int, rng: np.random.Generator) -> npt.NDArray[np.int32]:
+    """Ids by Zipf and Mandelbrot's law, most frequent first, [rows, fields]."""
+    ids = np.empty((n_rows, len(sizes)), np.int32)
+    for column, size in enumerate(sizes):
+        # With this shift the most frequent film, user and gender are about as frequent as they are.
+        shares = np.cumsum(1 / (np.arange(1, size + 1) + size / 100))
+        ids[:, column] = np.searchsorted(shares, rng.random(n_rows) * shares[-1], side="right").clip(max=size - 1)
+    return ids
+
+
 @dataclass(frozen=True)
 class Data:
     """What all train on.
@@ -90,11 +100,7 @@ class Data:
         """Ids by Zipf and Mandelbrot's law, most frequent first; the first two fields share what values are added."""
         rng, added = np.random.default_rng(0), vocabulary - sum(CARDINALITIES)
         sizes = (CARDINALITIES[0] + added // 2, CARDINALITIES[1] + added - added // 2, *CARDINALITIES[2:])
-        ids = np.empty((n_rows, len(sizes)), np.int32)
-        for column, size in enumerate(sizes):
-            # With this shift the most frequent film, user and gender are about as frequent as they are.
-            shares = np.cumsum(1 / (np.arange(1, size + 1) + size / 100))
-            ids[:, column] = np.searchsorted(shares, rng.random(n_rows) * shares[-1], side="right").clip(max=size - 1)
+        ids = draw_ids(sizes, n_rows, rng)
         return cls(ids, rng.integers(0, 2, n_rows, np.uint8), sizes, folder)
 
     @classmethod
@@ -391,14 +397,11 @@ def main() -> None:
                     print({**what, **named, **before}, flush=True)
     frame = pd.DataFrame(rows)
     options.out.mkdir(exist_ok=True)
-    parts = [
-        "peers",
-        *(["wide"] if options.network == "wide" else []),
-        *([] if options.vocabulary is None else [str(vocabulary)]),
-    ]
-    frame.to_csv(options.out / f"{'-'.join(parts)}.csv", index=False)
+    stem = "peers" + ("-wide" if options.network == "wide" else "")
+    stem += "" if options.vocabulary is None else f"-{vocabulary}"
+    frame.to_csv(options.out / f"{stem}.csv", index=False)
     summarise(frame)
-    if len(parts) == 1:
+    if stem == "peers":
         draw(frame, options.out / "peers.png")
 
 

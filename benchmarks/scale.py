@@ -31,7 +31,7 @@ import pandas as pd
 import scale_figure
 import torch
 from avazu_rows import CARDINALITIES, generate
-from peers import NETWORKS, Data, train_autodpq
+from peers import NETWORKS, Data, draw_ids, train_autodpq
 from wide import space_within
 
 from autodpq import __version__
@@ -113,10 +113,7 @@ def measure_rows(what: str, folder: Path) -> Row:
 def wide_rows(n_rows: int) -> tuple[list[Field], Samples]:
     """Fields of Avazu's cardinalities in bands, and rows: ids by Zipf and Mandelbrot's law, labels at random."""
     rng = np.random.default_rng(0)
-    ids = np.empty((n_rows, len(CARDINALITIES)), np.int32)
-    for column, size in enumerate(CARDINALITIES.values()):
-        shares = np.cumsum(1 / (np.arange(1, size + 1) + size / 100))
-        ids[:, column] = np.searchsorted(shares, rng.random(n_rows) * shares[-1], side="right").clip(max=size - 1)
+    ids = draw_ids([*CARDINALITIES.values()], n_rows, rng)
     cuts = band_cuts([np.arange(size, 0, -1) for size in CARDINALITIES.values()], "auto", "value")
     fields = [Field(name, size, 0, own) for (name, size), own in zip(CARDINALITIES.items(), cuts, strict=True)]
     return fields, Samples(ids, rng.integers(0, 2, n_rows, np.uint8))

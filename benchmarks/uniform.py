@@ -3,7 +3,7 @@
     autodpq-study run --space wide --candidates "int(8),int(4),narrow(4)" --strategies \\
         "fe,fe-continued,benchmarks/uniform.py:Uniform(choice=int(4)),benchmarks/uniform.py:Uniform(choice=narrow(4))"
 
-The choice has to be among the candidates. The table of methods in docs/results is made by it.
+The choice has to be among the candidates.
 """
 
 from __future__ import annotations

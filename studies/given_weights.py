@@ -89,7 +89,6 @@ def _given_weights(path: Path, trainer: Trainer, source: EncodedDataset) -> Give
     packed = open_packed(path)
     vocabulary, words = Vocabulary.beside(path, packed.manifest), source.vocabulary()
     network = trainer.build(trainer.full_plan())
-    trainer.start(network, None)
     network.model.load_state_dict(make_model(packed, trainer.model).state_dict(), strict=False)
     embedding, first, n_known = network.embedding, 0, 0
     for field, table in zip(trainer.fields, packed.tables, strict=True):

@@ -157,7 +157,7 @@ class Shared:
     wide: TrainerSpec | None
     digest: str
     floors: Floors
-    _rises: list[Rises] = dataclasses.field(default_factory=list, init=False)
+    _rises: dict[bool, Rises] = dataclasses.field(default_factory=dict, init=False)
 
     def rises(self, trainer: Trainer, space: Space) -> Rises:
         """How much the loss rises under each candidate, found once: whatever their budget, runs start from one network.
@@ -166,9 +166,10 @@ class Shared:
             trainer: Of a run, which no strategy holds.
             space: Candidates of each band.
         """
-        if not self._rises:
-            self._rises.append(rises(trainer, self.pretraining.pretrained.state, space))
-        return self._rises[0]
+        # What compresses nothing has no bands, and so another space than the others of a wide study.
+        if trainer.compact not in self._rises:
+            self._rises[trainer.compact] = rises(trainer, self.pretraining.pretrained.state, space)
+        return self._rises[trainer.compact]
 
     def spec_for(self, run: RunConfig) -> TrainerSpec:
         """What workers train a run's plans with."""

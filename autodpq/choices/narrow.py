@@ -59,16 +59,17 @@ class Narrow(Made):
     def pack(self, rows: Floats, shared: Mapping[str, Any]) -> Arrays:
         """Short rows, and the matrix."""
         basis = np.ascontiguousarray(shared["basis"])
-        # A library's product of some rows need not have the bits of theirs in that of all.
-        factors = rows[:, :1] * basis[:, 0]
-        for number in range(1, rows.shape[1]):
-            factors = factors + rows[:, number : number + 1] * basis[:, number]
-        return {"factors": factors, "basis": basis}
+        return {"factors": _product(rows, basis.T), "basis": basis}
 
     def made(self, arrays: Mapping[str, Any], places: Any, dim: int, operations: Operations) -> Any:
-        """The product, one direction after another: a library's would add in an order of its own."""
-        factors, basis = operations.take(arrays["factors"], places), arrays["basis"]
-        rows = factors[:, :1] * basis[0]
-        for number in range(1, self.d):
-            rows = rows + factors[:, number : number + 1] * basis[number]
-        return rows
+        """The product."""
+        return _product(operations.take(arrays["factors"], places), arrays["basis"])
+
+
+def _product(left: Any, right: Any) -> Any:
+    """A product of matrices, one direction after another: a library's would add in an order of its own, and the bits of
+    some rows need not be those that they have in the product of all."""
+    rows = left[:, :1] * right[0]
+    for number in range(1, len(right)):
+        rows = rows + left[:, number : number + 1] * right[number]
+    return rows

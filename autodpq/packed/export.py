@@ -48,9 +48,7 @@ def export(
         AutoDPQError: The source is no such file or model, has no vocabulary that could be hashed or one that is
             hashed already and is to be texts, or a file cannot be written.
     """
-    path = Path(out)
-    if path.suffix != ".safetensors":
-        raise AutoDPQError(f"{path}: a packed file ends in .safetensors")
+    path = _target(out)
     if head_dtype not in HEAD_DTYPES:
         raise AutoDPQError(f"head_dtype: {head_dtype!r} given, one of {', '.join(HEAD_DTYPES)} is needed")
     manifest, tables, dense, vocabulary = _read(source)
@@ -103,9 +101,9 @@ def export_network(
     Raises:
         AutoDPQError: Names the field and what does not fit, or the file cannot be written.
     """
-    path = Path(out)
-    if path.suffix != ".safetensors":
-        raise AutoDPQError(f"{path}: a packed file ends in .safetensors")
+    from autodpq.packed.network import dense_weights
+
+    path = _target(out)
     if model.first_order != (first_order is not None):
         what = "needs the values' first-order weights" if model.first_order else "has no first-order weights"
         raise AutoDPQError(f"first_order: the model {model.name} {what}")
@@ -130,11 +128,17 @@ def export_network(
         words.append(pl.DataFrame({"field": name, "id": np.arange(len(texts), dtype=np.int32), "value": texts}))
     _check_sizes(model, hidden, specs)
     side = write_vocabulary(path.with_name(f"{path.stem}.vocabulary.parquet"), pl.concat(words), specs)
-    state = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
-    dense = {name: np.array(value.detach().cpu().numpy(), np.float32, order="C") for name, value in state.items()}
+    dense = {name: array.astype(np.float32) for name, array in dense_weights(model).items()}
     about = ModelSpec(model.name, tuple(hidden))
     write_packed(path, Manifest("network", tuple(specs), about, side, __version__), stored, dense)
     return open_packed(path)
+
+
+def _target(out: str | Path) -> Path:
+    path = Path(out)
+    if path.suffix != ".safetensors":
+        raise AutoDPQError(f"{path}: a packed file ends in .safetensors")
+    return path
 
 
 def _check_sizes(model: CTRModel, hidden: Sequence[int], specs: Sequence[TableSpec]) -> None:

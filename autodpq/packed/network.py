@@ -11,6 +11,7 @@ from autodpq.choices import Arrays
 from autodpq.choices.base import as_stored, narrow_floats
 from autodpq.choices.weights import rounded_weights, stored_weights, weight_bits
 from autodpq.embedding.planned import PlanEmbedding
+from autodpq.models import CTRModel
 from autodpq.packed.dense import rounded_dense, stored_dense
 from autodpq.packed.module import to_array
 from autodpq.packed.spec import AnySpec, BandedSpec, TableSpec, band_part
@@ -53,13 +54,12 @@ def pack_network(network: Network, fallbacks: Sequence[int]) -> Packed:
             arrays["first_order"] = to_array(embedding.first_order[numbers[: spec.n_weights].long()])
         specs.append(spec)
         tables[field.name] = arrays
-    return tuple(specs), tables, _dense(network)
+    return tuple(specs), tables, dense_weights(network.model)
 
 
-def _dense(network: Network) -> Arrays:
+def dense_weights(model: CTRModel) -> Arrays:
     """The click-through model's weights; counters of batches are none: inference does not read them."""
-    state = network.model.state_dict()
-    return {name: to_array(value) for name, value in state.items() if value.is_floating_point()}
+    return {name: to_array(value) for name, value in model.state_dict().items() if value.is_floating_point()}
 
 
 def _pack_compactly(network: Network, embedding: PlanEmbedding, fallbacks: Sequence[int]) -> Packed:
@@ -82,7 +82,7 @@ def _pack_compactly(network: Network, embedding: PlanEmbedding, fallbacks: Seque
             tables[field.name] |= {band_part(place, part): array for part, array in arrays.items()}
         specs.append(spec)
     dense: Arrays = {}
-    for name, array in _dense(network).items():
+    for name, array in dense_weights(network.model).items():
         dense |= stored_dense(name, array)
     return tuple(specs), tables, dense
 

@@ -112,14 +112,15 @@ def compression_report(
             found.setdefault(id(module.table), {})[name] = module
     if not found:
         raise AutoDPQError("compressed: no table of it is compressed; give what autodpq.compress gave back")
-    return CompressionReport(tuple(_of_table(model, sharing, counts) for sharing in found.values()))
+    before = dict(model.named_modules())
+    return CompressionReport(tuple(_of_table(before, sharing, counts) for sharing in found.values()))
 
 
 def _of_table(
-    model: nn.Module, sharing: Mapping[str, DropIn], counts: Mapping[str, npt.ArrayLike] | None
+    before: Mapping[str, nn.Module], sharing: Mapping[str, DropIn], counts: Mapping[str, npt.ArrayLike] | None
 ) -> TableReport:
     (name, module), *_ = sharing.items()
-    weight = getattr(dict(model.named_modules()).get(name), "weight", None)
+    weight = getattr(before.get(name), "weight", None)
     shape = module.num_embeddings, module.embedding_dim
     if not isinstance(weight, Tensor) or weight.shape != shape:
         raise AutoDPQError(f"module {name!r}: the model has no table of {shape[0]:,} rows of {shape[1]} there")

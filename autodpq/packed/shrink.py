@@ -70,17 +70,18 @@ def shrink(
     nearest, low, high = math.inf, math.log2(_LEAST_SHARE), 0.0
     for _ in range(steps):
         middle = (low + high) / 2
+        share = 2.0**middle
         try:
             made = compress(
-                model, counts, budget=2.0**middle, candidates=candidates, modules=modules, threshold=threshold,
+                model, counts, budget=share, candidates=candidates, modules=modules, threshold=threshold,
                 bands=bands, finetune=finetune, seed=seed,
             )  # fmt: skip
         except BudgetTooSmall:
             low = middle
-            tell(f"{2.0**middle:.1%} of the bytes: too few for any choice")
+            tell(f"{share:.1%} of the bytes: too few for any choice")
             continue
         loss = full - _quality(made, evaluate)
-        tell(f"{2.0**middle:.1%} of the bytes: loses {loss:.4g}, {'allowed' if loss <= max_loss else 'too much'}")
+        tell(f"{share:.1%} of the bytes: loses {loss:.4g}, {'allowed' if loss <= max_loss else 'too much'}")
         nearest = min(nearest, loss)
         if loss <= max_loss:
             found, high = made, middle

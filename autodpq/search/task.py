@@ -246,13 +246,14 @@ class SearchTask:
         Returns:
             By band the rise of the sum of cross entropies, in the order of the space.
         """
-        state = self.pretrained()
         self._stop_clock()
-        if self._rises is None:
+        self._charge_pretraining()
+        find = self._rises
+        if find is None:
             from autodpq.search.sensitivity import rises
 
-            self._rises = partial(rises, self.trainer, state, self.space)
-        found = self._rises()
+            find = partial(rises, self.trainer, self.pretrained(), self.space)
+        found = find()
         self.seconds["search"] += found.seconds
         self._start_clock()
         return dict(found.losses)

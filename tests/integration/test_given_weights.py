@@ -152,7 +152,7 @@ def test_a_file_that_is_none_is_one_line(priced_csv: Path, cache: Path, trained:
         assert not (tmp_path / path.stem).exists()
 
 
-ROWS, BOTH = np.zeros((2, 4)), {"first_order": {"user": [1, 2], "item": [1]}}
+ROWS = np.zeros((2, 4))
 
 
 @pytest.mark.parametrize(
