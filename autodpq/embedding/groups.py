@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from autodpq.choices.base import Choice, Made
 from autodpq.embedding.options import QuantizerOptions
+from autodpq.kernels.kernels import TENSORS, Kernels
 
 
 class Group(nn.Module, ABC):
@@ -20,9 +21,11 @@ class Group(nn.Module, ABC):
 
     Attributes:
         trains_rows: Whether a row gets the gradient of what it becomes, so that it is penalised as any other row.
+        kernels: What starts it and what finds the codes of its rows.
     """
 
     trains_rows: ClassVar[bool]
+    kernels: Kernels = TENSORS
 
     @abstractmethod
     def forward(self, rows: Tensor, places: Tensor, fields: Tensor | None = None) -> Tensor:
@@ -230,16 +233,22 @@ class SharedRows(Group):
         return None
 
 
-def group_of(members: Sequence[Sequence[Made]], dim: int, options: QuantizerOptions) -> Group:
+def group_of(
+    members: Sequence[Sequence[Made]], dim: int, options: QuantizerOptions, kernels: Kernels = TENSORS
+) -> Group:
     """What trains candidates of one kind together, as the kind has it.
 
     Args:
         members: The candidates of some fields, equally many of each, all of one :meth:`autodpq.choices.Made.group_key`.
         dim: X.
         options: How codes are chosen.
+        kernels: What computes them, where floats have 16 bits; else, as the paper's numbers are, tensor operations.
     """
     own: Group | None = type(members[0][0]).group(members, dim, options)
-    return StraightThrough(members, dim, options) if own is None else own
+    group = StraightThrough(members, dim, options) if own is None else own
+    if options.compact:
+        group.kernels = kernels
+    return group
 
 
 def mean_rows(rows: Tensor, modulus: int, weights: Tensor | None = None) -> Tensor:

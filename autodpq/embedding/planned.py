@@ -60,7 +60,7 @@ class PlanEmbedding(Embedding):
         sizes = [self.moduli[number] for number in quantized]
         if quantized:
             self.quantizers = Quantizers(
-                [[self.choices[number]] for number in quantized], sizes, embedding_dim, options
+                [[self.choices[number]] for number in quantized], sizes, embedding_dim, options, kernels
             )
         self.register_buffer("tails", torch.tensor([float(size) for size in sizes]), persistent=False)
         self._rows: Tensor | None = None

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from autodpq.embedding.groups import Group
 from autodpq.embedding.kmeans import decode, kmeans_centroids, weighted_centroids
 from autodpq.embedding.options import QuantizerOptions
+from autodpq.kernels.kmeans import compiled_codes
+from autodpq.kernels.native import is_known
 
 ENCODING_BATCH = 65536
 
@@ -130,9 +132,9 @@ class ProductQuantizers(Group):
         """Starts centroids by k-means; from a k-means++ start where rows have weights."""
         size, D = self.sizes[place][column], self.n_subspaces
         if weights is None:
-            centroids = kmeans_centroids(rows, size, D, seed, n_iterations)
+            centroids = kmeans_centroids(rows, size, D, seed, n_iterations, kernels=self.kernels)
         else:
-            centroids = weighted_centroids(rows, weights, size, D, seed, n_iterations)
+            centroids = weighted_centroids(rows, weights, size, D, seed, n_iterations, kernels=self.kernels)
         self.set_centroids(centroids, place, column)
 
     def resume(
@@ -150,9 +152,15 @@ class ProductQuantizers(Group):
         Always scored in the same parts, for the last digit of a score depends on what is scored together: a row halfway
         between two centroids has one code, whichever batch it stands in.
         """
+        if self.kernels.compiled_batch and self.options.scores == "euclidean" and is_known(rows):
+            return compiled_codes(self._turned(rows, place), self.centroids(place, column), self.n_subspaces)
         fields = torch.tensor([place], device=rows.device)
         parts = torch.split(rows, ENCODING_BATCH)
         return torch.cat([self.encode(part[None], fields)[0, column] for part in parts])
+
+    def _turned(self, rows: Tensor, place: int) -> Tensor:
+        """A field's rows as centroids lie among them."""
+        return rows
 
     def shared(self, rows: Tensor, place: int, column: int) -> dict[str, npt.NDArray[Any]]:
         """Centroids and codes."""

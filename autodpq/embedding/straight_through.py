@@ -20,9 +20,20 @@ from autodpq.embedding.parts import Parts, compiled
 from autodpq.embedding.product import ProductQuantizers
 from autodpq.embedding.quantizers import Quantizers
 from autodpq.embedding.turned import TurnedProductQuantizers
+from autodpq.kernels.kmeans import compiled_kmeans
 
 _SOURCE = "straight_through"
 _KEPT, _SHARED, _PRODUCT, _INTEGER, _HALF, _TURNED = range(6)  # as in ``straight_through.cpp``
+
+
+def compile_all() -> None:
+    """Compiles at once what plans of the wide space are trained by, so that no run is charged for it.
+
+    Raises:
+        AutoDPQError: It cannot be compiled.
+    """
+    compiled(_SOURCE)
+    compiled_kmeans()
 
 
 class _Shape(ctypes.Structure):

@@ -65,7 +65,10 @@ class TurnedProductQuantizers(ProductQuantizers):
         used = None if weights is None else weights.cpu().numpy()
         rotation = rotation_of(rows.detach().cpu().numpy(), used, self.n_subspaces)
         self.rotations[place] = torch.from_numpy(rotation)
-        super().start(rows @ self.rotations[place], place, column, seed, weights, n_iterations)
+        super().start(self._turned(rows, place), place, column, seed, weights, n_iterations)
+
+    def _turned(self, rows: Tensor, place: int) -> Tensor:
+        return rows @ self.rotations[place]
 
     def resume(
         self, arrays: Mapping[str, npt.NDArray[Any]], rows: Tensor, place: int, column: int, seed: int

@@ -1,8 +1,7 @@
 // Rows as several candidates would store them, weighted, and the gradients straight through, for the distinct rows of a
 // batch.
 //
-// Rows lie one after another, band by band. Of every band come its candidates in turn. Rows are quantized in blocks, one
-// number of all rows of a block beside the other, so that the innermost loops run over rows.
+// Rows lie one after another, band by band. Of every band come its candidates in turn.
 
 #include <cmath>
 #include <cstdint>
@@ -11,12 +10,9 @@
 #include <limits>
 #include <vector>
 
+#include "nearest.h"
+
 namespace {
-
-constexpr int64_t LANES = 8, VECTORS = 4, BLOCK = LANES * VECTORS;  // rows; what is kept of a block fits registers
-
-typedef float Floats __attribute__((vector_size(LANES * sizeof(float))));
-typedef int32_t Integers __attribute__((vector_size(LANES * sizeof(int32_t))));
 
 enum Kind : int64_t { KEPT = 0, SHARED = 1, PRODUCT = 2, INTEGER = 3, HALF = 4, TURNED = 5 };
 
@@ -32,51 +28,6 @@ inline float to_half(float value) {
     rounded = size < 6.103515625e-5f ? tiny : rounded;
     rounded = rounded > 65504.0f ? 65504.0f : rounded;
     return std::copysign(rounded, value);
-}
-
-// The nearest centroid of every part of every row: codes [n, D] and what they stand for, [n, X].
-void product(const float* rows, int64_t n, int64_t X, const float* keys, int64_t K, int64_t D, int32_t* codes,
-             float* made) {
-    const int64_t S = X / D;
-    std::vector<float> bias(K * D);  // half of the centroids' squares
-    for (int64_t k = 0; k < K; ++k)
-        for (int64_t x = 0; x < X; ++x) bias[k * D + x / S] += 0.5f * keys[k * X + x] * keys[k * X + x];
-    std::vector<float> block(X * BLOCK);
-    for (int64_t begin = 0; begin < n; begin += BLOCK) {
-        const int64_t here = std::min(BLOCK, n - begin);
-        for (int64_t i = 0; i < here; ++i)
-            for (int64_t x = 0; x < X; ++x) block[x * BLOCK + i] = rows[(begin + i) * X + x];
-        for (int64_t d = 0; d < D; ++d) {
-            const float* parts = block.data() + d * S * BLOCK;
-            Floats best[VECTORS];
-            Integers code[VECTORS];
-            for (int v = 0; v < VECTORS; ++v) {
-                best[v] = Floats{} - std::numeric_limits<float>::infinity();
-                code[v] = Integers{};
-            }
-            for (int64_t k = 0; k < K; ++k) {
-                const float* key = keys + k * X + d * S;
-                Floats score[VECTORS];
-                for (int v = 0; v < VECTORS; ++v) score[v] = Floats{} - bias[k * D + d];
-                for (int64_t s = 0; s < S; ++s)
-                    for (int v = 0; v < VECTORS; ++v) {
-                        Floats part;
-                        std::memcpy(&part, parts + s * BLOCK + v * LANES, sizeof part);
-                        score[v] += key[s] * part;
-                    }
-                for (int v = 0; v < VECTORS; ++v) {
-                    const Integers better = score[v] > best[v];
-                    best[v] = better ? score[v] : best[v];
-                    code[v] = better ? Integers{} + static_cast<int32_t>(k) : code[v];
-                }
-            }
-            for (int64_t i = 0; i < here; ++i) {
-                const int32_t own = code[i / LANES][i % LANES];
-                codes[(begin + i) * D + d] = own;
-                std::memcpy(made + (begin + i) * X + d * S, keys + own * X + d * S, S * sizeof(float));
-            }
-        }
-    }
 }
 
 // Rows times a matrix [X, X], or times its transposed, into turned, [n, X].
@@ -173,14 +124,14 @@ void mix(const Shape* shape, float* mixed) {
                         std::memcpy(made + i * X, shape->parts[at] + places[i] % size * X, X * sizeof(float));
                     break;
                 case PRODUCT:
-                    product(rows, n, X, shape->parts[at], size, D, codes, made);
+                    nearest(rows, n, X, shape->parts[at], size, D, codes, made);
                     codes += n * D;
                     break;
                 case TURNED:
                     turned.resize(n * X);
                     quantized.resize(n * X);
                     turn(rows, n, X, shape->turns[at], false, turned.data());
-                    product(turned.data(), n, X, shape->parts[at], size, D, codes, quantized.data());
+                    nearest(turned.data(), n, X, shape->parts[at], size, D, codes, quantized.data());
                     turn(quantized.data(), n, X, shape->turns[at], true, made);
                     codes += n * D;
                     break;

@@ -16,6 +16,7 @@ from autodpq.costs import Dense, Ledger, ledger, prices
 from autodpq.data.dataset import Samples
 from autodpq.embedding.base import Embedding
 from autodpq.embedding.planned import PlanEmbedding
+from autodpq.embedding.straight_through import compile_all
 from autodpq.embedding.supernet import SupernetEmbedding
 from autodpq.errors import AutoDPQError
 from autodpq.kernels.kernels import Kernels
@@ -96,6 +97,8 @@ class Trainer:
         self.optimizer = recipe.optimizer_for(fields)
         self.compilation = self._compile() if compiled is True else compiled or None
         self.compiled = self.compilation is not None and self.compilation.failure is None
+        if self.compiled and compact:
+            compile_all()
         lazy = self.optimizer == "lazy-adam"
         self.kernels = Kernels(recipe.batch_size if self.compiled else 0, lazy)
 
