@@ -116,7 +116,7 @@ def check_config(values: Mapping[str, Any]) -> StudyConfig:
     check_names("--models", [MODELS.find(name).name for name in config.models])
     for option, value in (("--ray-address", "auto"), ("--cpus-per-trial", 1), ("--gpus-per-trial", 0), ("--jobs", 1)):
         needed = "local" if option == "--jobs" else "ray"
-        if getattr(config, option[2:].replace("-", "_")) != value and config.executor != needed:
+        if getattr(config, option[2:].replace("-", "_")) not in (value, None) and config.executor != needed:
             raise AutoDPQError(f"{option}: applies to --executor {needed}, not {config.executor}")
     for option, numbers in (("--K", config.K), ("--D", config.D)):
         if numbers is not None and (not numbers or len(set(numbers)) < len(numbers)):

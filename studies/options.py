@@ -234,8 +234,13 @@ class StudyConfig(BaseModel):
         CommandLine("Train trials on this machine (local) or on a Ray cluster (ray).", MACHINE),
     ] = "local"
     jobs: Annotated[
-        int, Field(ge=1), CommandLine("Processes of this machine that train trials side by side.", MACHINE)
-    ] = 1
+        Annotated[int, Field(ge=1)] | None,
+        CommandLine(
+            "Processes of this machine that train trials side by side; else one, or of the command run the physical "
+            "cores, where there are 100,000 rows or more.",
+            MACHINE,
+        ),
+    ] = None
     ray_address: Annotated[str, CommandLine("The Ray cluster, as host:port; auto finds one here.", MACHINE)] = "auto"
     cpus_per_trial: Annotated[
         float, Field(gt=0), CommandLine("Cores that a trial takes on the Ray cluster.", MACHINE)

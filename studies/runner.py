@@ -33,7 +33,7 @@ from studies.sharing import Context, Workers, share, sources
 from studies.single_run import Run
 from studies.watch.progress import Progress
 from studies.watch.tensorboard import FOLDER, Scalars
-from studies.workers.machine import choose_device, machine_name, torch_settings, versions
+from studies.workers.machine import choose_device, jobs_for, machine_name, torch_settings, versions
 from studies.workers.processes import WorkerPool
 from studies.workers.ray_cluster import RayCluster
 
@@ -55,13 +55,17 @@ def run_study(config: StudyConfig, out: Path, progress: Progress) -> pd.DataFram
     """
     # Optuna tells of every study that is made; a trial is one here.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with WorkerPool(config.jobs if config.executor == "local" and config.jobs > 1 else 0) as pool:
+    with WorkerPool() as pool:
         return _run_missing(config, out, progress, pool)
 
 
 def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: WorkerPool) -> pd.DataFrame:
     load = partial(load_rows, {option: getattr(config, option) for option in LOADING})
     dataset = load()
+    jobs = config.jobs or (jobs_for(len(dataset)) if config.executor == "local" else 1)
+    config = config.model_copy(update={"jobs": jobs})
+    if config.executor == "local" and jobs > 1:
+        pool.start(jobs)
     recipe = study_recipe(config, dataset)
     strategies = make_strategies(config)
     candidates = study_candidates(config, dataset_spec(config.dataset))

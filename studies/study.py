@@ -255,7 +255,9 @@ def run(
     if not isinstance(dataset, str | Path):
         _check(options)  # before anything is written
         dataset = keep_frame(dataset, folder)
-    return run_and_report({"dataset": str(dataset), **options}, folder, python_console(show_progress))
+    # A script would have to be guarded, or each process would run it again.
+    given = {"dataset": str(dataset), "jobs": 1, **options}
+    return run_and_report(given, folder, python_console(show_progress))
 
 
 def run_and_report(values: Mapping[str, Any], out: Path, console: Console) -> Study:
@@ -290,7 +292,7 @@ def _check(values: Mapping[str, Any]) -> StudyConfig:
     from studies.config import check_config
 
     config = check_config(values)
-    if config.executor == "local" and config.jobs > 1:
+    if config.executor == "local" and (config.jobs or 1) > 1:
         check_main_guard()
     return config
 

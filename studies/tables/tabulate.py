@@ -122,11 +122,11 @@ def tabulate(
         raise AutoDPQError(
             "--resplit: with --frequency-scope train every seed would have other bands, and no plan one price"
         )
-    if config.jobs > 1:
+    jobs = config.jobs or 1
+    if jobs > 1:
         check_main_guard()
-    jobs = config.jobs if config.jobs > 1 else 0
     progress = Progress(console, config.log_level)  # for warnings: its bar is that of runs
-    with torch_settings(), WorkerPool(jobs) as pool:
+    with torch_settings(), WorkerPool(jobs if jobs > 1 else 0) as pool:
         making = _Tabulation(config, out, licence, progress, pool, say)
         with alone_in(out):
             making.read()

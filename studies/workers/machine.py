@@ -14,9 +14,13 @@ from typing import Any
 
 import torch
 import torch.utils.deterministic
+from joblib import cpu_count
 
 from autodpq import __version__
 from autodpq.errors import AutoDPQError
+
+MIN_ROWS_SIDE_BY_SIDE, MAX_ROWS_SIDE_BY_SIDE = 100_000, 10_000_000
+"""Rows of data whose trials are trained side by side though nobody says so."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -63,6 +67,19 @@ def _deterministic() -> Iterator[None]:
     finally:
         filling.fill_uninitialized_memory = fills
         torch.set_deterministic_debug_mode(mode)
+
+
+def jobs_for(n_rows: int) -> int:
+    """How many trials are trained side by side where nobody says it.
+
+    As many as there are physical cores, for these take no time from one another, and seconds are charged: two threads
+    of a core would make searches of many trials look slower than they are. A process takes four seconds to start,
+    as long as trials of few rows take, and holds rows of its own.
+
+    Args:
+        n_rows: Of the data.
+    """
+    return cpu_count(only_physical_cores=True) if MIN_ROWS_SIDE_BY_SIDE <= n_rows <= MAX_ROWS_SIDE_BY_SIDE else 1
 
 
 def device_name(device: torch.device) -> str:

@@ -184,17 +184,21 @@ class WorkerPool:
     """Processes that train plans; they live as long as the study, so that each starts once.
 
     Args:
-        jobs: How many; 0 where trials are not trained in processes.
+        jobs: How many; 0 where trials are not trained in processes, or none are started yet.
     """
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, jobs: int = 0) -> None:
         self.jobs = jobs
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Self:
-        """Starts them: that takes seconds, in which the data are read."""
-        self._workers = [_Worker() for _ in range(self.jobs)]
+        self.start(self.jobs)
         return self
+
+    def start(self, jobs: int) -> None:
+        """Starts so many: that takes seconds, in which the study goes on."""
+        self.jobs = jobs
+        self._workers = [_Worker() for _ in range(jobs)]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -305,6 +305,17 @@ def test_processes_side_by_side_leave_the_same_records(run: Run, tmp_path: Path)
     assert "epochs, 4 trials (1 pruned), " in told.getvalue() and "epochs, 4 trials, " in told.getvalue()
 
 
+def test_where_nobody_says_how_many_are_trained_side_by_side_the_rows_and_the_cores_do(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr("studies.runner.jobs_for", lambda n_rows: seen.append(n_rows) or 2)
+    for name, values, jobs in (("cores", {}, 2), ("one", {"jobs": 1}, 1)):
+        (run_id,) = run("others", name, **values)["run"]
+        assert json.loads((tmp_path / name / "runs" / run_id / "config.json").read_text())["jobs"] == jobs
+    assert seen == [sum(PARTS.values())]
+
+
 def test_interrupted_run_goes_on_with_what_its_pruner_knew(run: Run, tmp_path: Path) -> None:
     whole = run("prunes", "whole")
     asked = list(Prunes.asked)

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.utils.deterministic
 
-from studies.workers.machine import torch_settings
+from studies.workers import machine
+from studies.workers.machine import jobs_for, torch_settings
 
 
 def state() -> tuple[int, int, bool]:
@@ -44,3 +45,11 @@ def test_without_a_gpu_torchs_mode_is_left_alone(monkeypatch: pytest.MonkeyPatch
         assert torch.get_num_threads() == 1
         assert not torch.are_deterministic_algorithms_enabled()
     assert state() == before and "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+
+
+def test_trials_share_physical_cores_where_there_are_rows_enough_and_not_too_many(monkeypatch):
+    def cores(only_physical_cores: bool = False) -> int:
+        return 3 if only_physical_cores else 6
+
+    monkeypatch.setattr(machine, "cpu_count", cores)
+    assert [jobs_for(n_rows) for n_rows in (1, 99_999, 100_000, 10_000_000, 10_000_001)] == [1, 1, 3, 3, 1]
