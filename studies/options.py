@@ -234,7 +234,8 @@ class StudyConfig(BaseModel):
         CommandLine("Train trials on this machine (local) or on a Ray cluster (ray).", MACHINE),
     ] = "local"
     jobs: Annotated[
-        Annotated[int, Field(ge=1)] | None,
+        int | None,
+        Field(ge=1),
         CommandLine(
             "Processes of this machine that train trials side by side; else one, or of the command run the physical "
             "cores, where there are 100,000 rows or more.",

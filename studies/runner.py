@@ -64,8 +64,6 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
     dataset = load()
     jobs = config.jobs or (jobs_for(len(dataset)) if config.executor == "local" else 1)
     config = config.model_copy(update={"jobs": jobs})
-    if config.executor == "local" and jobs > 1:
-        pool.start(jobs)
     recipe = study_recipe(config, dataset)
     strategies = make_strategies(config)
     candidates = study_candidates(config, dataset_spec(config.dataset))
@@ -103,8 +101,11 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
         from studies.watch.dashboard import Mirror
 
         mirror = Mirror(config.mirror, progress.warn)
+    is_complete = len(finished_runs()) == len(runs)
+    if config.executor == "local" and jobs > 1 and not is_complete:
+        pool.start(jobs)
     here = nullcontext(pool if pool.jobs else None)
-    needs_cluster = config.executor == "ray" and len(finished_runs()) < len(runs)
+    needs_cluster = config.executor == "ray" and not is_complete
     with _cluster(config, progress) if needs_cluster else here as workers, alone_in(out):
         _claim(out, config, recipe)
         clear_up(out)
