@@ -24,8 +24,8 @@ from autodpq.models.base import CTRModel
 MIN_ROWS = 250_000
 """With fewer training rows, compiling takes longer than it saves in a search of some dozen trials."""
 MIN_ROWS_WIDE = 10_000
-"""The same where every row is compressed: without a compiler a plan takes twice as long there, AutoDPQ's search ten times,
-and what choices cost thirty times."""
+"""The same where every row is compressed: without a compiler a plan takes twice as long there, AutoDPQ's search ten
+times, and to know what choices cost five times."""
 
 
 def head_logits(dropout: Dropout, model: nn.Module, embeddings: Tensor, first_order: Tensor | None) -> Tensor:
