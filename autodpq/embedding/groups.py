@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from autodpq.choices.base import Choice, Made
 from autodpq.embedding.options import QuantizerOptions
-from autodpq.kernels.kernels import TENSORS, Kernels
 
 
 class Group(nn.Module, ABC):
@@ -21,11 +20,11 @@ class Group(nn.Module, ABC):
 
     Attributes:
         trains_rows: Whether a row gets the gradient of what it becomes, so that it is penalised as any other row.
-        kernels: What starts it and what finds the codes of its rows.
+        compiled: Whether what starts it and what finds the codes of its rows goes through compiled code.
     """
 
     trains_rows: ClassVar[bool]
-    kernels: Kernels = TENSORS
+    compiled: bool = False
 
     @abstractmethod
     def forward(self, rows: Tensor, places: Tensor, fields: Tensor | None = None) -> Tensor:
@@ -234,7 +233,7 @@ class SharedRows(Group):
 
 
 def group_of(
-    members: Sequence[Sequence[Made]], dim: int, options: QuantizerOptions, kernels: Kernels = TENSORS
+    members: Sequence[Sequence[Made]], dim: int, options: QuantizerOptions, *, compiled: bool = False
 ) -> Group:
     """What trains candidates of one kind together, as the kind has it.
 
@@ -242,12 +241,11 @@ def group_of(
         members: The candidates of some fields, equally many of each, all of one :meth:`autodpq.choices.Made.group_key`.
         dim: X.
         options: How codes are chosen.
-        kernels: What computes them, where floats have 16 bits; else, as the paper's numbers are, tensor operations.
+        compiled: Whether k-means and codes go through compiled code.
     """
     own: Group | None = type(members[0][0]).group(members, dim, options)
     group = StraightThrough(members, dim, options) if own is None else own
-    if options.compact:
-        group.kernels = kernels
+    group.compiled = compiled
     return group
 
 

@@ -59,9 +59,9 @@ class PlanEmbedding(Embedding):
         self.choices = tuple(choices)
         sizes = [self.moduli[number] for number in quantized]
         if quantized:
-            self.quantizers = Quantizers(
-                [[self.choices[number]] for number in quantized], sizes, embedding_dim, options, kernels
-            )
+            own = [[self.choices[number]] for number in quantized]
+            compiled = options.compact and kernels.compiled_batch > 0
+            self.quantizers = Quantizers(own, sizes, embedding_dim, options, compiled=compiled)
         self.register_buffer("tails", torch.tensor([float(size) for size in sizes]), persistent=False)
         self._rows: Tensor | None = None
 

@@ -89,7 +89,24 @@ class ProductQuantizers(Group):
 
     def encode(self, rows: Tensor, fields: Tensor | None = None) -> Tensor:
         """Codes of rows, float [fields, n, X]: int64 [fields, candidates, n, D], each below its quantizer's K."""
+        if self._is_compiled(rows):
+            n_tiles, n_rows, _ = rows.shape
+            owners = range(n_tiles) if fields is None else fields.tolist()
+            columns = range(len(self.sizes[0]))
+            codes = torch.empty((n_tiles, len(columns), n_rows, self.n_subspaces), dtype=torch.int64)
+            for tile, place in enumerate(owners):
+                for column in columns:
+                    codes[tile, column] = self._compiled_codes(rows[tile], place, column)
+            return codes
         return self.scores(rows, fields).argmax(4).transpose(2, 3)
+
+    def _is_compiled(self, rows: Tensor) -> bool:
+        """Whether the codes of rows are found by compiled code, which knows the nearest centroids."""
+        return self.compiled and self.options.scores == "euclidean" and is_known(rows)
+
+    def _compiled_codes(self, rows: Tensor, place: int, column: int) -> Tensor:
+        """Codes of a field's rows, float [n, X]: int64 [n, D]."""
+        return compiled_codes(self._turned(rows, place), self.centroids(place, column), self.n_subspaces)
 
     def decode(self, codes: Tensor, fields: Tensor | None = None) -> Tensor:
         """Rows of codes, float [fields, candidates, n, X]; codes are as :meth:`encode` gives them."""
@@ -132,9 +149,9 @@ class ProductQuantizers(Group):
         """Starts centroids by k-means; from a k-means++ start where rows have weights."""
         size, D = self.sizes[place][column], self.n_subspaces
         if weights is None:
-            centroids = kmeans_centroids(rows, size, D, seed, n_iterations, kernels=self.kernels)
+            centroids = kmeans_centroids(rows, size, D, seed, n_iterations, compiled=self.compiled)
         else:
-            centroids = weighted_centroids(rows, weights, size, D, seed, n_iterations, kernels=self.kernels)
+            centroids = weighted_centroids(rows, weights, size, D, seed, n_iterations, compiled=self.compiled)
         self.set_centroids(centroids, place, column)
 
     def resume(
@@ -152,8 +169,8 @@ class ProductQuantizers(Group):
         Always scored in the same parts, for the last digit of a score depends on what is scored together: a row halfway
         between two centroids has one code, whichever batch it stands in.
         """
-        if self.kernels.compiled_batch and self.options.scores == "euclidean" and is_known(rows):
-            return compiled_codes(self._turned(rows, place), self.centroids(place, column), self.n_subspaces)
+        if self._is_compiled(rows):
+            return self._compiled_codes(rows, place, column)
         fields = torch.tensor([place], device=rows.device)
         parts = torch.split(rows, ENCODING_BATCH)
         return torch.cat([self.encode(part[None], fields)[0, column] for part in parts])

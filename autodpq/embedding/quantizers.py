@@ -13,7 +13,6 @@ from autodpq.choices.base import Choice, Made
 from autodpq.embedding.groups import Group, SharedRows, group_of
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.product import ProductQuantizers
-from autodpq.kernels.kernels import TENSORS, Kernels
 
 
 class Quantizers(nn.Module):
@@ -24,7 +23,7 @@ class Quantizers(nn.Module):
         n_rows: How many rare values each field has.
         embedding_dim: X.
         options: How codes are chosen.
-        kernels: What computes them.
+        compiled: Whether k-means and codes go through compiled code.
     """
 
     members: Tensor
@@ -36,7 +35,8 @@ class Quantizers(nn.Module):
         n_rows: Sequence[int],
         embedding_dim: int,
         options: QuantizerOptions,
-        kernels: Kernels = TENSORS,
+        *,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.candidates = tuple(tuple(row) for row in candidates)
@@ -69,7 +69,7 @@ class Quantizers(nn.Module):
             self._widths.append(width)
             made = [[choice for choice in row if isinstance(choice, Made)] for row in chosen]
             if made[0]:
-                group = group_of(made, embedding_dim, options, kernels)
+                group = group_of(made, embedding_dim, options, compiled=compiled)
             else:
                 group = SharedRows(chosen, [n_rows[field] for field in members], embedding_dim)
             for place, field in enumerate(members):

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from autodpq.kernels.adam import update_rows
-from autodpq.kernels.kmeans import compiled_lloyd, lloyd
 from autodpq.kernels.operations import Merge
 from autodpq.kernels.rows import CompiledMerge, compiled_update_rows
 
@@ -40,11 +37,6 @@ class Kernels:
     def update(self) -> Callable[..., None]:
         """Lazy Adam's update of rows."""
         return compiled_update_rows if self.compiled_batch else update_rows
-
-    @property
-    def lloyd(self) -> Callable[[Tensor, Tensor, Tensor, int, int], Tensor]:
-        """Lloyd's algorithm."""
-        return compiled_lloyd if self.compiled_batch else lloyd
 
 
 TENSORS = Kernels()

@@ -1,4 +1,4 @@
-"""Lloyd's algorithm in every subspace, by tensor operations and compiled."""
+"""K-means in every subspace, by tensor operations and compiled."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from autodpq.errors import AutoDPQError
 from autodpq.kernels.native import is_known, library
 from autodpq.kernels.operations import sum_rows
 
@@ -23,8 +24,66 @@ def compiled_kmeans() -> ctypes.CDLL:
     address, number = ctypes.c_void_p, ctypes.c_int64
     found.find_codes.argtypes = [address, number, number, address, number, number, address]
     found.lloyd.argtypes = [address, address, number, number, address, number, number, number]
-    found.find_codes.restype = found.lloyd.restype = None
+    found.spread.argtypes = [address, address, number, number, address, number, number, address]
+    found.find_codes.restype = found.lloyd.restype = found.spread.restype = None
     return found
+
+
+@torch.no_grad()
+def spread(rows: Tensor, weights: Tensor, draws: Tensor) -> Tensor:
+    """Rows to start centroids from, far from one another (k-means++: Arthur and Vassilvitskii, SODA 2007).
+
+    In every subspace, each is drawn by its weighted squared distance from those that are there.
+
+    Args:
+        rows: float [n, X].
+        weights: double [n].
+        draws: double [K, D], each in [0, 1), on the CPU.
+
+    Returns:
+        float [K, X]: the D subspaces side by side.
+    """
+    K, D = draws.shape
+    points = subspaces(rows, D)
+    centroids = points[:, :0]
+    distances = torch.ones(points.shape[:2], dtype=torch.double, device=rows.device)
+    for number in range(K):
+        chosen = drawn((distances * weights).cpu(), draws[number, :, None])[..., 0].to(rows.device)
+        new = points.gather(1, chosen[:, None, None].expand(-1, -1, points.shape[2]))
+        far = (points - new).square().sum(2).double()
+        distances = far if not number else torch.minimum(distances, far)
+        centroids = torch.cat([centroids, new], 1)
+    return centroids.transpose(0, 1).reshape(K, -1)
+
+
+@torch.no_grad()
+def compiled_spread(rows: Tensor, weights: Tensor, draws: Tensor) -> Tensor:
+    """What :func:`spread` gives but for rounding, by compiled code."""
+    rows, weights, draws = rows.contiguous(), weights.contiguous(), draws.contiguous()
+    if not is_known(rows):
+        return spread(rows, weights, draws)
+    (n, X), (K, D) = rows.shape, draws.shape
+    centroids = rows.new_empty(K, X)
+    compiled_kmeans().spread(
+        rows.data_ptr(), weights.data_ptr(), n, X, draws.data_ptr(), K, D, centroids.data_ptr()
+    )  # fmt: skip
+    return centroids
+
+
+def drawn(weights: Tensor, draws: Tensor) -> Tensor:
+    """Places drawn by weight with replacement; where all weights are 0, the last.
+
+    Args:
+        weights: double [..., places].
+        draws: double [..., n], each in [0, 1).
+
+    Returns:
+        int64 [..., n].
+    """
+    totals = weights.cumsum(-1)
+    # To the right of equal totals: a place of weight 0 is never hit.
+    places = torch.searchsorted(totals, draws * totals[..., -1:], right=True)
+    return places.clamp(max=weights.shape[-1] - 1)
 
 
 @torch.no_grad()
@@ -65,6 +124,16 @@ def compiled_lloyd(rows: Tensor, weights: Tensor, centroids: Tensor, D: int, n_i
         rows.data_ptr(), weights.data_ptr(), *rows.shape, moved.data_ptr(), len(moved), D, n_iterations
     )  # fmt: skip
     return moved
+
+
+@cache
+def kmeans_compiles() -> bool:
+    """Whether there is a compiler, and it compiles k-means."""
+    try:
+        compiled_kmeans()
+    except AutoDPQError:
+        return False
+    return True
 
 
 @torch.no_grad()

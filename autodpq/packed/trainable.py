@@ -13,6 +13,7 @@ from autodpq.choices.base import LARGEST_HALF, narrow_floats
 from autodpq.choices.codes import pack_words
 from autodpq.embedding.groups import Group, group_of, mean_rows
 from autodpq.embedding.options import QuantizerOptions
+from autodpq.kernels.kmeans import kmeans_compiles
 from autodpq.packed.module import to_array
 from autodpq.packed.spec import BAND_NUMBERS, AnySpec, BandedSpec, TableSpec, band_part
 from autodpq.packed.table import PackedTable
@@ -137,7 +138,8 @@ class _Band(nn.Module):
         self.group: Group | None = None
         if isinstance(choice, Made):
             with torch.random.fork_rng(devices=[]):  # what is drawn here is started anew
-                self.group = group_of([[choice]], weight.shape[1], options).to(weight.device)
+                group = group_of([[choice]], weight.shape[1], options, compiled=kmeans_compiles())
+                self.group = group.to(weight.device)
         elif not self.is_full:
             self.shared = nn.Parameter(weight.new_zeros(self.modulus, weight.shape[1]))
 

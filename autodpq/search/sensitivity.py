@@ -12,7 +12,6 @@ from autodpq.choices import Choice, Kept, Made
 from autodpq.choices.weights import rounded_weights, weight_bits
 from autodpq.embedding.groups import group_of, mean_rows
 from autodpq.embedding.options import QuantizerOptions
-from autodpq.kernels.kernels import TENSORS, Kernels
 from autodpq.training.fit import EVALUATION_BATCH, DeviceRows
 from autodpq.training.network import Network
 from autodpq.training.trainer import Trainer
@@ -90,8 +89,10 @@ def rises(trainer: Trainer, pretrained: Mapping[str, Tensor], space: Space) -> R
     for field in trainer.fields:
         for band in field.bands:
             own = slice(first + band.start, first + band.stop)
-            choices, options, kernels = space[band.name], trainer.quantizer, trainer.kernels
-            losses = rise_of_loss(rows[own], information[own], choices, options, trainer.seed, kernels)
+            choices, compiled = space[band.name], trainer.compiled and trainer.compact
+            losses = rise_of_loss(
+                rows[own], information[own], choices, trainer.quantizer, trainer.seed, compiled=compiled
+            )
             if weights is not None:
                 dim, compact = trainer.recipe.embedding_dim, trainer.compact
                 more = rise_by_weights(weights.detach()[own], of_weights[own], choices, dim, compact=compact)
@@ -108,7 +109,8 @@ def rise_of_loss(
     candidates: Sequence[Choice],
     options: QuantizerOptions,
     seed: int,
-    kernels: Kernels = TENSORS,
+    *,
+    compiled: bool = False,
 ) -> list[float]:
     """How much the sum of cross entropies rises, to second order, under each candidate of a band.
 
@@ -118,7 +120,7 @@ def rise_of_loss(
         candidates: What may become of them.
         options: How codes are chosen.
         seed: Seeds centroids and the sample.
-        kernels: What centroids are computed by.
+        compiled: Whether centroids and codes go through compiled code.
     """
     factor = 1.0
     used = information.mean(1)
@@ -129,7 +131,7 @@ def rise_of_loss(
         rows, information, used = rows[some], information[some], used[some]
     rises = []
     for choice in candidates:
-        made = _made(rows, used, choice, options, seed, kernels)
+        made = _made(rows, used, choice, options, seed, compiled=compiled)
         rises.append(0.5 * factor * float((information.double() * (rows - made).double().square()).sum()))
     return rises
 
@@ -160,13 +162,15 @@ def rise_by_weights(
     return rises
 
 
-def _made(rows: Tensor, used: Tensor, choice: Choice, options: QuantizerOptions, seed: int, kernels: Kernels) -> Tensor:
+def _made(
+    rows: Tensor, used: Tensor, choice: Choice, options: QuantizerOptions, seed: int, *, compiled: bool
+) -> Tensor:
     if isinstance(choice, Kept):
         modulus = choice.modulus(len(rows))
         if modulus == len(rows):
             return rows.half().to(rows.dtype) if options.compact else rows
         return mean_rows(rows, modulus, used)[torch.arange(len(rows), device=rows.device) % modulus]
     assert isinstance(choice, Made)
-    group = group_of([[choice]], rows.shape[1], options, kernels).to(rows.device).eval()
+    group = group_of([[choice]], rows.shape[1], options, compiled=compiled).to(rows.device).eval()
     group.start(rows, 0, 0, seed, n_iterations=ROUNDS)
     return group.looked_up(rows, 0, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from autodpq.kernels.kmeans import compiled_codes, compiled_lloyd, lloyd, subspaces
+from autodpq.kernels.kmeans import compiled_codes, compiled_lloyd, compiled_spread, lloyd, spread, subspaces
 from autodpq.kernels.native import compiler
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
@@ -74,3 +74,17 @@ def test_rows_that_do_not_lie_one_after_another_are_read_as_they_are():
 def test_doubles_are_left_to_tensors():
     rows, weights, start = (value.double() for value in drawn(50, 4))
     assert torch.equal(compiled_lloyd(rows, weights, start, 2, 3), lloyd(rows, weights, start, 2, 3))
+
+
+@pytest.mark.parametrize("D", [1, 2, 4, 16])
+@pytest.mark.parametrize(("n", "K"), [(1, 2), (31, 4), (700, 20)])
+def test_centroids_are_drawn_alike(n, K, D):
+    rows, weights, _ = drawn(n, K)
+    weights[::3] = 0
+    draws = torch.rand(K, D, dtype=torch.double, generator=torch.Generator().manual_seed(1))
+    expected = spread(rows, weights.double(), draws)
+    assert torch.equal(compiled_spread(rows, weights.double(), draws), expected)
+    if n > 1:
+        unused = rows[::3].view(-1, D, X // D)
+        found = (expected.view(K, 1, D, X // D) == unused).all(3).any()
+        assert not found  # rows of weight nothing start no centroid
