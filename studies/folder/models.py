@@ -170,9 +170,16 @@ def export_run(
     """
     from autodpq.metrics import Metrics
     from autodpq.packed.export import export
+    from autodpq.packed.load import installed_model
     from studies.workers.machine import torch_settings
 
-    source = model_of(run)
+    source, is_installed = model_of(run), True
+    try:
+        installed_model(source, read_config(run / "config.json").model)
+    except AutoDPQError:
+        if onnx is not None:  # before anything is written: its formulas go into the graph
+            raise
+        is_installed = False
     with torch_settings():
         # Before anything is written: without test rows the loss could not be told.
         test = None if head_dtype == "float32" else _test_rows(run, data_dir, cache_dir)
@@ -203,6 +210,8 @@ def export_run(
                 f"test AUC {stored.auc:.5f} ({stored.auc - trained.auc:+.6f}), "
                 f"logloss {stored.logloss:.5f} ({stored.logloss - trained.logloss:+.6f}) as {head_dtype}"
             )
+        if not is_installed:
+            lines.append(f"the model {spec.name!r} is no installed one: who scores with it gives --model FILE.py:Class")
         return lines
 
 

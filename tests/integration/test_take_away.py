@@ -16,6 +16,7 @@ from support.command_line import call_here as call_in_process
 import autodpq
 from autodpq.data import load_dataset, split_dataset
 from autodpq.metrics import evaluate_predictions
+from autodpq.models import MODELS
 from autodpq.packed.file import open_packed
 from autodpq.serving import open_model
 from studies.config import SPLIT_SEED
@@ -134,6 +135,45 @@ def test_onnx_gives_the_same_probabilities(study: Path, exported: Path, tmp_path
     ids = np.stack([rng.integers(0, table.n_rows, 64) for table in served.manifest.tables], 1)
     (probabilities,) = onnxruntime.InferenceSession(onnx).run(["probabilities"], {"ids": ids})
     assert np.allclose(probabilities, 1 / (1 + np.exp(-served.score(ids).astype(float))), atol=1e-5)
+
+
+OWN_MODEL = """
+from torch import nn
+from autodpq.models import CTRModel
+
+class Level(CTRModel):
+    name = "level"
+
+    def __init__(self, n_fields, embedding_dim, hidden, dropout):
+        super().__init__(n_fields, embedding_dim, hidden, dropout)
+        self.out = nn.Linear(n_fields * embedding_dim, 1)
+
+    def forward(self, embeddings):
+        return self.out(embeddings.flatten(1)).squeeze(1)
+"""
+
+
+def test_a_model_of_ones_own_is_scored_by_its_class(own_csv: Path, tmp_path: Path, call_here: Call) -> None:
+    model, study, out = tmp_path / "mine.py", tmp_path / "study", tmp_path / "level.safetensors"
+    model.write_text(OWN_MODEL)
+    given = ("--models", f"{model}:Level", "--strategies", "others", "--seeds", "1", "--K", "4", "--D", "2")
+    done = call_here("run", "--dataset", own_csv, *given, "--threshold", "8", "--out", study)
+    assert done.code == 0, done.err
+    MODELS.forget("level")  # as in the next process
+    try:
+        refused = call_here("export", study, "--out", out, "--onnx", tmp_path / "level.onnx")
+        assert refused.code == 2 and "(--model FILE.py:Class)" in refused.err and not out.exists()
+        done = call_here("export", study, "--out", out)
+        assert done.code == 0 and "'level' is no installed one: who scores with it gives --model" in done.out
+        refused = call_here("predict", out, "--input", own_csv, "--out", tmp_path / "scores.csv")
+        assert refused.code == 2 and "(--model FILE.py:Class)" in refused.err
+        done = call_here(
+            "predict", out, "--input", own_csv, "--out", tmp_path / "scores.csv", "--model", f"{model}:Level"
+        )
+        assert done.code == 0 and len(pd.read_csv(tmp_path / "scores.csv")) == len(pd.read_csv(own_csv)), done.err
+        assert call_here("audit", out).code == 0
+    finally:
+        MODELS.forget("level")
 
 
 def test_audit_of_a_run_and_of_a_file_tell_every_byte(study: Path, exported: Path, call_here: Call) -> None:
