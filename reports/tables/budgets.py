@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from reports.names import AUTODPQ, display_name, in_order, short_bytes, within, without_budget
+from reports.names import display_name, in_order, short_bytes, within, without_budget
 from reports.numbers.best import best_by_budget
 from reports.numbers.comparisons import ModelComparisons, budgets_of, compare_strategies
 from reports.numbers.fronts import hypervolume_of
@@ -15,8 +15,8 @@ from reports.results import StudyResults
 from reports.tables.render import Cell, Grid, Table
 
 _COLUMNS = (
-    "dataset", "model", "strategy", "budget", "seeds", "auc_mean", "auc_std", "bytes_mean", "difference", "p_holm",
-    "hypervolume", "hypervolume_low", "hypervolume_high",
+    "dataset", "model", "strategy", "budget", "seeds", "auc_mean", "auc_std", "bytes_mean", "reference", "difference",
+    "p_holm", "hypervolume", "hypervolume_low", "hypervolume_high",
 )  # fmt: skip
 _NONE = "-"
 
@@ -51,12 +51,7 @@ def _grid(
     names = [within(strategy, budget) for strategy in strategies for budget in (None, *budgets)]
     aucs = samples_by_seed(records, names, "test_auc")
     sizes = samples_by_seed(records, names, "bytes")
-    p_values = {
-        comparison.other: comparison.auc
-        for entry in entries
-        if entry.reference == within(AUTODPQ, entry.budget)
-        for comparison in entry.comparisons
-    }
+    against_best = {comparison.other: comparison for entry in entries for comparison in entry.comparisons}
     means = {name: mean(list(values.values())) for name, values in aucs.items() if values}
     best = {budget: max(means.get(within(name, budget), -math.inf) for name in strategies) for budget in budgets}
     rows: list[tuple[Cell, ...]] = []
@@ -70,8 +65,8 @@ def _grid(
             if not values:
                 cells.append(Cell(_NONE))
                 continue
-            against = p_values.get(name)
-            star = against is not None and budget is not None and against.p_holm < SIGNIFICANCE
+            against = against_best.get(name) if budget is not None else None
+            star = against is not None and against.significant
             text = format_measured(mean(values), deviation(values), 4)
             if budget is None:
                 text += f" at {short_bytes(mean(own))}"
@@ -80,8 +75,9 @@ def _grid(
                 {
                     "dataset": dataset, "model": model, "strategy": strategy, "budget": budget, "seeds": len(values),
                     "auc_mean": mean(values), "auc_std": deviation(values), "bytes_mean": mean(own),
-                    "difference": math.nan if against is None or budget is None else -against.paired.mean,
-                    "p_holm": math.nan if against is None or budget is None else against.p_holm,
+                    "reference": "" if against is None else without_budget(against.reference),
+                    "difference": math.nan if against is None else -against.auc.paired.mean,
+                    "p_holm": math.nan if against is None else against.auc.p_holm,
                     "hypervolume": math.nan if front is None else front.mean,
                     "hypervolume_low": math.nan if front is None else front.low,
                     "hypervolume_high": math.nan if front is None else front.high,
@@ -94,9 +90,12 @@ def _grid(
         "needs counted but for header and vocabulary; bold: the best of a budget.",
     ]
     if any(cell.star for row in rows for cell in row):
+        firsts = [(display_name(without_budget(entry.reference)), entry.budget) for entry in entries if entry.reference]
+        same = len({name for name, _ in firsts}) == 1
+        told = firsts[0][0] if same else ", ".join(f"{name} of {short_bytes(size or 0)}" for name, size in firsts)
         notes.append(
-            "*: differs from AutoDPQ within the same budget by the t-test paired by seed, p < "
-            f"{SIGNIFICANCE} after Holm's correction over the strategies of the budget."
+            f"*: differs from the strategy of the budget's best mean validation AUC ({told}) by the t-test paired by "
+            f"seed, p < {SIGNIFICANCE} after Holm's correction over the strategies of the budget."
         )
     if any(row[-1].text != _NONE for row in rows):
         notes.append(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from autodpq.records.result import Floors
-from reports.names import AUTODPQ, display_name, without_budget
+from reports.names import AUTODPQ, display_name
 from reports.numbers.comparisons import MetricDifference, ModelComparisons, StrategyComparison, compare_strategies
 from reports.numbers.floors import floors_of
 from reports.numbers.power import MOST_SEEDS, POWER
@@ -111,8 +111,9 @@ def _seeds_grid(entry: ModelComparisons) -> Grid:
     ]
     if max(len(comparison.seeds) for comparison in entry.comparisons) < 2:
         notes = [f"AUC: {name} minus the other on their common seed; one seed gives no deviation and no test."]
-    if without_budget(entry.reference or "") != AUTODPQ:
-        notes.insert(0, f"AutoDPQ did not run; {name} has the best mean validation AUC and is compared with the rest.")
+    if entry.reference != AUTODPQ:
+        why = "AutoDPQ did not run; " if entry.budget is None else ""
+        notes.insert(0, f"{why}{name} has the best mean validation AUC and is compared with the rest.")
     notes += _no_spread(entry.comparisons, AUC)
     header = ("Against", "Seeds", "AUC", "SD", "95% interval", "p", "Holm", "Paper", "Seen", "Needed")
     return Grid(f"{name} against each, AUC: {entry.title}", header, tuple(rows), notes=tuple(notes))

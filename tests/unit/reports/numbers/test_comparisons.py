@@ -20,12 +20,14 @@ from support.little import no_pictures
 
 import reports
 from reports import load_study, statistics_table, verdicts
+from reports.names import within
 from reports.numbers import comparisons
 from reports.numbers.bootstrap import Interval
 from reports.numbers.comparisons import compare_strategies
 from reports.numbers.predictions import auc_intervals
 from reports.numbers.tests import holm
 from reports.results import RunResult
+from reports.tables.budgets import budgets_table
 from reports.tables.sentences import comparison_sentence, sentences_of
 from studies.study import write_report
 
@@ -51,7 +53,7 @@ def study(kept: Path, tmp_path: Path) -> Path:
 
 def set_cells(study: Path, column: str, values: dict[tuple[str, int], object]) -> None:
     def change(record: dict[str, Any]) -> None:
-        record[column] = values.get((record["strategy"], record["seed"]), record[column])
+        record[column] = values.get((record["strategy"], record["seed"]), record.get(column))
 
     edit_records(study, change)
 
@@ -245,3 +247,26 @@ def test_the_page_begins_with_words(study: Path) -> None:
     for sentence in verdicts(load_study(study)):
         assert words < text.index(sentence.replace("[", r"\[").replace("]", r"\]").replace("<", r"\<")) < tables
     assert tables < text.index("### Statistics: movielens1m, deepfm")
+
+
+def test_within_a_budget_the_best_on_validation_is_the_reference_though_ours_ran(tmp_path: Path) -> None:
+    seeds, budget = (0, 1, 2), 50_000
+    study = write_study(tmp_path, strategies=["fe", "random", "autodpq"], seeds=seeds, models=["pnn"])
+    compressing = [(name, seed) for name in ("random", "autodpq") for seed in seeds]
+    set_cells(study, "budget", dict.fromkeys(compressing, budget))
+    set_cells(study, "valid_auc", {("random", seed): 0.9 for seed in seeds} | {("fe", 0): 0.95})
+    apart = {("random", 0): 0.81, ("random", 1): 0.82, ("random", 2): 0.83}
+    below = {("autodpq", seed): apart["random", seed] - 0.01 * (1 + seed / 50) for seed in seeds}
+    set_cells(study, "test_auc", apart | below)
+    results = load_study(study)
+    (entry,) = compare_strategies(results)
+    assert entry.reference == within("random", budget)  # FE takes more bytes
+    assert [own.other for own in entry.comparisons] == ["fe", within("autodpq", budget)]
+    assert entry.comparisons[1].significant
+    table = budgets_table(results, [entry])
+    text = table.to_markdown()
+    assert "best mean validation AUC (Random) by the t-test paired by seed" in text
+    rows = {row["strategy"]: row for row in table.records if row["budget"] == budget}
+    assert rows["autodpq"]["reference"] == "random" and rows["random"]["reference"] == ""
+    assert rows["autodpq"]["difference"] == pytest.approx(-0.0102)
+    assert "Random within 50 kB has the best mean validation AUC" in statistics_table(results).to_markdown()
