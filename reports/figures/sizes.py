@@ -17,6 +17,9 @@ from reports.results import StudyResults
 _SAID = {"test_auc": ("Test AUC", 4), "test_logloss": ("Logloss", 4), "bytes": ("Bytes", 0),
          "parameters": ("Parameters", 0)}  # fmt: skip
 
+_GAP = 4
+"""A strategy that lies further below the next better one than so many times the AUCs above it differ is not drawn."""
+
 Values = Mapping[str, Sequence[float]]
 
 
@@ -27,6 +30,11 @@ def auc_bytes_chart(study: StudyResults, dataset: str, model: str) -> Chart | No
     strategies = in_order(records["strategy"])
     if not strategies:
         return None
+    middle = {name: mean(records[records["strategy"] == name]["test_auc"].tolist()) for name in strategies}
+    far = _far_below(middle)
+    said = "".join(f" {display_name(name)} {middle[name]:.4f}: below the frame." for name in strategies if name in far)
+    strategies = [name for name in strategies if name not in far]
+    records = records[records["strategy"].isin(strategies)]
     runs: list[Series] = []
     means: list[Series] = []
     for strategy in strategies:
@@ -58,9 +66,19 @@ def auc_bytes_chart(study: StudyResults, dataset: str, model: str) -> Chart | No
         _auc_axis(min(ends), max(ends)),
         (*runs, *means),
         study_looks(study),
-        note + below,
+        note + said + below,
         levels=levels,
     )
+
+
+def _far_below(means: Mapping[str, float]) -> set[str]:
+    """The strategies that would press all others into a line: those below a gap that dwarfs what is above it."""
+    falling = sorted(means, key=lambda name: -means[name])
+    for place in range(2, len(falling)):
+        above = means[falling[0]] - means[falling[place - 1]]
+        if means[falling[place - 1]] - means[falling[place]] > _GAP * max(above, SMALLEST_SPAN):
+            return set(falling[place:])
+    return set()
 
 
 def _point(values: Values, first: str) -> Point:

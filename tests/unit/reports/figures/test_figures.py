@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fake_studies import FLOORS, HIGH_FLOORS, MOVIELENS, STRATEGIES, write_study
+from support.fake_studies import FLOORS, HIGH_FLOORS, MOVIELENS, STRATEGIES, edit_records, write_study
 from support.little import blank_pictures
 
 from autodpq.choices import DPQ, Full, Others
@@ -299,6 +299,25 @@ def test_both_drawings_show_the_same_points(study: StudyResults) -> None:
     tips = re.findall('aria-label="([^"]*)"', chart_svg(chart, "a"))[1:]
     described = [point.tip for series in chart.series for point in series.points]
     assert [tip.replace("&#10;", "\n") for tip in tips] == described and len(described) == 6 * 3 + 6
+
+
+@pytest.mark.parametrize(("lowest", "is_drawn"), [(0.70, False), (0.811, True)])
+def test_what_would_press_all_others_into_a_line_is_said_and_not_drawn(
+    tmp_path: Path, lowest: float, is_drawn: bool
+) -> None:
+    folder = write_study(tmp_path, models=["deepfm"])
+
+    def change(record: dict[str, object]) -> None:
+        if record["strategy"] == "others":
+            record["test_auc"] = lowest
+
+    edit_records(folder, change)
+    chart = auc_bytes_chart(load_study(folder), "movielens1m", "deepfm")
+    assert chart is not None
+    drawn = [series.strategy for series in chart.series if series.form == "mean"]
+    assert ("others" in drawn) == is_drawn and len(drawn) == 5 + is_drawn
+    assert (f"Others {lowest:.4f}: below the frame." in chart.note) != is_drawn
+    assert (chart.y.low < lowest) == is_drawn
 
 
 LONG = "a-kind-of-ones-own(depth=3,width=4)"
