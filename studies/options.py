@@ -224,7 +224,12 @@ class StudyConfig(BaseModel):
         Literal["auto", "adam", "lazy-adam"],
         CommandLine("adam, lazy-adam (the batch's rows of the tables alone), or auto: by the tables' size.", TRAINING),
     ] = "auto"
-    device: Annotated[Literal["auto", "cpu", "cuda"], CommandLine("auto, cpu or cuda.", MACHINE)] = "auto"
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        CommandLine(
+            "cpu, cuda, or auto: of run, where there is a GPU, the one on which a few steps are faster.", MACHINE
+        ),
+    ] = "auto"
     compile: Annotated[
         Literal["auto", "on", "off"],
         CommandLine("Compile training steps: on, off, or auto, where it pays.", MACHINE),

@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
 import optuna
 import pandas as pd
+import torch
 
 from autodpq.choices import Full
 from autodpq.data import dataset_spec
 from autodpq.models import MODELS
-from autodpq.plan import Field
+from autodpq.plan import CompressionPlan, Field
 from autodpq.records.folder import write_asked, write_study
 from autodpq.records.result import Floors
 from autodpq.records.schema import StudyFile
 from autodpq.search.strategy import Strategy
 from autodpq.training.recipes import Recipe
+from autodpq.training.trainer import Trainer
 from autodpq.trial import Budget, Space
 from studies.budgets import budget_bytes, check_budgets
 from studies.config import make_space, make_strategies, run_config, study_candidates, study_recipe
 from studies.floors import measure_floors
-from studies.folder.comparable import Folder
+from studies.folder.comparable import Compile, Folder
 from studies.folder.lock import alone_in
 from studies.folder.records import clear_up, write_records
 from studies.given_weights import check_given
 from studies.options import StudyConfig
-from studies.prepared import LOADING, load_rows, prepare_for
-from studies.sharing import Context, Workers, share, sources
+from studies.prepared import LOADING, Prepared, load_rows, prepare_for
+from studies.sharing import Context, Workers, is_compiled, share, sources
 from studies.single_run import Run
 from studies.watch.progress import Progress
 from studies.watch.tensorboard import FOLDER, Scalars
+from studies.workers.faster_device import faster_device
 from studies.workers.machine import choose_device, jobs_for, machine_name, torch_settings, versions
 from studies.workers.processes import WorkerPool
 from studies.workers.ray_cluster import RayCluster
@@ -59,6 +63,32 @@ def run_study(config: StudyConfig, out: Path, progress: Progress) -> pd.DataFram
         return _run_missing(config, out, progress, pool)
 
 
+def _faster_device(
+    config: StudyConfig,
+    prepared: Prepared,
+    fields: Sequence[Field],
+    space: Space,
+    recipe: Recipe,
+    compiling: Mapping[str, Compile],
+    progress: Progress,
+) -> torch.device:
+    """Of the CPU and the GPU the one that trains the study's first model faster."""
+    model, compact = MODELS.find(config.models[0]), config.space == "wide"
+    plan = CompressionPlan({name: candidates[len(candidates) // 2] for name, candidates in space.items()})
+
+    def trainer_on(device: torch.device) -> Trainer:
+        compiled = is_compiled(compiling[config.models[0]], config.space, len(prepared.train), device)
+        rows = prepared.train, prepared.valid
+        return Trainer(
+            fields, model, recipe.with_penalty_of(prepared.additive), 0, device, *rows, additive=prepared.additive,
+            compiled=compiled, compact=compact,
+        )  # fmt: skip
+
+    device, taken = faster_device(trainer_on, plan)
+    progress.measured(device.type, taken)
+    return device
+
+
 def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: WorkerPool) -> pd.DataFrame:
     load = partial(load_rows, {option: getattr(config, option) for option in LOADING})
     dataset = load()
@@ -81,7 +111,8 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
         folder.check(dataclasses.asdict(run), config.resplit)
         code = sources(MODELS.find(model), type(strategy), candidates)
         folder.check_sources(run.run_id, run.strategy, run.model, code)
-    device = choose_device(folder.device(config.device))
+    where = folder.device(config.device)
+    device = choose_device(where)
     compiling = {model: folder.compile(MODELS.find(model).name, config.compile) for model in config.models}
     prepared = prepare_for(load, runs[0][0].data)
     compact = config.space == "wide"
@@ -104,6 +135,8 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
     is_complete = len(finished_runs()) == len(runs)
     if config.executor == "local" and jobs > 1 and not is_complete:
         pool.start(jobs)
+    if where == "auto" and device.type == "cuda" and not is_complete:
+        device = _faster_device(config, prepared, fields, space, recipe, compiling, progress)
     here = nullcontext(pool if pool.jobs else None)
     needs_cluster = config.executor == "ray" and not is_complete
     with _cluster(config, progress) if needs_cluster else here as workers, alone_in(out):

@@ -221,9 +221,7 @@ def share(
     config, progress = context.config, context.progress
     rows = prepared.train, prepared.valid
     recipe = recipe.with_penalty_of(prepared.additive)
-    least = MIN_ROWS_WIDE if config.space == "wide" else MIN_ROWS
-    pays = why_not(device) is None and len(prepared.train) >= least
-    compiled = compiling == "on" or (compiling == "auto" and pays)
+    compiled = is_compiled(compiling, config.space, len(prepared.train), device)
     trainer = Trainer(
         prepared.fields, MODELS.find(model), recipe, run.seed, device, *rows, additive=prepared.additive,
         compiled=compiled,
@@ -256,6 +254,19 @@ def share(
         wide = dataclasses.replace(spec, fields=prepared.source.banded(config.bands), compact=True)
     digest = shared_digest(rows, pretraining.pretrained.state)
     return Shared(run.pretrained_id, prepared, trainer, pretraining, spec, wide, digest, floors)
+
+
+def is_compiled(compiling: Compile, space: str, n_rows: int, device: torch.device) -> bool:
+    """Whether training steps are compiled: as asked, or where it pays.
+
+    Args:
+        compiling: What is asked.
+        space: Which space is searched.
+        n_rows: Of training.
+        device: Where it trains.
+    """
+    pays = why_not(device) is None and n_rows >= (MIN_ROWS_WIDE if space == "wide" else MIN_ROWS)
+    return compiling == "on" or (compiling == "auto" and pays)
 
 
 def sources(model: type, strategy: type, candidates: Iterable[Choice]) -> dict[str, str | None]:

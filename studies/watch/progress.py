@@ -134,6 +134,11 @@ class Progress:
         elif compilation.seconds > 1:
             self._say("info", f"Training steps compiled in {compilation.seconds:.0f} s")
 
+    def measured(self, chosen: str, taken: Mapping[str, float]) -> None:
+        """How long steps take on each device, in milliseconds, and which one is taken."""
+        times = ", ".join(f"{milliseconds:.1f} ms on {device}" for device, milliseconds in taken.items())
+        self._say("info", f"Device {chosen}: a step of FE and one of a plan take {times}")
+
     def given(self, path: str, n_known: int, n_values: int) -> None:
         """FE starts from the weights of a file."""
         self._say("info", f"FE starts from {path}, which knows {n_known:,} of {n_values:,} values")
