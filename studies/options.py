@@ -226,9 +226,7 @@ class StudyConfig(BaseModel):
     ] = "auto"
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
-        CommandLine(
-            "cpu, cuda, or auto: of run, where there is a GPU, the one on which a few steps are faster.", MACHINE
-        ),
+        CommandLine("cpu, cuda, or auto: where there is a GPU, run takes what a few steps are faster on.", MACHINE),
     ] = "auto"
     compile: Annotated[
         Literal["auto", "on", "off"],
