@@ -29,13 +29,19 @@ if TYPE_CHECKING:
 _BATCH = 2048  # rows that are scored at a time: what lies between the layers stays in the cache of a core
 
 
-def open_model(path: str | Path) -> ServedModel:
+def open_model(path: str | Path, *, remember: bool = False) -> ServedModel:
     """Opens a packed file to look up and score; its tables stay on disk until they are read.
 
+    Args:
+        path: The file.
+        remember: Whether ``NAME.checked`` beside it says that every byte was checked, so that it is done once and not
+            at every start: until the file has another size or was changed at another time.
+
     Raises:
-        AutoDPQError: It is no such file, is cut off or altered, or its weights are not those of its model.
+        AutoDPQError: It is no such file, is cut off or altered, or its weights are not those of its model; or what is
+            to be remembered cannot be written.
     """
-    return ServedModel(open_packed(Path(path)))
+    return ServedModel(open_packed(Path(path), remember=remember))
 
 
 class ServedModel:

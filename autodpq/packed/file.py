@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autodpq.errors import AutoDPQError
-from autodpq.files import whole_file
+from autodpq.files import whole_file, write_whole
 from autodpq.packed.dense import read_dense
 from autodpq.packed.manifest import Manifest, strict_json
 from autodpq.packed.table import PackedTable
@@ -128,14 +128,20 @@ def _header_text(manifest: str, arrays: Mapping[str, Array]) -> bytes:
     return text + b" " * (-len(text) % 8)
 
 
-def open_packed(path: Path) -> PackedFile:
+def open_packed(path: Path, *, remember: bool = False) -> PackedFile:
     """Opens a packed file; nothing of it is run, and every byte of it is checked.
 
+    Args:
+        path: The file.
+        remember: Whether ``NAME.checked`` beside it says that it was checked, and the check is left out where it does:
+            until the file has another size or was changed at another time.
+
     Raises:
-        AutoDPQError: It is no such file, is cut off or altered, or is of a format that this version does not know.
+        AutoDPQError: It is no such file, is cut off or altered, or is of a format that this version does not know; or
+            what is to be remembered cannot be written.
     """
     with named(path):
-        text, arrays, begin = map_arrays(path)
+        text, arrays, begin = map_arrays(path, remember=remember)
         manifest = Manifest.from_json(text)
         tables = []
         for spec in manifest.tables:
@@ -150,8 +156,12 @@ def open_packed(path: Path) -> PackedFile:
     return PackedFile(path, manifest, tuple(tables), dense, stored, sizes)
 
 
-def map_arrays(path: Path) -> tuple[str, dict[str, Array], int]:
+def map_arrays(path: Path, *, remember: bool = False) -> tuple[str, dict[str, Array], int]:
     """Maps what :func:`write_arrays` wrote; every byte of it is checked.
+
+    Args:
+        path: The file.
+        remember: As of :func:`open_packed`.
 
     Returns:
         The JSON that tells of the arrays, the arrays, and the byte at which they begin.
@@ -160,14 +170,19 @@ def map_arrays(path: Path) -> tuple[str, dict[str, Array], int]:
         AutoDPQError: It is no such file, or is cut off or altered; the message does not name it.
     """
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        size = status.st_size
         content = np.memmap(path, np.uint8, "r") if size else np.zeros(0, np.uint8)
     except OSError as error:
         raise AutoDPQError(f"cannot be read ({error.strerror})") from None
     except ValueError:
         raise AutoDPQError("this is no file") from None
     header, text = _read_header(content)
-    _check_digest(content, header, text)
+    seen = {"bytes": size, "changed": status.st_mtime_ns, "sha256": header["__metadata__"]["sha256"]}
+    if not (remember and _remembered(path) == seen):
+        _check_digest(content, header, text)
+        if remember:
+            write_whole(_checked_path(path), json.dumps(seen))
     manifest = str(header.pop("__metadata__")["autodpq"])
     begin = _LENGTH + len(text)
     arrays = {name: _array(name, entry, content[begin:]) for name, entry in _in_order(header, size - begin)}
@@ -230,6 +245,18 @@ def _check_digest(content: npt.NDArray[np.uint8], header: dict[str, Any], text: 
     digest.update(content[_LENGTH + len(text) :].data)
     if digest.hexdigest() != expected:
         raise AutoDPQError("its content is not what was exported: it is cut off or altered; copy or export it again")
+
+
+def _checked_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.checked")
+
+
+def _remembered(path: Path) -> object:
+    """What was written of a file when it was checked; None where nothing was, or nothing that can be read."""
+    try:
+        return strict_json(_checked_path(path).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def _in_order(header: dict[str, Any], size: int) -> list[tuple[str, dict[str, Any]]]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,29 @@ def test_safetensors_own_reader_gives_the_same(path: Path) -> None:
 def test_same_content_is_the_same_bytes(path: Path, tmp_path: Path) -> None:
     write_packed(tmp_path / "b.safetensors", MANIFEST, dict(reversed(TABLES.items())), dict(reversed(DENSE.items())))
     assert (tmp_path / "b.safetensors").read_bytes() == path.read_bytes()
+
+
+def test_a_file_that_was_checked_is_not_checked_again_until_it_changes(path: Path) -> None:
+    note = path.with_name("a.safetensors.checked")
+    open_packed(path)
+    assert not note.exists()  # nobody has asked for it
+    assert open_packed(path, remember=True).manifest == MANIFEST and note.exists()
+    status, content = path.stat(), bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    # Nothing but its bytes tells that it is another: who asks for it to be remembered takes that.
+    assert open_packed(path, remember=True).manifest == MANIFEST
+    assert "its content is not what was exported" in refused(path, bytes(content))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    with pytest.raises(AutoDPQError, match="its content is not what was exported"):
+        open_packed(path, remember=True)
+    content[-1] ^= 1
+    path.write_bytes(content)
+    for damaged in ("", "{", "[1]", '{"bytes": 1}', "\x00"):
+        note.write_text(damaged)
+        open_packed(path, remember=True)
+        assert json.loads(note.read_text())["bytes"] == len(content)
 
 
 @pytest.fixture(scope="module")
