@@ -21,6 +21,13 @@ _MOST_CENTROIDS = 1 << 24
 _ENTRY_BITS = 11
 
 
+def read_codes(stream: Any, places: Any, n_codes: int, bits: int, operations: Operations) -> Any:
+    """Rows of codes of so many bits out of a stream, int64 [n, n_codes]; those that are bytes are read as such."""
+    if bits == 8:
+        return operations.whole(operations.row_bytes(stream, places, n_codes))
+    return operations.bits(stream, places, n_codes, bits)
+
+
 def code_bits(K: int) -> int:
     """Bits of one packed code: ceil(log2 K)."""
     return (K - 1).bit_length()
@@ -98,7 +105,7 @@ class DPQ(Made):
         decoding, offsets = arrays["decoding"], arrays["offsets"]
         n_groups = dim // decoding.shape[1]
         bits = (decoding.shape[0] // n_groups).bit_length() - 1
-        entries = operations.bits(arrays["codes"], places, n_groups, bits) + offsets
+        entries = read_codes(arrays["codes"], places, n_groups, bits, operations) + offsets
         return operations.take(decoding, entries.reshape(-1)).reshape(-1, dim)
 
     def _together(self, dim: int, n_bytes: int) -> int:

@@ -99,7 +99,21 @@ class Int(Made):
         codes, steps = nearest_integers(rows, self.largest, self.shares)
         return {"codes": pack_words(codes, self.bits), "steps": steps}
 
+    def prepared(self, arrays: Arrays, dim: int) -> Arrays:
+        """Where rows begin at bytes, ``decoding`` [256, integers of a byte] beside: the integers that a byte holds."""
+        if self.bits == 8 or dim * self.bits % 8:
+            return arrays
+        integers = np.arange(256)[:, None] >> np.arange(0, 8, self.bits) & (1 << self.bits) - 1
+        return {**arrays, "decoding": integers.astype(np.float32) - self.largest}
+
     def made(self, arrays: Mapping[str, Any], places: Any, dim: int, operations: Operations) -> Any:
         """Integers times scales."""
-        integers = operations.cast(operations.bits(arrays["codes"], places, dim, self.bits)) - float(self.largest)
+        codes, n_bits = arrays["codes"], dim * self.bits
+        if n_bits % 8:
+            integers = operations.cast(operations.bits(codes, places, dim, self.bits)) - float(self.largest)
+        elif self.bits == 8:
+            integers = operations.cast(operations.row_bytes(codes, places, dim)) - float(self.largest)
+        else:
+            found = operations.whole(operations.row_bytes(codes, places, n_bits // 8))
+            integers = operations.take(arrays["decoding"], found.reshape(-1)).reshape(-1, dim)
         return integers * operations.cast(operations.take(arrays["steps"], places))[:, None]

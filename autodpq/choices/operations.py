@@ -21,6 +21,10 @@ class Operations(Protocol):
         """Rows of ``n_words`` numbers of ``bits`` bits each out of a stream of bits, int64 [n, n_words]."""
         ...
 
+    def row_bytes(self, stream: Any, places: Any, n_bytes: int) -> Any:
+        """Rows of so many bytes each out of a stream of bits whose rows begin at bytes, uint8 [n, n_bytes]."""
+        ...
+
     def where(self, condition: Any, then: Any, otherwise: Any) -> Any:
         """Entries of one array or of the other; a number stands for an array of it."""
         ...
@@ -61,6 +65,12 @@ class NumpyOperations:
     ) -> npt.NDArray[np.int64]:
         """Rows of numbers out of a stream of bits."""
         return read_words(stream, places, n_words, bits)
+
+    def row_bytes(
+        self, stream: npt.NDArray[np.uint8], places: npt.NDArray[np.int64], n_bytes: int
+    ) -> npt.NDArray[np.uint8]:
+        """Rows of bytes out of a stream."""
+        return stream.reshape(-1, n_bytes).take(places, 0)
 
     def where(self, condition: Any, then: Any, otherwise: Any) -> Any:
         """Entries of one array or of the other."""

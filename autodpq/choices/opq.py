@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autodpq.choices.base import Arrays, Cost, Floats, Layout
-from autodpq.choices.dpq import DPQ
+from autodpq.choices.dpq import DPQ, read_codes
 from autodpq.choices.operations import Operations
 from autodpq.choices.registry import register
 from autodpq.errors import AutoDPQError
@@ -66,7 +66,7 @@ class OPQ(DPQ):
 
     def made(self, arrays: Mapping[str, Any], places: Any, dim: int, operations: Operations) -> Any:
         """The sum of what the codes stand for, one subspace after another."""
-        entries = operations.bits(arrays["codes"], places, self.D, self.bits) + arrays["offsets"]
+        entries = read_codes(arrays["codes"], places, self.D, self.bits, operations) + arrays["offsets"]
         rows = operations.take(arrays["turned"], entries[:, 0])
         for subspace in range(1, self.D):
             rows = rows + operations.take(arrays["turned"], entries[:, subspace])

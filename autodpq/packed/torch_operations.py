@@ -38,6 +38,10 @@ class TorchOperations:
             shifts = shifts + (begin & 7).view(-1, 1)
         return (words >> shifts & (1 << bits) - 1).view(-1, n_words)
 
+    def row_bytes(self, stream: Tensor, places: Tensor, n_bytes: int) -> Tensor:
+        """Rows of bytes out of a stream."""
+        return stream[: len(stream) - PADDING].view(-1, n_bytes).index_select(0, places)
+
     def where(self, condition: Tensor, then: Any, otherwise: Any) -> Tensor:
         """Entries of one tensor or of the other."""
         return torch.where(condition, then, otherwise)
@@ -75,6 +79,11 @@ class TracedOperations(TorchOperations):
         words = (stream.index_select(0, read.view(-1)).view(-1, 4).long() * scale).sum(1)
         powers = (1 << torch.arange(8, device=places.device)).index_select(0, begin % 8)
         return (words // powers % (1 << bits)).view(-1, n_words)
+
+    def row_bytes(self, stream: Tensor, places: Tensor, n_bytes: int) -> Tensor:
+        """Rows of bytes, byte by byte: the exporter would store a part of the stream once more."""
+        read = places[:, None] * n_bytes + torch.arange(n_bytes, device=places.device)
+        return stream.index_select(0, read.view(-1)).view(-1, n_bytes)
 
     def search(self, rising: Tensor, values: Tensor) -> Tensor:
         """How many of the rising numbers are smaller, by halving: ONNX has no such search."""

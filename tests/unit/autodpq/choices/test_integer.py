@@ -33,9 +33,11 @@ def test_rows_are_integers_times_a_scale_of_their_own(bits: int, drawn: list[lis
     assert 8 * sum(array.nbytes for array in arrays.values()) == -(-choice.cost(len(rows), 6).bits // 8) * 8
     largest = 2 ** (bits - 1) - 1
     codes = read_words(arrays["codes"], np.arange(len(rows)), 6, bits)
-    made = choice.made(arrays, np.arange(len(rows)), 6, NUMPY)
+    read = choice.prepared(arrays, 6)
+    assert read["codes"] is arrays["codes"]  # which stay mapped
+    made = choice.made(read, np.arange(len(rows)), 6, NUMPY)
     assert made.dtype == np.float32 and np.array_equal(made, choice.rounded(rows, {}))
-    assert np.array_equal(choice.made(arrays, np.arange(len(rows))[::-1], 6, NUMPY), made[::-1])
+    assert np.array_equal(choice.made(read, np.arange(len(rows))[::-1], 6, NUMPY), made[::-1])
     for row, own, step, found in zip(rows, codes, arrays["steps"], made, strict=True):
         assert [(int(code) - largest) * float(step) for code in own] == found.tolist()
         assert all(0 <= code <= 2 * largest for code in own)
