@@ -1,13 +1,14 @@
 """How long a request takes: a model end to end, and tables alone beside nn.Embedding and FBGEMM's integers.
 
     autodpq-study export STUDY --out model.safetensors
-    python benchmarks/latency.py --model model.safetensors --input rows.parquet
+    python benchmarks/latency.py --model model.safetensors
     python benchmarks/latency.py --tables
 
-``--model``: raw values in and probabilities out by numpy; ids in, by numpy, torch and onnxruntime. ``--tables``: random
-ids into tables of 10,000 and of 10 million rows, X = 16; FBGEMM stands beside where ``fbgemm-gpu-cpu`` is installed,
-best in an environment of its own. Requests of 1, 32, 512 and 2,048 rows, on one thread and two, kinds in turn, request
-by request. Writes docs/benchmarks/latency-model.csv and latency-tables.csv.
+``--model``: raw values, drawn from its vocabulary, in and probabilities out by numpy; ids in, by numpy, torch and
+onnxruntime. ``--tables``: random ids into tables of 10,000 and of 10 million rows, X = 16; FBGEMM stands beside where
+``fbgemm-gpu-cpu`` is installed, best in an environment of its own. Requests of 1, 32, 512 and 2,048 rows, on one thread
+and two (of BLAS as the environment says), kinds in turn, request by request. Writes docs/benchmarks/latency-model.csv
+and latency-tables.csv.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def measured(
             yield row
 
 
-def model_rows(file: Path, source: Path) -> Iterator[Row]:
+def model_rows(file: Path) -> Iterator[Row]:
     """A model end to end."""
     import onnxruntime
     import polars as pl
@@ -93,7 +94,9 @@ def model_rows(file: Path, source: Path) -> Iterator[Row]:
     from autodpq.packed.onnx import export_onnx
 
     served = open_model(file)
-    frame = pl.read_parquet(source).select(served.field_names).head(200_000)
+    rng, known = np.random.default_rng(0), pl.read_parquet(file.with_suffix(".vocabulary.parquet"))
+    values_of = {name: known.filter(pl.col("field") == name)["value"].to_numpy() for name in served.field_names}
+    frame = pl.DataFrame({name: rng.choice(values, 200_000) for name, values in values_of.items()})
     ids, columns = served.vocabulary.encode_bags(frame, "rows")
     columns_of = {name: frame[name].to_list() for name in frame.columns}
     with tempfile.TemporaryDirectory() as name:
@@ -125,7 +128,7 @@ def packed_table(folder: Path, n_rows: int, choice: Choice) -> Path:
     rng, path = np.random.default_rng(0), folder / f"{choice.name}.safetensors"
     spec = TableSpec("table", n_rows, DIM, 0, choice, 0)
     arrays: dict[str, Any] = {}
-    for part, (dtype, shape) in spec.layout().items():
+    for part, (dtype, shape) in spec.layout.items():
         is_float = np.issubdtype(dtype, np.floating)
         drawn = rng.normal(size=shape).astype(dtype) if is_float else rng.integers(0, 256, shape, np.uint8)
         arrays[part] = drawn if is_float else drawn.view(dtype)
@@ -187,10 +190,9 @@ def main() -> None:
     """Measures and writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--input", type=Path)
     parser.add_argument("--tables", action="store_true")
     options = parser.parse_args()
-    found = {"tables": table_rows()} if options.tables else {"model": model_rows(options.model, options.input)}
+    found = {"tables": table_rows()} if options.tables else {"model": model_rows(options.model)}
     for name, rows in found.items():
         about = {"machine": machine_name(), "torch": torch.__version__, "version": __version__}
         kept = [{**row, **about} for row in rows]

@@ -95,13 +95,13 @@ class Table:
         n_rows, dim = self.weight.shape
         if self.banded:
             own = int((self.numbers == number).sum())
-            return layout_bytes(BandedSpec(self.name, dim, ((own, choice),), 0).layout())
+            return layout_bytes(BandedSpec(self.name, dim, ((own, choice),), 0).layout)
         if choice == Full():
             return n_rows * dim * 4
         is_tail = self.numbers == 0
         n_head = n_rows - int(is_tail.sum())
         ranked = not is_tail[:n_head].any()
-        return layout_bytes(TableSpec(self.name, n_rows, dim, n_head, choice, 0, bool(ranked)).layout())
+        return layout_bytes(TableSpec(self.name, n_rows, dim, n_head, choice, 0, bool(ranked)).layout)
 
     def n_fixed_bytes(self) -> int:
         """What it takes beside that, whatever the choices are: where rows are kept, and which band each is of."""
@@ -111,7 +111,7 @@ class Table:
             return 0
         full, numbers = [Full()] * self.n_bands, self.numbers.to(self.weight.device)
         whole = _trainable(self.weight, numbers, full, None, self.banded).spec
-        return layout_bytes(whole.layout()) - sum(self.n_bytes(number, Full()) for number in range(self.n_bands))
+        return layout_bytes(whole.layout) - sum(self.n_bytes(number, Full()) for number in range(self.n_bands))
 
 
 def _trainable(

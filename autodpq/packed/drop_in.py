@@ -57,7 +57,7 @@ class DropIn(nn.Module):
         """One line: its rows by choice, the bytes that they take, and those that they took."""
         spec = self.table.spec
         rows = ", ".join(f"{n_rows:,} {choice}" for n_rows, choice in self.rows_by_choice)
-        own, name = layout_bytes(spec.layout()), type(self).__name__
+        own, name = layout_bytes(spec.layout), type(self).__name__
         before = 4 * self.num_embeddings * self.embedding_dim
         size = f"{self.num_embeddings}, {self.embedding_dim}"
         return f"{name}({size}; rows: {rows}; bytes: {own:,}, as {name.removeprefix('Compressed')} {before:,})"

@@ -145,9 +145,9 @@ def open_packed(path: Path, *, remember: bool = False) -> PackedFile:
         manifest = Manifest.from_json(text)
         tables = []
         for spec in manifest.tables:
-            names = {part: f"tables.{spec.name}.{part}" for part in spec.layout()}
+            names = {part: f"tables.{spec.name}.{part}" for part in spec.layout}
             tables.append(PackedTable(spec, {part: arrays[name] for part, name in names.items() if name in arrays}))
-        known = {f"tables.{spec.name}.{part}" for spec in manifest.tables for part in spec.layout()}
+        known = {f"tables.{spec.name}.{part}" for spec in manifest.tables for part in spec.layout}
         stored = {name.removeprefix("dense."): array for name, array in arrays.items() if name not in known}
         if any(not name.startswith("dense.") for name in set(arrays) - known):
             raise AutoDPQError("it holds arrays that its manifest does not tell of")

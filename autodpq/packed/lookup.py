@@ -68,7 +68,7 @@ class _Band(Mapping[str, Any]):
     """The arrays of one band by their names without its number."""
 
     def __init__(self, arrays: Read, number: int, spec: TableSpec) -> None:
-        self._arrays, self._number, self._parts = arrays, number, spec.layout()
+        self._arrays, self._number, self._parts = arrays, number, spec.layout
 
     def __getitem__(self, part: str) -> Any:
         return self._arrays[band_part(self._number, part)]

@@ -92,7 +92,7 @@ class PackedEmbedding(nn.Module):
 
     def table(self) -> PackedTable:
         """The table as it is stored."""
-        return PackedTable(self.spec, {name: self._stored(name) for name in self.spec.layout()})
+        return PackedTable(self.spec, {name: self._stored(name) for name in self.spec.layout})
 
     def _checked(self, ids: Tensor) -> Tensor:
         if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
@@ -114,14 +114,14 @@ class PackedEmbedding(nn.Module):
         return {name: self.get_buffer(buffer) for name, buffer in self._read.items()}
 
     def _stored(self, name: str) -> npt.NDArray[Any]:
-        dtype, shape = self.spec.layout()[name]
+        dtype, shape = self.spec.layout[name]
         array = to_array(self.get_buffer(_OWN + name if name in self.spec.own_layout else name))
         return array[: shape[0]].astype(dtype, copy=False)  # without what a stream of bits is padded by
 
     def _prepare(self) -> None:
         """Makes what is faster to read."""
         own = self.spec.own_layout
-        self._read: dict[str, str] = {name: _OWN + name if name in own else name for name in self.spec.layout()}
+        self._read: dict[str, str] = {name: _OWN + name if name in own else name for name in self.spec.layout}
         stored = {name: self._stored(name) for name in own}
         device = next(self.buffers()).device
         for name, array in prepared(self.spec, stored).items():

@@ -133,7 +133,7 @@ def _of_table(
         module.embedding_dim,
         tuple((n_rows, str(choice)) for n_rows, choice in module.rows_by_choice),
         weight.element_size() * weight.nelement(),
-        layout_bytes(table.spec.layout()),
+        layout_bytes(table.spec.layout),
         _error(weight.detach(), table, used),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,9 @@ _MOST_ROWS = (1 << 31) - 1  # ids are stored in 32 bits
 _MOST_DIM = 1 << 14
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TableSpec:
-    """What a table is.
+    """What a table is; what follows from that is worked out once, for look-ups ask for it.
 
     Attributes:
         name: Of the field or of the module.
@@ -65,7 +66,7 @@ class TableSpec:
         if not self.ranked and self.choice == Full():
             raise AutoDPQError(f"{where}: no id is listed under {self.choice}")
 
-    @property
+    @cached_property
     def tail(self) -> int:
         """How many ids have no row of their own."""
         return 0 if self.choice == Full() else self.n_rows - self.head
@@ -75,12 +76,12 @@ class TableSpec:
         """Rows as they are stored: those of their own, and those that others share."""
         return self.n_weights if self.choice.keeps else self.n_rows - self.tail
 
-    @property
+    @cached_property
     def n_weights(self) -> int:
         """First-order weights: one per id, or one for all that share a row."""
         return self.n_rows - self.tail + self.choice.modulus(self.tail)
 
-    @property
+    @cached_property
     def weight_bits(self) -> int:
         """Bits of a first-order weight, where all is compact."""
         return weight_bits(self.choice, self.dim)
@@ -90,12 +91,13 @@ class TableSpec:
         """The tables that it is made of: itself."""
         return (self,)
 
-    @property
+    @cached_property
     def own_layout(self) -> Layout:
         """Type and shape of the arrays that the choice has of its own."""
         own = self.choice.layout(self.tail, self.dim)
         return narrowed(own) if self.compact else own
 
+    @cached_property
     def layout(self) -> Layout:
         """Type and shape of every array of the table: ``rows`` [stored, X]; ``scales`` [stored] of int8 rows; those of
         the choice; ``head_ids`` [head], rising; ``first_order`` [weights]; where they are integers, the bytes
@@ -115,7 +117,7 @@ class TableSpec:
         return arrays
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BandedSpec:
     """A table of several bands of ids, each with a choice of its own; all is compact.
 
@@ -145,12 +147,12 @@ class BandedSpec:
             raise AutoDPQError(f"table {self.name!r}: id {self.fallback} for values never seen is no id of it")
         _ = self.tables  # each of which is checked
 
-    @property
+    @cached_property
     def n_rows(self) -> int:
         """Ids: 0 to n_rows - 1."""
         return sum(n_rows for n_rows, _ in self.bands)
 
-    @property
+    @cached_property
     def tables(self) -> tuple[TableSpec, ...]:
         """Each band as a table of its own."""
         return tuple(
@@ -166,17 +168,18 @@ class BandedSpec:
         """How rows of their own are stored."""
         return "float16"
 
-    @property
+    @cached_property
     def own_layout(self) -> Layout:
         """Type and shape of the arrays that the choices have of their own, and of those that tell bands apart."""
         return self._of_bands([table.own_layout for table in self.tables])
 
+    @cached_property
     def layout(self) -> Layout:
         """Type and shape of every array of the bands' tables, its band's number before its name: ``1:rows``; and,
         where ids are not ranked, ``band_numbers`` [bytes], a stream of :attr:`band_bits` bits for each id."""
-        return self._of_bands([table.layout() for table in self.tables])
+        return self._of_bands([table.layout for table in self.tables])
 
-    @property
+    @cached_property
     def band_bits(self) -> int:
         """Bits of the number of an id's band: ceil(log2 bands)."""
         return (len(self.bands) - 1).bit_length()

@@ -32,7 +32,7 @@ class PackedTable:
     def __init__(self, spec: AnySpec, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         self.spec = spec
         self.arrays = dict(arrays)
-        layout = spec.layout()
+        layout = spec.layout
         if unknown := sorted(self.arrays.keys() - layout):
             raise AutoDPQError(f"table {spec.name!r}: there is no place for its {', '.join(unknown)}")
         for part, (dtype, shape) in layout.items():
@@ -58,7 +58,7 @@ class PackedTable:
         if isinstance(self.spec, TableSpec):
             return (self,)
         return tuple(
-            PackedTable(table, {part: self.arrays[band_part(number, part)] for part in table.layout()})
+            PackedTable(table, {part: self.arrays[band_part(number, part)] for part in table.layout})
             for number, table in enumerate(self.spec.tables)
         )
 

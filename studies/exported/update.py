@@ -195,7 +195,7 @@ def updated_table(done: UpdatedFile) -> Table:
     updated, rows, records = done.updated, [], []
     for old, new, growth in zip(done.old.tables, updated.packed.tables, updated.growths, strict=True):
         changed = changed_rows(old, new, growth)
-        sizes = [layout_bytes(table.spec.layout()) for table in (old, new)]
+        sizes = [layout_bytes(table.spec.layout) for table in (old, new)]
         record = {
             "field": growth.spec.name,
             "values": growth.spec.n_rows,

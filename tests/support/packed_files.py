@@ -44,7 +44,7 @@ def arrays_of(spec: TableSpec, seed: int = 1) -> dict[str, np.ndarray]:
         made["head_ids"] = np.sort(rng.permutation(spec.n_rows)[: spec.head]).astype(np.int32)
     if spec.first_order:
         made["first_order"] = rng.normal(size=spec.n_weights).astype(np.float32)
-    assert made.keys() == spec.layout().keys()
+    assert made.keys() == spec.layout.keys()
     return made
 
 

@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
     specs += [TableSpec(str(choice), 9, 16, 4, choice, 0, first_order=True) for choice in (Full(), Others())]
     tables = {}
     for spec in specs:
-        arrays = {part: np.zeros(shape, dtype) for part, (dtype, shape) in spec.layout().items()}
+        arrays = {part: np.zeros(shape, dtype) for part, (dtype, shape) in spec.layout.items()}
         if isinstance(spec.choice, DPQ):
             arrays["codes"] = pack_words(np.zeros((spec.tail, 8), int), 5)
         tables[spec.name] = arrays
@@ -100,7 +100,7 @@ def test_no_packed_file_is_one_line(tmp_path: Path) -> None:
 
 
 def write_one(path: Path, spec: TableSpec, about: dict[str, Any]) -> str:
-    arrays = {part: np.zeros(shape, dtype) for part, (dtype, shape) in spec.layout().items()}
+    arrays = {part: np.zeros(shape, dtype) for part, (dtype, shape) in spec.layout.items()}
     if not spec.ranked:
         arrays["head_ids"] = np.arange(spec.head, dtype=np.int32)
     write_packed(path, Manifest("modules", (spec,), None, None, "0.1.0", about), {spec.name: arrays}, {})
