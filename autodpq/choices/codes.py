@@ -7,6 +7,7 @@ its highest, each byte from its lowest bit to its highest.
 from __future__ import annotations
 
 import sys
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,7 @@ def pack_words(numbers: npt.NDArray[np.integer], bits: int) -> Bytes:
     return packed
 
 
+@cache
 def n_at_once(n_words: int, bits: int) -> int:
     """How many numbers of a row are read by one word: all, or as many as divide the row."""
     return max(n for n in range(1, n_words + 1) if n == 1 or (n_words % n == 0 and n * bits <= WORD_BITS))

@@ -94,6 +94,8 @@ class NumpyOperations:
         """Rows of which some come from one function and the others from another."""
         if is_first.all():
             return first(places)
+        if not is_first.any() and len(places):
+            return second(places)
         of_second = second(places[~is_first])
         rows = np.empty((len(places), of_second.shape[1]), of_second.dtype)
         rows[~is_first] = of_second

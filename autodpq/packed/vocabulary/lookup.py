@@ -28,6 +28,38 @@ _UNFIT = (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError)
 """What a column raises that polars cannot take."""
 
 
+_FEW, _MOST_RECENT = 64, 1 << 16  # rows of a request, and values of a field
+
+
+class _Recent:
+    """The ids of one field's values of late, for requests of few rows.
+
+    To find one value takes polars as long as to find a thousand; and most values that are asked for have been before.
+
+    Args:
+        known: The field's values.
+    """
+
+    def __init__(self, known: Values) -> None:
+        self._known = known
+        self._ids: dict[str | int | None, int] = {}
+
+    def look_up(self, column: pl.Series, where: str) -> npt.NDArray[np.int32]:
+        """As :meth:`Words.look_up`."""
+        # Of numbers that are not whole, two that are equal may have two texts (0.0 and -0.0).
+        if len(column) > _FEW or not (column.dtype == pl.String or column.dtype.is_integer()):
+            return self._known.look_up(column, where)
+        values, ids = column.to_list(), self._ids
+        found = [ids.get(value) for value in values]
+        if None in found:
+            looked_up = self._known.look_up(column, where)
+            if len(ids) > _MOST_RECENT:
+                ids.clear()
+            ids.update(zip(values, looked_up.tolist(), strict=True))
+            return looked_up
+        return np.array(found, np.int32)
+
+
 class Vocabulary:
     """Raw values to ids.
 
@@ -38,6 +70,7 @@ class Vocabulary:
 
     def __init__(self, fields: Mapping[str, Values], bags: Mapping[str, Bag] | None = None) -> None:
         self._fields = fields
+        self._recent = {name: _Recent(known) for name, known in fields.items()}
         self._bags = bags or {}
         self._warned: set[str] = set()
 
@@ -161,7 +194,7 @@ class Vocabulary:
             return self.look_up_bags(frame, where)[0]
         self.check_columns(frame.columns, where)
         ids = np.empty((len(frame), len(self._fields)), np.int32)
-        for column, (name, known) in enumerate(self._fields.items()):
+        for column, (name, known) in enumerate(self._recent.items()):
             ids[:, column] = known.look_up(frame[name], where)
         return ids
 

@@ -60,6 +60,32 @@ def test_every_value_gets_its_id_back_and_others_the_fallback(tmp_path: Path) ->
     assert side.name == "v.parquet" and with_ids(path).equals(vocabulary().sort("field", "id"))
 
 
+def test_requests_of_few_rows_are_answered_as_those_of_many(tmp_path: Path) -> None:
+    path = tmp_path / "v.parquet"
+    read = Vocabulary.read(path, write_vocabulary(path, vocabulary(), TABLES), TABLES)
+    ids = random_ids(300)
+    values, others = values_of(ids), pl.DataFrame({name: [f"{name}?", None, ""] for name in WORDS})
+    expected, unseen = read.encode(values, "x"), read.look_up(pl.concat([others] * 40), "x")[:3]
+    for _ in range(2):  # the second time they are remembered
+        for start in range(0, 300, 7):
+            assert np.array_equal(read.encode(values[start : start + 7], "x"), expected[start : start + 7])
+        assert np.array_equal(read.look_up(others, "x"), unseen)
+
+
+def test_what_is_remembered_is_of_whole_numbers_and_texts_alone(tmp_path: Path) -> None:
+    values = ["0", "1", "-0", "true", "7", "0.0"]
+    path = tmp_path / "v.parquet"
+    side, tables = one_field(values, 4, path)
+    read = Vocabulary.read(path, side, tables)
+    whole = read.look_up(pl.DataFrame({"a": values}), "x")[:, 0].tolist()
+    assert whole == [0, 1, 2, 3, 4, 5]
+    for column, expected in (
+        ([1, 0, 7], [1, 0, 4]), ([True, True], [3, 3]), ([1.0, 7.0], [1, 4]), (["1", "true"], [1, 3]), ([1, 1], [1, 1]),
+        ([True], [3]), (["7.0", "7"], [4, 4]), ([7], [4]),
+    ):  # fmt: skip
+        assert read.look_up(pl.DataFrame({"a": column}), "x")[:, 0].tolist() == expected, column
+
+
 @given(st.lists(st.text(max_size=20).map(canonical_text), unique=True, max_size=30), st.data())
 def test_any_text_goes_there_and_back(
     tmp_path_factory: pytest.TempPathFactory, values: list[str], data: st.DataObject
