@@ -60,7 +60,7 @@ def spread(rows: Tensor, weights: Tensor, draws: Tensor) -> Tensor:
 def compiled_spread(rows: Tensor, weights: Tensor, draws: Tensor) -> Tensor:
     """What :func:`spread` gives but for rounding, by compiled code."""
     rows, weights, draws = rows.contiguous(), weights.contiguous(), draws.contiguous()
-    if not is_known(rows):
+    if not is_known(rows) or not len(rows):
         return spread(rows, weights, draws)
     (n, X), (K, D) = rows.shape, draws.shape
     centroids = rows.new_empty(K, X)
