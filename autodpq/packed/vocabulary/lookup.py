@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from autodpq.errors import AutoDPQError, nearest, one_line
 from autodpq.packed.manifest import Manifest, SideFile
 from autodpq.packed.spec import AnySpec
 from autodpq.packed.vocabulary.side_file import Values, read_side_file
+from autodpq.packed.vocabulary.words import Words
 from autodpq.plan import NO_ID, Bag, column_slices
 
 if TYPE_CHECKING:
@@ -28,11 +30,11 @@ _UNFIT = (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError)
 """What a column raises that polars cannot take."""
 
 
-_FEW, _MOST_RECENT = 64, 1 << 16  # rows of a request, and values of a field
+_FEW, _MOST_KEPT = 64, 1 << 16  # rows of a request, and texts of a field
 
 
-class _Recent:
-    """The ids of one field's values of late, for requests of few rows.
+class _Kept:
+    """The ids of one field's texts, for requests of few rows: of all of them, or of those of late where they are many.
 
     To find one value takes polars as long as to find a thousand; and most values that are asked for have been before.
 
@@ -42,20 +44,24 @@ class _Recent:
 
     def __init__(self, known: Values) -> None:
         self._known = known
-        self._ids: dict[str | int | None, int] = {}
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        known = self._known
+        return known.texts() if isinstance(known, Words) and len(known) <= _MOST_KEPT else {}
 
     def look_up(self, column: pl.Series, where: str) -> npt.NDArray[np.int32]:
         """As :meth:`Words.look_up`."""
-        # Of numbers that are not whole, two that are equal may have two texts (0.0 and -0.0).
         if len(column) > _FEW or not (column.dtype == pl.String or column.dtype.is_integer()):
             return self._known.look_up(column, where)
-        values, ids = column.to_list(), self._ids
-        found = [ids.get(value) for value in values]
+        ids = self._ids
+        texts = ["" if value is None else str(value) for value in column.to_list()]
+        found = [ids.get(text) for text in texts]
         if None in found:
             looked_up = self._known.look_up(column, where)
-            if len(ids) > _MOST_RECENT:
+            if len(ids) > 2 * _MOST_KEPT:
                 ids.clear()
-            ids.update(zip(values, looked_up.tolist(), strict=True))
+            ids.update(zip(texts, looked_up.tolist(), strict=True))
             return looked_up
         return np.array(found, np.int32)
 
@@ -70,7 +76,7 @@ class Vocabulary:
 
     def __init__(self, fields: Mapping[str, Values], bags: Mapping[str, Bag] | None = None) -> None:
         self._fields = fields
-        self._recent = {name: _Recent(known) for name, known in fields.items()}
+        self._kept = {name: _Kept(known) for name, known in fields.items()}
         self._bags = bags or {}
         self._warned: set[str] = set()
 
@@ -194,7 +200,7 @@ class Vocabulary:
             return self.look_up_bags(frame, where)[0]
         self.check_columns(frame.columns, where)
         ids = np.empty((len(frame), len(self._fields)), np.int32)
-        for column, (name, known) in enumerate(self._recent.items()):
+        for column, (name, known) in enumerate(self._kept.items()):
             ids[:, column] = known.look_up(frame[name], where)
         return ids
 

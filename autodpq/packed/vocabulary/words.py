@@ -98,6 +98,13 @@ class Words:
             raise AutoDPQError("has missing values")
         return cls(_Index.of(words["value"], _check_ids(words, table)), table.fallback)
 
+    def __len__(self) -> int:
+        return len(self.as_read.ids)
+
+    def texts(self) -> dict[str, int]:
+        """The texts that training read, and their ids."""
+        return dict(zip(self.as_read.values.to_list(), self.as_read.ids.tolist(), strict=True))
+
     @cached_property
     def _as_canonical(self) -> _Index:
         """By their canonical texts, those that training read in another form; of one value the most frequent one."""

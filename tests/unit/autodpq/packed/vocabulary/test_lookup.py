@@ -18,6 +18,7 @@ from autodpq.data.values import canonical_text
 from autodpq.errors import AutoDPQError
 from autodpq.packed.manifest import SideFile
 from autodpq.packed.spec import TableSpec
+from autodpq.packed.vocabulary import lookup
 from autodpq.packed.vocabulary.lookup import Vocabulary
 from autodpq.packed.vocabulary.side_file import hash_vocabulary, write_vocabulary
 
@@ -60,7 +61,11 @@ def test_every_value_gets_its_id_back_and_others_the_fallback(tmp_path: Path) ->
     assert side.name == "v.parquet" and with_ids(path).equals(vocabulary().sort("field", "id"))
 
 
-def test_requests_of_few_rows_are_answered_as_those_of_many(tmp_path: Path) -> None:
+@pytest.mark.parametrize("most", [0, 3, 1 << 16])  # all texts are kept, or those of late
+def test_requests_of_few_rows_are_answered_as_those_of_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(lookup, "_MOST_KEPT", most)
     path = tmp_path / "v.parquet"
     read = Vocabulary.read(path, write_vocabulary(path, vocabulary(), TABLES), TABLES)
     ids = random_ids(300)
@@ -72,7 +77,7 @@ def test_requests_of_few_rows_are_answered_as_those_of_many(tmp_path: Path) -> N
         assert np.array_equal(read.look_up(others, "x"), unseen)
 
 
-def test_what_is_remembered_is_of_whole_numbers_and_texts_alone(tmp_path: Path) -> None:
+def test_what_is_kept_is_of_whole_numbers_and_texts_alone(tmp_path: Path) -> None:
     values = ["0", "1", "-0", "true", "7", "0.0"]
     path = tmp_path / "v.parquet"
     side, tables = one_field(values, 4, path)
