@@ -150,7 +150,8 @@ def fbgemm_table(n_rows: int, bits: int) -> tuple[Call, int] | None:
         pooling_mode=PoolingMode.NONE, row_alignment=1,
     )  # fmt: skip
     table.fill_random_weights()
-    n_bytes = sum(weights.nbytes for weights, _ in table.split_embedding_weights())
+    parts = [part for both in table.split_embedding_weights() for part in both if part is not None]
+    n_bytes = sum(part.nbytes for part in parts)  # integers, and scales and biases
     offsets = {batch: torch.arange(batch + 1, dtype=torch.int32) for batch in BATCHES}
     return lambda ids: table(ids, offsets[len(ids)]), n_bytes
 
