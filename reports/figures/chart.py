@@ -63,12 +63,14 @@ class Series:
             large ones with bars.
         points: The points; of steps and lines from left to right.
         label: Its name in the legend; empty where another series has it.
+        size: Of its markers, in units of the usual one.
     """
 
     strategy: str
     form: Form
     points: tuple[Point, ...]
     label: str = ""
+    size: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

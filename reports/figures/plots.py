@@ -118,7 +118,7 @@ def _draw_series(axes: Axes, series: Series, color: str, marker: str, height: in
         color=color,
         capsize=2.5,
         capthick=1,
-        markersize=9,
+        markersize=9 * series.size,
         markeredgecolor="white",
         markeredgewidth=0.8,
         label=label,

@@ -17,6 +17,8 @@ from reports.results import StudyResults
 _SAID = {"test_auc": ("Test AUC", 4), "test_logloss": ("Logloss", 4), "bytes": ("Bytes", 0),
          "parameters": ("Parameters", 0)}  # fmt: skip
 
+_LARGEST, _SMALLEST = 1.2, 0.6
+"""The largest marker in units of the usual one, and the smallest in units of the largest."""
 _GAP = 4
 """A strategy that lies further below the next better one than so many times the AUCs above it differ is not drawn."""
 
@@ -35,6 +37,9 @@ def auc_bytes_chart(study: StudyResults, dataset: str, model: str) -> Chart | No
     said = "".join(f" {display_name(name)} {middle[name]:.4f}: below the frame." for name in strategies if name in far)
     strategies = [name for name in strategies if name not in far]
     records = records[records["strategy"].isin(strategies)]
+    alone_in_order = list(dict.fromkeys(map(without_budget, strategies)))
+    # What is drawn later, and may lie above, is smaller: both are seen.
+    shrinking = _SMALLEST ** (1 / max(1, len(alone_in_order) - 1))
     runs: list[Series] = []
     means: list[Series] = []
     for strategy in strategies:
@@ -50,7 +55,8 @@ def auc_bytes_chart(study: StudyResults, dataset: str, model: str) -> Chart | No
             points = (_point(values, f"{name}, mean of {len(points)} seeds"),)
         alone = without_budget(strategy)
         named = any(without_budget(series.strategy) == alone for series in means)
-        means.append(Series(strategy, "mean", points, "" if named else display_name(alone)))
+        size = _LARGEST * shrinking ** alone_in_order.index(alone)
+        means.append(Series(strategy, "mean", points, "" if named else display_name(alone), size))
     ends = [end for series in (*runs, *means) for point in series.points for end in (point.y_range or (point.y,))]
     seeds = {len(series.points) for series in runs}
     several = f"{seeds.pop()} seeds" if len(seeds) == 1 else "the seeds"

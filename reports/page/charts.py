@@ -71,7 +71,8 @@ def _ideal(frame: Frame, points: Sequence[Point]) -> Element:
 
 def _series(frame: Frame, series: Series, marker: str, color: str, clip: str) -> Element:
     form, points = series.form, series.points
-    name, kind, radius = _FORMS[form]
+    name, kind, usual = _FORMS[form]
+    radius = usual * series.size
     drawn = element("g", class_=f"{name} {color}", data_strategy=color)
     if form in ("steps", "paper"):
         ranges = [point.y_range for point in points if point.y_range]
