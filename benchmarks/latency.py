@@ -193,14 +193,13 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--tables", action="store_true")
     options = parser.parse_args()
-    found = {"tables": table_rows()} if options.tables else {"model": model_rows(options.model)}
-    for name, rows in found.items():
-        about = {"machine": machine_name(), "torch": torch.__version__, "version": __version__}
-        kept = [{**row, **about} for row in rows]
-        with (FOLDER / f"latency-{name}.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, [*kept[0]])
-            writer.writeheader()
-            writer.writerows(kept)
+    name, rows = ("tables", table_rows()) if options.tables else ("model", model_rows(options.model))
+    about = {"machine": machine_name(), "torch": torch.__version__, "version": __version__}
+    kept = [{**row, **about} for row in rows]
+    with (FOLDER / f"latency-{name}.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*kept[0]])
+        writer.writeheader()
+        writer.writerows(kept)
 
 
 if __name__ == "__main__":

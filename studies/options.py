@@ -318,3 +318,8 @@ class StudyConfig(BaseModel):
         str | None,
         CommandLine("Column of one's own data that says how much a row counts, in training and in metrics.", DATA),
     ] = None
+
+    @property
+    def processes(self) -> int:
+        """Processes that train trials, where it is not the rows that decide it."""
+        return self.jobs or 1

@@ -133,10 +133,10 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
 
         mirror = Mirror(config.mirror, progress.warn)
     is_complete = len(finished_runs()) == len(runs)
-    if config.executor == "local" and jobs > 1 and not is_complete:
-        pool.start(jobs)
     if where == "auto" and device.type == "cuda" and not is_complete:
         device = _faster_device(config, prepared, fields, space, recipe, compiling, progress)
+    if config.executor == "local" and jobs > 1 and not is_complete:
+        pool.start(jobs)
     here = nullcontext(pool if pool.jobs else None)
     needs_cluster = config.executor == "ray" and not is_complete
     with _cluster(config, progress) if needs_cluster else here as workers, alone_in(out):

@@ -292,7 +292,7 @@ def _check(values: Mapping[str, Any]) -> StudyConfig:
     from studies.config import check_config
 
     config = check_config(values)
-    if config.executor == "local" and (config.jobs or 1) > 1:
+    if config.executor == "local" and config.processes > 1:
         check_main_guard()
     return config
 

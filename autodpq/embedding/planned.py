@@ -60,8 +60,7 @@ class PlanEmbedding(Embedding):
         sizes = [self.moduli[number] for number in quantized]
         if quantized:
             own = [[self.choices[number]] for number in quantized]
-            compiled = options.compact and kernels.compiled_batch > 0
-            self.quantizers = Quantizers(own, sizes, embedding_dim, options, compiled=compiled)
+            self.quantizers = Quantizers(own, sizes, embedding_dim, options, kernels)
         self.register_buffer("tails", torch.tensor([float(size) for size in sizes]), persistent=False)
         self._rows: Tensor | None = None
 

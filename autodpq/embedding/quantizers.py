@@ -13,6 +13,7 @@ from autodpq.choices.base import Choice, Made
 from autodpq.embedding.groups import Group, SharedRows, group_of
 from autodpq.embedding.options import QuantizerOptions
 from autodpq.embedding.product import ProductQuantizers
+from autodpq.kernels.kernels import TENSORS, Kernels
 
 
 class Quantizers(nn.Module):
@@ -23,7 +24,7 @@ class Quantizers(nn.Module):
         n_rows: How many rare values each field has.
         embedding_dim: X.
         options: How codes are chosen.
-        compiled: Whether k-means and codes go through compiled code.
+        kernels: What computes them; where floats have 16 bits, k-means and codes too: the paper's numbers stay.
     """
 
     members: Tensor
@@ -35,10 +36,10 @@ class Quantizers(nn.Module):
         n_rows: Sequence[int],
         embedding_dim: int,
         options: QuantizerOptions,
-        *,
-        compiled: bool = False,
+        kernels: Kernels = TENSORS,
     ) -> None:
         super().__init__()
+        compiled = options.compact and kernels.compiled_batch > 0
         self.candidates = tuple(tuple(row) for row in candidates)
         self.options = options
         self.groups = nn.ModuleList()

@@ -81,8 +81,7 @@ class SupernetEmbedding(Embedding):
         self.tracking = True
         self.candidates = tuple(tuple(space[bands[number].name]) for number in searched)
         sizes = [tails[number] for number in searched]
-        compiled = options.compact and kernels.compiled_batch > 0
-        self.quantizers: Quantizers = Quantizers(self.candidates, sizes, embedding_dim, options, compiled=compiled)
+        self.quantizers: Quantizers = Quantizers(self.candidates, sizes, embedding_dim, options, kernels)
         self.normalises = not options.compact and all(choice.normalises for row in self.candidates for choice in row)
         n_fields, most = len(self.candidates), max(map(len, self.candidates))
         no_candidate = torch.zeros(n_fields, most)

@@ -122,7 +122,7 @@ def tabulate(
         raise AutoDPQError(
             "--resplit: with --frequency-scope train every seed would have other bands, and no plan one price"
         )
-    jobs = config.jobs or 1
+    jobs = config.processes
     if jobs > 1:
         check_main_guard()
     progress = Progress(console, config.log_level)  # for warnings: its bar is that of runs

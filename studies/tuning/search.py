@@ -144,7 +144,7 @@ def tune(tuning: Tuning, say: Callable[[str], None]) -> Tuned:
         ends = None if tuning.timeout is None else time.time() + tuning.timeout
         others = [
             multiprocessing.get_context("spawn").Process(target=_help, args=(tuning, ends), daemon=True)
-            for _ in range((tuning.config.jobs or 1) - 1)
+            for _ in range(tuning.config.processes - 1)
         ]
         for process in others:
             process.start()
@@ -271,7 +271,7 @@ class _Worker:
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 # A sampler per trial, so that draws depend on the number of the trial and on what came before alone.
                 study.sampler = TPESampler(
-                    seed=len(begun), n_startup_trials=_RANDOM_TRIALS, constant_liar=(self.tuning.config.jobs or 1) > 1
+                    seed=len(begun), n_startup_trials=_RANDOM_TRIALS, constant_liar=self.tuning.config.processes > 1
                 )
             return study.ask({setting: span.distribution() for setting, span in self.ranges.items()})
 

@@ -168,7 +168,7 @@ class Vocabulary:
             return self.look_up(frame, where), (1,) * len(self._fields)
         self.check_columns(frame.columns, where)
         parts = []
-        for name, known in self._fields.items():
+        for name, known in self._kept.items():
             if name not in self._bags:
                 parts.append(known.look_up(frame[name], where)[:, None])
                 continue
