@@ -17,7 +17,8 @@ DEFAULT_OUT = Path("autodpq-table")
 
 @takes(
     "dataset", "models", "seeds", "candidates", "K", "D", "space", "bands", "threshold", "recipe", "init", "split",
-    "resplit", "frequency_scope", "optimizer", "device", "compile", "jobs", "timeout", "log_level", *COLUMNS, *FOLDERS,
+    "resplit", "frequency_scope", "optimizer", "device", "compile", "executor", "jobs", "ray_address", "cpus_per_trial",
+    "gpus_per_trial", "timeout", "log_level", *COLUMNS, *FOLDERS,
 )  # fmt: skip
 def tabulate(
     *,

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,12 +55,13 @@ from studies.folder.lock import alone_in
 from studies.main_guard import check_main_guard
 from studies.options import StudyConfig
 from studies.prepared import LOADING, Prepared, load_rows, prepare_for
-from studies.sharing import Context, Shared, share, sources
+from studies.sharing import Context, Shared, Workers, share, sources
 from studies.time_limit import TimeIsUp, time_limit
 from studies.watch.progress import Progress
 from studies.workers.local import LocalExecutor
 from studies.workers.machine import choose_device, machine_name, torch_settings, versions
 from studies.workers.processes import WorkerPool
+from studies.workers.ray_cluster import RayCluster
 
 TABLE = "table.parquet"
 MOST_PLANS = 100_000
@@ -122,17 +123,24 @@ def tabulate(
         raise AutoDPQError(
             "--resplit: with --frequency-scope train every seed would have other bands, and no plan one price"
         )
-    jobs = config.processes
-    if jobs > 1:
-        check_main_guard()
     progress = Progress(console, config.log_level)  # for warnings: its bar is that of runs
-    with torch_settings(), WorkerPool(jobs if jobs > 1 else 0) as pool:
-        making = _Tabulation(config, out, licence, progress, pool, say)
+    with torch_settings(), _workers(config, progress) as workers:
+        making = _Tabulation(config, out, licence, progress, workers, say)
         with alone_in(out):
             making.read()
             with suppress(TimeIsUp), time_limit(config.timeout):
                 making.train()
             return making.finish()
+
+
+def _workers(config: StudyConfig, progress: Progress) -> AbstractContextManager[Workers | None]:
+    """What trains in other processes; None where all is trained in this one."""
+    if config.executor == "ray":
+        return RayCluster(config.ray_address, config.cpus_per_trial, config.gpus_per_trial, progress.warn)
+    if config.processes == 1:
+        return nullcontext()
+    check_main_guard()
+    return WorkerPool(config.processes)
 
 
 class _Tabulation:
@@ -144,13 +152,13 @@ class _Tabulation:
         out: Path,
         licence: str,
         progress: Progress,
-        pool: WorkerPool,
+        workers: Workers | None,
         say: Callable[[str], None],
     ) -> None:
         self.config, self.out, self.licence, self.say = config, out, licence, say
-        self.pool = pool
+        self.workers = workers
         candidates = study_candidates(config, dataset_spec(config.dataset))
-        self.context = Context(config, candidates, out, pool if pool.jobs else None, None, progress)
+        self.context = Context(config, candidates, out, workers, None, progress)
         self.load = partial(load_rows, {option: getattr(config, option) for option in LOADING})
         dataset = self.load()
         (strategy,) = make_strategies(config)  # any one that compresses: a run is described by it
@@ -293,7 +301,7 @@ class _Tabulation:
         """What a run of a study would train its trials with."""
         start = shared.pretraining.pretrained.state if self.config.init == "pretrained" else None
         here = LocalExecutor(trainer, start, lambda epoch: None, lambda outcome: None)
-        return self.pool.executor(shared.spec_for(run), here) if self.pool.jobs else here
+        return here if self.workers is None else self.workers.executor(shared.spec_for(run), here)
 
     def _tell(self, row: TableRow) -> None:
         self._begun += 1

@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 import torch
+from support.command_line import call_cli
 from support.patience import PATIENCE
+from support.tables import Small
 
 from autodpq.choices import Choice, Full, Others
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan
+from autodpq.records.table import read_table
 from autodpq.search.task import SearchTask
 from autodpq.testing import CANDIDATES, FIELDS, RECIPE, make_task
 from autodpq.training.fit import Epoch
@@ -174,6 +177,19 @@ def test_rows_are_sent_once_for_all_seeds(cluster: RayCluster, task: SearchTask)
     one, again, two = cluster.parcel(spec), cluster.parcel(spec), cluster.parcel(replace(spec, seed=1))
     assert one is again
     assert (one.train, one.valid) == (two.train, two.valid) and one.spec != two.spec
+
+
+def test_a_table_of_plans_is_the_same_on_a_cluster(nodes: Any, tmp_path: Path) -> None:
+    Small(tmp_path).tabulate("here")
+    on_ray = "--executor", "ray", "--ray-address", nodes.address
+    given = "--dataset", tmp_path / "own.csv", "--split-column", "part", "--threshold", "10", "--seeds", "2"
+    told = "--candidates", "full,others,dpq(4,2)", "--recipe", "paper(max_epochs=2)", "--licence", "CC0-1.0"
+    done = call_cli("tabulate", *given, *told, *on_ray, "--out", tmp_path / "there", cache=tmp_path / "cache")
+    assert done.code == 0, done.err
+    one, other = (read_table(tmp_path / place / "table.parquet").rows for place in ("here", "there"))
+    assert [row.model_copy(update={"seconds": 0.0}) for row in one] == [
+        row.model_copy(update={"seconds": 0.0}) for row in other
+    ]
 
 
 def test_interrupted_search_ends_its_trials(cluster: RayCluster, task: SearchTask) -> None:
