@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from autodpq.packed.report import CompressionReport, compression_report
     from autodpq.packed.shrink import shrink
     from autodpq.plan import CompressionPlan, Field, uniform_plan
+    from autodpq.records.shipped import open_table
     from autodpq.search.autodpq import AutoDPQ
     from autodpq.search.strategy import AskTellStrategy, Strategy, register
     from autodpq.search.task import SearchTask
@@ -35,6 +36,7 @@ _LATE = {
     "compress": "autodpq.packed.compress",
     **dict.fromkeys(("export", "export_network"), "autodpq.packed.export"),
     "load": "autodpq.packed.load",
+    "open_table": "autodpq.records.shipped",
     **dict.fromkeys(("CompressionReport", "compression_report"), "autodpq.packed.report"),
     "shrink": "autodpq.packed.shrink",
     "SearchTask": "autodpq.search.task",
@@ -72,6 +74,7 @@ __all__ = [
     "export_network",
     "ledger",
     "load",
+    "open_table",
     "register",
     "shrink",
     "uniform_plan",

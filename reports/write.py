@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from autodpq.errors import AutoDPQError
 from autodpq.files import write_whole
+from reports.figures.attainment import attainment_chart
 from reports.figures.figures import auc_bytes_figure, figure3, plan_chart, reliability_figure
 from reports.figures.plots import draw_chart
+from reports.figures.ranks import ranks_chart
 from reports.figures.regret import By, regret_chart
 from reports.figures.style import save_figure
 from reports.load import load_study
@@ -18,6 +20,7 @@ from reports.numbers.comparisons import ModelComparisons, compare_strategies
 from reports.numbers.regret import Replayed, Rows
 from reports.page.page import study_page
 from reports.results import StudyResults
+from reports.tables.attainment import fronts_table
 from reports.tables.budgets import budgets_table
 from reports.tables.calibration import calibration_table
 from reports.tables.headroom import headroom_table
@@ -97,17 +100,21 @@ def write_replay_report(replayed: Replayed) -> list[Path]:
     Raises:
         AutoDPQError: A file cannot be written.
     """
-    folder, table = _report_folder(replayed.folder), regret_table(replayed)
-    written = _write_table(folder / "regret", table)
-    pictures = []
+    folder = _report_folder(replayed.folder)
+    regrets, fronts = regret_table(replayed), fronts_table(replayed)
+    tables = {"regret": regrets, **({"fronts": fronts} if fronts.grids else {})}
+    written = [path for name, table in tables.items() for path in _write_table(folder / name, table)]
+    charts = {"": [attainment_chart(replayed)]}
     for best in replayed.about.best:
-        for rows, by in _REGRETS:
-            chart = regret_chart(replayed, best, rows, by)
-            if chart is not None:
-                within = "" if best.budget is None else f"-{best.budget}"
-                paths = save_figure(draw_chart(chart), folder / f"{chart.kind}{within}")
-                pictures.append(f"![{escape_markdown(f'{chart.title}: {chart.where}')}]({paths[0].name})")
-                written += paths
+        within = "" if best.budget is None else f"-{best.budget}"
+        own = [regret_chart(replayed, best, rows, by) for rows, by in _REGRETS]
+        charts[within] = [*charts.get(within, []), *own, ranks_chart(replayed, best)]
+    pictures = []
+    for within, drawn in charts.items():
+        for chart in filter(None, drawn):
+            paths = save_figure(draw_chart(chart), folder / f"{chart.kind}{within}")
+            pictures.append(f"![{escape_markdown(f'{chart.title}: {chart.where}')}]({paths[0].name})")
+            written += paths
     about = replayed.about
     card = {"Table": about.table, "Recipe": about.recipe, "Licence of the table": about.licence}
     parts = [
@@ -115,7 +122,7 @@ def write_replay_report(replayed: Replayed) -> list[Path]:
         "\n".join(f"- {title}: {escape_markdown(text)}" for title, text in card.items()),
         "## In words",
         "\n".join(f"- {escape_markdown(sentence)}" for sentence in regret_words(replayed)),
-        table.to_markdown().strip(),
+        *(table.to_markdown().strip() for table in tables.values()),
         *pictures,
     ]
     return [*written, write_whole(folder / "README.md", "\n\n".join(parts) + "\n")]

@@ -11,7 +11,7 @@ from autodpq.records.parquet import read_rows, write_rows
 from autodpq.records.schema import AUC, Count, Entries, Few, Seconds, Share
 
 REPLAY = "replay.parquet"
-FORMAT = 1
+FORMAT = 2
 _KIND = "autodpq.replay"
 _ADVICE = "replay the table again"
 
@@ -25,6 +25,7 @@ class BestWithin(Entries):
         plan: The best of them by test AUC, the mean over the table's seeds.
         test_auc: Its test AUC, the mean over the table's seeds.
         bytes: What it costs.
+        targets: By seed of the table the validation regret up to which a plan is among the best hundredth.
     """
 
     budget: Count | None
@@ -32,6 +33,19 @@ class BestWithin(Entries):
     plan: str
     test_auc: AUC
     bytes: Count
+    targets: tuple[Share, ...]
+
+
+class FrontPlan(Entries):
+    """A plan of the table of which none is as small and better.
+
+    Attributes:
+        bytes: What it costs.
+        test_auc: Its test AUC, the mean over the table's seeds.
+    """
+
+    bytes: Count
+    test_auc: AUC
 
 
 class ReplayFile(Entries):
@@ -45,6 +59,8 @@ class ReplayFile(Entries):
         licence: Of the table.
         seeds: How many the table has: search ``s`` saw the trainings of its seed ``s`` modulo so many.
         best: The best plan within each budget.
+        front: The table's Pareto front, from the smallest plan.
+        worst_test_auc: Of the worst plan, the mean over the table's seeds.
         fe_test_auc: FE's test AUC, the mean over the table's seeds.
         fe_bytes: FE's bytes.
         fe_seconds: Seconds of FE's training, the mean over the table's seeds.
@@ -57,6 +73,8 @@ class ReplayFile(Entries):
     licence: str
     seeds: Few
     best: tuple[BestWithin, ...]
+    front: tuple[FrontPlan, ...]
+    worst_test_auc: AUC
     fe_test_auc: AUC
     fe_bytes: Count
     fe_seconds: Seconds
@@ -77,6 +95,7 @@ class ReplayedRun(Entries):
         trained: Whether it trained for itself.
         error: Why it came to nothing; None unless it did.
         plan: What it gave back; empty where it came to nothing.
+        bytes: What that costs.
         rank: How many plans of the table within the budget are better by mean test AUC, plus one.
         seconds: Simulated: of FE's training where plans start from it, of the trials, of what it trained itself, and,
             where no trial was of its plan, of that plan's training.
@@ -97,6 +116,7 @@ class ReplayedRun(Entries):
     trained: bool
     error: str | None
     plan: str
+    bytes: Count | None
     rank: Count | None
     seconds: Seconds
     valid_regret: Share | None
@@ -120,7 +140,7 @@ def write_replay(path: Path, about: ReplayFile, runs: Sequence[ReplayedRun]) -> 
     text, number, count = pa.string(), pa.float64(), pa.int64()
     kinds = {
         "strategy": text, "budget": count, "seed": count, "table_seed": count, "trained": pa.bool_(), "error": text,
-        "plan": text, "rank": count, "seconds": number, "valid_regret": number, "test_regret": number,
+        "plan": text, "bytes": count, "rank": count, "seconds": number, "valid_regret": number, "test_regret": number,
         "plans": pa.list_(text), "states": pa.list_(text), "valid_aucs": pa.list_(number),
         "trial_seconds": pa.list_(number), "valid_regrets": pa.list_(number), "test_regrets": pa.list_(number),
     }  # fmt: skip

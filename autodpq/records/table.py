@@ -206,6 +206,25 @@ class PlanTable:
         """The candidates of each band."""
         return {name: tuple(map(read_choice, texts)) for name, texts in self.about.searched.items()}
 
+    @property
+    def searched(self) -> dict[str, tuple[str, ...]]:
+        """The candidates of the bands that have several, as text: what a search decides on."""
+        return {name: texts for name, texts in self.about.searched.items() if len(texts) > 1}
+
+    def rows_of(self, choices: Mapping[str, str]) -> tuple[TableRow, ...]:
+        """The rows of a plan, from seed 0.
+
+        Args:
+            choices: What becomes of each band, as text; a band of one candidate may be left out.
+
+        Raises:
+            AutoDPQError: The plan is not in the table; says which candidates there are.
+        """
+        alone = {name: texts[0] for name, texts in self.about.searched.items() if len(texts) == 1}
+        plan = CompressionPlan.from_json(json.dumps({**alone, **choices}), known=False)
+        self.check(plan)
+        return self.plans[plan]
+
     @cached_property
     def plans(self) -> dict[CompressionPlan, tuple[TableRow, ...]]:
         """By plan its rows, from seed 0."""

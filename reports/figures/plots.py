@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -55,10 +56,11 @@ def draw_chart(chart: Chart) -> Figure:
         handles = [*(drawn[series] for series in chart.legend), *lines]
         names = [*(series.label for series in chart.legend), *(level.label for level in chart.levels)]
         labels = [plot_label(name) for name in names]
-        column_width = 0.7 + 0.075 * max(map(len, labels))  # inches
-        columns = max(1, int(figure.get_figwidth() / column_width))
+        column_width = 0.7 + 0.075 * max(map(len, labels), default=0)  # inches
+        columns = int(figure.get_figwidth() / column_width)
         note = textwrap.fill(chart.note, _NOTE_LETTERS)
-        legend = figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)), title=note)
+        columns = max(1, min(columns, len(labels)))
+        legend = figure.legend(handles, labels, loc="outside lower center", ncols=columns, title=note)
         legend.get_title().set_multialignment("center")
     return figure
 
@@ -68,7 +70,7 @@ def _draw_axis(axes: Axes, name: str, axis: Axis) -> None:
 
     own = axes.xaxis if name == "x" else axes.yaxis
     axes.set(**{f"{name}scale": "log" if axis.log else "linear", f"{name}lim": (axis.low, axis.high)})
-    own.set_ticks([value for value, _ in axis.ticks], [text.replace("-", "\N{MINUS SIGN}") for _, text in axis.ticks])
+    own.set_ticks([value for value, _ in axis.ticks], [re.sub("^-", "\N{MINUS SIGN}", text) for _, text in axis.ticks])
     own.set_minor_locator(NullLocator())
     own.set_label_text(axis.label)
 

@@ -9,27 +9,33 @@ from statistics import median
 from autodpq.plan import CompressionPlan
 from autodpq.records.replay import BestWithin, ReplayedRun
 from reports.names import display_name, in_order, short_bytes
+from reports.numbers.ranks import Ranks, rank_strategies
 from reports.numbers.regret import (
     InterquartileMean,
-    Ranks,
     Replayed,
     Rows,
     final_regret,
     interquartile_mean,
-    rank_strategies,
     trial_regrets,
 )
+from reports.numbers.targets import Reached, reached
 from reports.numbers.tests import SIGNIFICANCE, mean
 from reports.tables.render import DASH, Cell, Grid, Table
 
 _COLUMNS = (
     "dataset", "model", "budget", "strategy", "searches", "trials", "valid_regret", "valid_regret_low",
     "valid_regret_high", "test_regret", "test_regret_low", "test_regret_high", "best_found", "median_place", "plans",
-    "mean_rank", "seconds",
+    "mean_rank", "seconds", "target_reached", "target_trials", "target_seconds",
 )  # fmt: skip
 _REGRETS = ("Strategy", "Searches", "Trials", "Validation regret", "Test regret")
 _PLACES = ("Strategy", "Best plan", "Place", "Rank", "Time, s")
+_TARGETS = ("Strategy", "Reached", "Trials", "Time, s")
 _ROWS: tuple[Rows, Rows] = ("valid", "test")
+_TARGET_NOTE = (
+    "Target: a plan among the best hundredth by validation AUC of the seed that the search saw. Reached: share of "
+    "searches. Trials and time: expected until then where one starts anew what has not reached it, all that searches "
+    "spent over how many reached it (expected running time)."
+)
 _FEW = 10  # places that are told one by one
 
 
@@ -37,13 +43,13 @@ def regret_table(replayed: Replayed) -> Table:
     """What the plans of each strategy are worth beside the best of the table.
 
     Returns:
-        Two grids per budget, regret and places; a tidy row per strategy and budget.
+        Three grids per budget, regret, places and targets; a tidy row per strategy and budget.
     """
     grids, tidy = [], []
     for best in replayed.about.best:
         by_strategy = replayed.within(best)
         ranks = rank_strategies(by_strategy, "test")
-        regrets, places = [], []
+        regrets, places, targets = [], [], []
         for strategy, runs in by_strategy.items():
             valid, test = (_final(runs, rows) for rows in _ROWS)
             found = sum(run.rank == 1 for run in runs) / len(runs)
@@ -54,6 +60,8 @@ def regret_table(replayed: Replayed) -> Table:
             regrets.append((name, Cell(f"{len(runs):,}"), tried, *(Cell(_interval(own)) for own in (valid, test))))
             shown = f"{100 * found:.0f} %", f"{place:g}", DASH if math.isnan(rank) else f"{rank:.2f}", f"{seconds:,.1f}"
             places.append((name, *map(Cell, shown)))
+            there = reached(runs, best)
+            targets.append((name, *map(Cell, _shown(there))))
             tidy.append(
                 {
                     "dataset": replayed.about.dataset, "model": replayed.about.model, "budget": best.budget,
@@ -61,14 +69,22 @@ def regret_table(replayed: Replayed) -> Table:
                     "valid_regret_low": valid.low, "valid_regret_high": valid.high, "test_regret": test.mean,
                     "test_regret_low": test.low, "test_regret_high": test.high, "best_found": found,
                     "median_place": place, "plans": best.plans, "mean_rank": rank, "seconds": seconds,
+                    "target_reached": there.share, "target_trials": there.trials, "target_seconds": there.seconds,
                 }
             )  # fmt: skip
         title = replayed.title(best)
         grids += [
             Grid(f"Regret: {title}", _REGRETS, tuple(regrets), notes=_regret_notes(replayed, best)),
             Grid(f"Places: {title}", _PLACES, tuple(places), notes=_place_notes(ranks)),
+            Grid(f"Targets: {title}", _TARGETS, tuple(targets), notes=(_TARGET_NOTE,)),
         ]
     return Table(tuple(grids), _COLUMNS, tuple(tidy))
+
+
+def _shown(there: Reached) -> tuple[str, str, str]:
+    trials = DASH if math.isnan(there.trials) else "never" if math.isinf(there.trials) else f"{there.trials:.1f}"
+    seconds = "never" if math.isinf(there.seconds) else f"{there.seconds:,.1f}"
+    return f"{100 * there.share:.0f} %", trials, seconds
 
 
 def _final(runs: Sequence[ReplayedRun], rows: Rows) -> InterquartileMean:

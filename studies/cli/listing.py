@@ -49,15 +49,19 @@ def _options(thing: type) -> str:
 def list_lines(what: str, width: int | None = None) -> Iterator[str]:
     """One entry for each strategy, model or data set: name, origin, what it is, its options or threshold.
 
-    Of recipes, one for each setting: name, its value in the recipes, what it is.
+    Of recipes, one for each setting: name, its value in the recipes, what it is. Of tables of plans: name, how many
+    trainings, of what.
 
     Args:
-        what: ``strategies``, ``models``, ``datasets`` or ``recipes``.
+        what: ``strategies``, ``models``, ``datasets``, ``recipes`` or ``tables``.
         width: Columns of the terminal, where long texts go on in lines of their own; None keeps one line per entry.
     """
     known: list[Known[Any]]
     if what == "recipes":
         yield from _lines(_settings(), width)
+        return
+    if what == "tables":
+        yield from _lines(_tables(), width)
         return
     if what == "datasets":
         from autodpq.data import DATASETS
@@ -106,6 +110,17 @@ def _settings() -> Iterator[tuple[str, str, str]]:
         ]
         text = " ".join(texts[setting].split())
         yield setting, "; ".join(shown), _MARKUP.sub(r"\1", text)
+
+
+def _tables() -> Iterator[tuple[str, str, str]]:
+    """The tables of plans that come with the package: name, plans and seeds, what they are of."""
+    from autodpq.records.shipped import open_table, shipped_tables
+
+    for name in shipped_tables():
+        about = open_table(name).about
+        bands = ", ".join(f"{band} {'|'.join(texts)}" for band, texts in about.searched.items() if len(texts) > 1)
+        text = f"{about.of.data.name}, {about.of.model}, {about.of.recipe.name}, {about.of.space} space: {bands}"
+        yield name, f"{about.n_plans:,} plans x {len(about.seeds)} seeds, {about.licence}", text
 
 
 def _lines(entries: Iterable[tuple[str, str, str]], width: int | None) -> Iterator[str]:

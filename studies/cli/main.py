@@ -45,6 +45,7 @@ class Listed(StrEnum):
     models = "models"
     datasets = "datasets"
     recipes = "recipes"
+    tables = "tables"
 
 
 @app.command()
@@ -59,10 +60,10 @@ def run(
         Path, typer.Option(help="Folder of the study; the same command again does what is missing.")
     ] = DEFAULT_OUT,
     replay: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="A table, as tabulate writes it, that strategies search instead of training; all that is "
-            "not given is the table's."
+            help="A table that strategies search instead of training, as tabulate writes it, or a name (list tables); "
+            "all that is not given is the table's."
         ),
     ] = None,
     **options: Any,
@@ -90,7 +91,7 @@ def run(
         raise typer.Exit(1)
 
 
-def _replay(table: Path, out: Path | None, given: dict[str, Any]) -> None:
+def _replay(table: str, out: Path | None, given: dict[str, Any]) -> None:
     from studies.tables.replay import DEFAULT_OUT, replay_and_report
 
     console = Console(emoji=False)
@@ -102,7 +103,9 @@ def _replay(table: Path, out: Path | None, given: dict[str, Any]) -> None:
 
 
 def _print_replay(console: Console, replay: Replay) -> None:
-    for line in [replay.regret().to_text(), *replay.words(), f"\nThe report: {replay.report}"]:
+    fronts = replay.fronts()
+    tables = [replay.regret().to_text(), *([fronts.to_text()] if fronts.grids else [])]
+    for line in [*tables, *replay.words(), f"\nThe report: {replay.report}"]:
         say(console, line)
 
 
@@ -133,7 +136,7 @@ def _print_report(console: Console, study: Study) -> None:
 
 @app.command("list")
 def list_(what: Annotated[Listed, typer.Argument(help="What to list.")]) -> None:
-    """List what can be named: strategies, models, data sets, or the settings of recipes."""
+    """List what can be named: strategies, models, data sets, the settings of recipes, or tables of plans."""
     from studies.cli.listing import list_lines
 
     console = Console(emoji=False)

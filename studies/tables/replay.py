@@ -11,9 +11,13 @@ from rich.console import Console
 
 from autodpq.errors import AutoDPQError
 from autodpq.records.folder import entries
+from autodpq.records.replay import BestWithin
+from reports.figures.attainment import attainment_chart
 from reports.figures.plots import draw_chart
+from reports.figures.ranks import ranks_chart
 from reports.figures.regret import regret_chart
 from reports.numbers.regret import Replayed, load_replay
+from reports.tables.attainment import fronts_table
 from reports.tables.regret import regret_table, regret_words
 from reports.tables.render import Table
 from reports.write import write_replay_report as write_report
@@ -66,6 +70,10 @@ class Replay:
         """What the plans of each strategy are worth beside the best of the table."""
         return regret_table(self.results)
 
+    def fronts(self) -> Table:
+        """What the plans of each strategy within all budgets dominate; empty with fewer than two budgets."""
+        return fronts_table(self.results)
+
     def words(self) -> tuple[str, ...]:
         """The same in words."""
         return regret_words(self.results)
@@ -86,14 +94,42 @@ class Replay:
         Raises:
             AutoDPQError: There was no such budget, or no strategy tries plans.
         """
+        chart = regret_chart(self.results, self._best(budget), rows, by)
+        if chart is None:
+            raise AutoDPQError(f"{self.folder}: no strategy tries plans, so that there is nothing to draw")
+        return draw_chart(chart)
+
+    def ranks(self, budget: int | None = None) -> Figure:
+        """Mean ranks of strategies by test regret, and the critical difference.
+
+        Args:
+            budget: Bytes, of a replay that was asked for some.
+
+        Raises:
+            AutoDPQError: There was no such budget, or there are fewer than three strategies or two seeds.
+        """
+        chart = ranks_chart(self.results, self._best(budget))
+        if chart is None:
+            raise AutoDPQError(f"{self.folder}: ranks need three strategies, two search seeds, and a difference")
+        return draw_chart(chart)
+
+    def attainment(self) -> Figure:
+        """What searches attain within all budgets, beside the table's best front.
+
+        Raises:
+            AutoDPQError: Fewer than two budgets were searched.
+        """
+        chart = attainment_chart(self.results)
+        if chart is None:
+            raise AutoDPQError(f"{self.folder}: a front needs two budgets")
+        return draw_chart(chart)
+
+    def _best(self, budget: int | None) -> BestWithin:
         best = next((best for best in self.results.about.best if best.budget == budget), None)
         if best is None:
             known = [str(best.budget) for best in self.results.about.best if best.budget is not None]
             raise AutoDPQError(f"budget: {budget} given; {self.folder} has {', '.join(known) or 'none'}")
-        chart = regret_chart(self.results, best, rows, by)
-        if chart is None:
-            raise AutoDPQError(f"{self.folder}: no strategy tries plans, so that there is nothing to draw")
-        return draw_chart(chart)
+        return best
 
     def __repr__(self) -> str:
         return f"Replay({str(self.folder)!r})"
@@ -106,7 +142,8 @@ def replay(table: str | Path, *, out: str | Path = DEFAULT_OUT, show_progress: b
     """Lets strategies search a table of plans and writes the report, as ``autodpq-study run --replay`` does.
 
     Args:
-        table: The table, as ``autodpq-study tabulate`` writes it.
+        table: The table: a file, as ``autodpq-study tabulate`` writes it, or the name of one that comes with the
+            package (``autodpq-study list tables``).
         out: Folder of the replay.
         show_progress: Tell on standard output how far it is.
         **options: The command line's; those of the data, the recipe and the space are the table's, and need not be
@@ -119,14 +156,14 @@ def replay(table: str | Path, *, out: str | Path = DEFAULT_OUT, show_progress: b
         AutoDPQError: The table is damaged, an option asks for something else than it is of, or a strategy asks for a
             plan that is not in it. A search that fails is none: it is in ``runs``.
     """
-    return replay_and_report(Path(table), Path(out), options, python_console(show_progress))
+    return replay_and_report(table, Path(out), options, python_console(show_progress))
 
 
-def replay_and_report(table: Path, out: Path, given: Mapping[str, Any], console: Console) -> Replay:
+def replay_and_report(table: str | Path, out: Path, given: Mapping[str, Any], console: Console) -> Replay:
     """Replays and writes the report.
 
     Args:
-        table: The table.
+        table: The table: a file, or the name of one that comes with the package.
         out: The replay's folder.
         given: The options of a study that are given.
         console: Where progress is told.

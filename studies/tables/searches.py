@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import fsum
 from pathlib import Path
@@ -16,7 +16,8 @@ from autodpq.data import dataset_spec
 from autodpq.errors import AutoDPQError, one_line
 from autodpq.plan import CompressionPlan
 from autodpq.plugins.options import label
-from autodpq.records.replay import REPLAY, BestWithin, ReplayedRun, ReplayFile, write_replay
+from autodpq.records.replay import REPLAY, BestWithin, FrontPlan, ReplayedRun, ReplayFile, write_replay
+from autodpq.records.shipped import find_table
 from autodpq.records.table import PlanTable, read_table
 from autodpq.search.strategy import Strategy
 from autodpq.training.fit import evaluate
@@ -32,16 +33,18 @@ from studies.prepared import LOADING, load_rows, prepare_for
 from studies.sharing import Context, Shared, share
 from studies.tables.asked import Asked, check_asked
 from studies.tables.task import TableTask
-from studies.tables.truth import Truth
+from studies.tables.truth import Truth, pareto_front
 from studies.watch.progress import Progress
 from studies.workers.machine import choose_device, torch_settings
 
 
-def search_table(path: Path, out: Path, given: Mapping[str, Any], console: Console, say: Callable[[str], None]) -> None:
+def search_table(
+    table: str | Path, out: Path, given: Mapping[str, Any], console: Console, say: Callable[[str], None]
+) -> None:
     """Lets strategies search a table, and writes what they came to.
 
     Args:
-        path: The table.
+        table: The table: a file, or the name of one that comes with the package.
         out: The folder of the replay.
         given: The options of a study that are given; all others are the table's.
         console: Where warnings go.
@@ -53,6 +56,7 @@ def search_table(path: Path, out: Path, given: Mapping[str, Any], console: Conso
     """
     if (out / "study.json").exists():
         raise AutoDPQError(f"--out: {out} holds a study; name another folder for the replay")
+    path = find_table(table)
     asked = check_asked(read_table(path), path, given)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with torch_settings(), alone_in(out):
@@ -156,6 +160,7 @@ class _Replay:
             trained=task.trains,
             error=error,
             plan="" if plan is None else self.texts[plan],
+            bytes=None if plan is None else self.table.plans[plan][0].bytes,
             rank=None if plan is None else truth.rank(plan),
             seconds=now,
             valid_regret=None if plan is None else truth.valid_regret(plan, table_seed),
@@ -219,12 +224,15 @@ class _Replay:
                     plan=truth.best.to_json(),
                     test_auc=truth.best_auc,
                     bytes=self.table.plans[truth.best][0].bytes,
+                    targets=truth.targets,
                 )
                 for budget, truth in self.truths.items()
             ),
-            fe_test_auc=fsum(seed.test_auc for seed in about.seeds) / len(about.seeds),
+            front=tuple(FrontPlan(bytes=size, test_auc=auc) for size, auc in pareto_front(self.table)),
+            worst_test_auc=min(self.table.worth.values()),
+            fe_test_auc=_mean([seed.test_auc for seed in about.seeds]),
             fe_bytes=about.seeds[0].bytes,
-            fe_seconds=fsum(seed.seconds for seed in about.seeds) / len(about.seeds),
+            fe_seconds=_mean([seed.seconds for seed in about.seeds]),
         )
 
 
@@ -235,6 +243,10 @@ def _outcomes(table: PlanTable, seed: int) -> dict[CompressionPlan, Outcome]:
         row = rows[seed]
         found[plan] = Outcome(row.valid_auc, row.valid_logloss, row.seconds, row.valid_aucs, None, row.error)
     return found
+
+
+def _mean(values: Sequence[float]) -> float:
+    return fsum(values) / len(values)
 
 
 def _best(history: tuple[Trial, ...]) -> CompressionPlan | None:

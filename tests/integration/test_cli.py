@@ -184,13 +184,14 @@ def test_report_can_be_written_anew(copy: Path, call_here: Call) -> None:
     assert (copy / "report" / "table1.csv").read_bytes() == before
 
 
-@pytest.mark.parametrize("what", ["strategies", "models", "datasets"])
+@pytest.mark.parametrize("what", ["strategies", "models", "datasets", "tables"])
 def test_list(call_here: Call, what: str) -> None:
     done = call_here("list", what)
     expected = {
         "strategies": (*STRATEGIES, "tpe", "nsga2", "random-ray", "asha"),
         "models": ("deepfm", "pnn", "dcn", "dcnv2", "finalmlp", "gdcn"),
         "datasets": ("synthetic", "movielens1m"),
+        "tables": ("synthetic", "yelp"),
     }
     listed = [line.split()[0] for line in done.out.splitlines() if line.strip()]
     assert done.code == 0 and set(expected[what]) <= set(listed)

@@ -72,6 +72,20 @@ def test_plans_that_are_not_there_are_told_by_their_candidates() -> None:
         assert said in str(raised.value)
 
 
+def test_rows_are_found_by_the_texts_of_what_is_searched() -> None:
+    whole = made_table()
+    alone = whole.about.model_copy(update={"searched": {**whole.about.searched, "item": ("full",)}})
+    table = PlanTable(alone, tuple(row for row in whole.rows if '"item":"full"' in row.plan))
+    assert table.searched == {"user": ("full", "others", "dpq(4,2)")}
+    found = table.rows_of({"user": "others"})
+    assert [row.seed for row in found] == [0, 1]
+    assert {row.plan for row in found} == {'{"item":"full","user":"others"}'}
+    with pytest.raises(
+        AutoDPQError, match="user = int\\(4\\) is in the table; its candidates there: full, others, dpq"
+    ):
+        table.rows_of({"user": "int(4)"})
+
+
 def test_what_is_no_whole_table_is_told(path: Path, tmp_path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])

@@ -1,36 +1,17 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from support.made_searches import BEST, idle, replay_of, search
 
-from autodpq.records.replay import BestWithin, ReplayedRun, ReplayFile
 from reports.figures.regret import regret_chart
 from reports.numbers.regret import Replayed
-
-BEST = BestWithin(budget=None, plans=9, plan='{"user":"full"}', test_auc=0.8, bytes=400)
-
-
-def search(strategy: str, seed: int, regrets: tuple[float, ...], final: float) -> ReplayedRun:
-    n_trials = len(regrets)
-    return ReplayedRun(
-        strategy=strategy, budget=None, seed=seed, table_seed=0, trained=False, error=None, plan='{"user":"full"}',
-        rank=2, seconds=7.0 + seed, valid_regret=final, test_regret=final / 2, plans=("{}",) * n_trials,
-        states=("complete",) * n_trials, valid_aucs=(0.7,) * n_trials,
-        trial_seconds=tuple(2.0 * number + 3 for number in range(n_trials)), valid_regrets=regrets,
-        test_regrets=tuple(regret / 2 for regret in regrets),
-    )  # fmt: skip
 
 
 @pytest.fixture
 def replayed() -> Replayed:
     """Two searches with trials, two without."""
-    about = ReplayFile(
-        table="t.parquet", dataset="own", model="deepfm", recipe="paper", licence="CC0-1.0", seeds=2, best=(BEST,),
-        fe_test_auc=0.8, fe_bytes=900, fe_seconds=3.0,
-    )  # fmt: skip
-    runs = [search("random", seed, (0.4, 0.2 * seed), 0.2 * seed) for seed in range(2)]
-    return Replayed(Path("t"), about, (*runs, *(search("autodpq", seed, (), 0.1) for seed in range(2))))
+    runs = [search(seed, (0.4, 0.2 * seed), (3.0, 5.0)) for seed in range(2)]
+    return replay_of([*runs, *(idle(seed, 0.05, 7.0 + seed) for seed in range(2))])
 
 
 def test_steps_are_the_mean_of_searches_at_whole_trials(replayed: Replayed) -> None:

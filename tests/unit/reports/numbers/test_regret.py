@@ -1,27 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import friedmanchisquare
+from support.made_searches import idle, search
 
-from autodpq.records.replay import ReplayedRun
-from reports.numbers.regret import by_second, by_trial, interquartile_mean, rank_strategies
-
-
-def search(seed: int, regrets: Sequence[float], ends: Sequence[float] = (), strategy: str = "random") -> ReplayedRun:
-    """A search of as many trials; its plan is that of the last one's regret."""
-    n_trials = len(regrets)
-    return ReplayedRun(
-        strategy=strategy, budget=None, seed=seed, table_seed=seed % 3, trained=False, error=None, plan="{}", rank=1,
-        seconds=1.0, valid_regret=regrets[-1], test_regret=regrets[-1], plans=("{}",) * n_trials,
-        states=("complete",) * n_trials, valid_aucs=(0.5,) * n_trials,
-        trial_seconds=tuple(ends or range(1, n_trials + 1)), valid_regrets=tuple(regrets), test_regrets=tuple(regrets),
-    )  # fmt: skip
+from reports.numbers.regret import by_second, by_trial, interquartile_mean
 
 
 def test_curves_by_trials_keep_what_a_search_that_ended_has() -> None:
@@ -59,8 +46,7 @@ def test_curves_by_seconds_are_read_off_each_search(drawn: list[list[tuple[float
 
 
 def test_what_tries_nothing_has_no_curve() -> None:
-    idle = search(0, [0.1]).model_copy(update={"plans": (), "trial_seconds": (), "test_regrets": ()})
-    assert by_trial([idle], "test") is None and by_second([idle], "test") is None
+    assert by_trial([idle(0, 0.1)], "test") is None and by_second([idle(0, 0.1)], "test") is None
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
@@ -93,18 +79,19 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
     assert 0.88 <= covered <= 0.99
 
 
-def test_ranks_share_what_is_equal_and_leave_out_who_lacks_seeds() -> None:
-    regrets = {"random": [0.3, 0.2, 0.3, 0.1], "tpe": [0.1, 0.2, 0.1, 0.0], "grid": [0.2, 0.4, 0.2, 0.2]}
-    searches = {
-        name: [search(seed, [value], strategy=name) for seed, value in enumerate(values)]
-        for name, values in regrets.items()
-    }
-    ranks = rank_strategies({**searches, "autodpq": [search(0, [0.0])]}, "test")
-    assert ranks is not None and ranks.seeds == 4
-    assert ranks.mean == {"random": (3 + 1.5 + 3 + 2) / 4, "tpe": (1 + 1.5 + 1 + 1) / 4, "grid": (2 + 3 + 2 + 3) / 4}
-    assert ranks.p_value == pytest.approx(friedmanchisquare(*regrets.values()).pvalue)
-    # Demsar's Table 5a: q of three at 0.05 is 2.343.
-    assert ranks.critical == pytest.approx(2.343 * (3 * 4 / (6 * 4)) ** 0.5, abs=1e-3)
-    two = rank_strategies({name: searches[name] for name in ("random", "tpe")}, "test")
-    assert two is not None and np.isnan(two.p_value) and two.mean["tpe"] < two.mean["random"]
-    assert rank_strategies({"random": searches["random"]}, "test") is None
+@pytest.mark.slow
+def test_interquartile_means_are_those_of_rliable() -> None:
+    metrics, library = pytest.importorskip("rliable.metrics"), pytest.importorskip("rliable.library")
+    # rliable has a run of each stratum in a row, a stratum in a column.
+    scores = np.random.default_rng(4).beta(2.0, 5.0, (40, 3))
+    found = interquartile_mean(scores.T.ravel().tolist(), np.repeat(range(3), 40).tolist())
+    assert found.mean == pytest.approx(metrics.aggregate_iqm(scores), abs=1e-9)
+    means, intervals = library.get_interval_estimates(
+        {"random": scores},
+        lambda own: np.array([metrics.aggregate_iqm(own)]),
+        reps=4000,
+        random_state=np.random.RandomState(6),
+    )
+    assert found.mean == pytest.approx(means["random"][0], abs=1e-9)
+    # Other draws: as near as two of rliable's own would be.
+    assert (found.low, found.high) == pytest.approx(intervals["random"][:, 0], abs=0.02)

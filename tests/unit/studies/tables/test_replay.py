@@ -216,6 +216,34 @@ def test_the_table_is_searched_without_its_data(small: Small, tmp_path: Path) ->
             (small.folder / f"{name}-away").rename(small.folder / name)
 
 
+def test_nothing_lies_above_the_front_of_the_table(small: Small) -> None:
+    replayed = small.replay("random grid", seeds=4, trials=3, budget=("90%", "70%"))
+    front = replayed.results.about.front
+    worth = read_table(small.folder / "table" / "table.parquet").worth
+    assert front[-1].test_auc == max(worth.values()) and replayed.results.about.worst_test_auc == min(worth.values())
+    known = {best.budget: best for best in replayed.results.about.best}
+    for run in replayed.results.runs:
+        assert run.bytes is not None and run.test_regret is not None and run.budget is not None
+        auc = known[run.budget].test_auc - run.test_regret
+        assert auc == pytest.approx(worth[CompressionPlan.from_json(run.plan)], abs=1e-12)
+        assert auc <= max(plan.test_auc for plan in front if plan.bytes <= run.bytes) + 1e-12
+    assert [row["searches"] for row in replayed.fronts().records] == [4, 4]
+    assert replayed.attainment().get_axes()[0].get_xscale() == "log"
+    with pytest.raises(AutoDPQError, match="ranks need three strategies"):
+        replayed.ranks(replayed.results.about.best[0].budget)
+
+
+def test_the_target_is_the_best_hundredth_of_a_seed_s_plans(small: Small) -> None:
+    replayed = small.replay("random", seeds=2, trials=3)
+    (best,) = replayed.results.about.best
+    rows = read_table(small.folder / "table" / "table.parquet").rows
+    assert best.targets == (0.0, 0.0), "of nine plans that is the best one"
+    assert not replayed.fronts().grids
+    with pytest.raises(AutoDPQError, match="a front needs two budgets"):
+        replayed.attainment()
+    assert len({row.valid_auc for row in rows}) > 9
+
+
 def test_words_and_table_name_every_strategy(small: Small) -> None:
     replayed = small.replay("random grid others", seeds=4, trials=3)
     text, words = replayed.regret().to_text(), " ".join(replayed.words())
