@@ -91,9 +91,9 @@ class OptunaStrategy(Strategy):
         """What Optuna is told of a complete trial, one number per direction."""
         return [trial.valid_auc or 0.0]
 
-    def choose(self, history: Sequence[Trial]) -> CompressionPlan:
-        """The plan that is taken."""
-        return best_trial(history).plan
+    def choose(self, task: SearchTask) -> CompressionPlan:
+        """The plan that is taken when all trials have ended."""
+        return best_trial(task.history).plan
 
     def search(self, task: SearchTask) -> CompressionPlan:
         import optuna
@@ -111,7 +111,7 @@ class OptunaStrategy(Strategy):
                 for (in_study, _), trial in zip(asked, trials, strict=True):
                     self._tell(study, in_study, trial)
                 number += size
-        return self.choose(task.history)
+        return self.choose(task)
 
     def _ask(
         self, study: Study, task: SearchTask, texts: Mapping[str, list[str]], number: int
@@ -212,22 +212,18 @@ class TPE(OptunaStrategy):
 class NSGA2(OptunaStrategy):
     """NSGA-II (Deb et al., 2002): better validation AUC in fewer bytes, generation by generation.
 
-    The first generation's draws are those of :class:`Random`. What is taken is the best validation AUC within
-    ``max_bytes``; without a limit, the :func:`knee` of the Pareto front.
+    The first generation's draws are those of :class:`Random`. What is taken is the best validation AUC within a budget
+    of bytes; without one, the :func:`knee` of the Pareto front.
 
     Args:
         population_size: Plans of a generation; they run side by side.
-        max_bytes: What the plan may need at most, all bytes of inference counted.
     """
 
     name: ClassVar[str] = "nsga2"
     directions: ClassVar[tuple[Literal["maximize", "minimize"], ...]] = ("maximize", "minimize")
 
-    def __init__(
-        self, *, population_size: Annotated[int, Field(ge=2)] = 5, max_bytes: PositiveInt | None = None
-    ) -> None:
+    def __init__(self, *, population_size: Annotated[int, Field(ge=2)] = 5) -> None:
         self.population_size = population_size
-        self.max_bytes = max_bytes
 
     def sampler(self, seed: int) -> BaseSampler:
         from optuna.samplers import NSGAIISampler
@@ -244,14 +240,6 @@ class NSGA2(OptunaStrategy):
     def values(self, trial: Trial) -> list[float]:
         return [*super().values(trial), float(trial.ledger.bytes)]
 
-    def choose(self, history: Sequence[Trial]) -> CompressionPlan:
-        front = pareto_front(history) or [best_trial(history)]  # which raises
-        if self.max_bytes is None:
-            return knee(front).plan
-        within = [trial for trial in front if trial.ledger.bytes <= self.max_bytes]
-        if not within:
-            raise AutoDPQError(
-                f"{self.name}: no plan within max_bytes={self.max_bytes}: "
-                f"the smallest of {len(history)} needs {front[0].ledger.bytes}"
-            )
-        return within[-1].plan
+    def choose(self, task: SearchTask) -> CompressionPlan:
+        front = pareto_front(task.history) or [best_trial(task.history)]  # which raises
+        return (knee(front) if task.budget.bytes is None else front[-1]).plan

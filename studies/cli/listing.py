@@ -118,8 +118,12 @@ def _tables() -> Iterator[tuple[str, str, str]]:
 
     for name in shipped_tables():
         about = open_table(name).about
-        bands = ", ".join(f"{band} {'|'.join(texts)}" for band, texts in about.searched.items() if len(texts) > 1)
-        text = f"{about.of.data.name}, {about.of.model}, {about.of.recipe.name}, {about.of.space} space: {bands}"
+        alike: dict[str, list[str]] = {}  # bands by their candidates
+        for band, texts in about.searched.items():
+            if len(texts) > 1:
+                alike.setdefault(", ".join(texts), []).append(band)
+        choices = "; ".join(f"{texts} for {', '.join(bands)}" for texts, bands in alike.items())
+        text = f"{about.of.data.name}, {about.of.model}, {about.of.recipe.name}, {about.of.space} space: {choices}"
         yield name, f"{about.n_plans:,} plans x {len(about.seeds)} seeds, {about.licence}", text
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from autodpq.choices import DPQ, Choice, Full
-from autodpq.costs import BandLedger, Ledger, ledger
+from autodpq.costs import BandLedger, Dense, Ledger, ledger, prices
 from autodpq.plan import CompressionPlan, Field
 from autodpq.search.strategy import Strategy
 from autodpq.search.task import SearchTask
@@ -107,6 +107,9 @@ class _Trainer:
     def ledger(self, plan: CompressionPlan) -> Ledger:
         return ledger(self.fields, plan, self.recipe.embedding_dim)
 
+    def prices(self, space: Mapping[str, Sequence[Choice]]) -> tuple[dict[str, list[int]], int]:
+        return prices(self.fields, space, self.recipe.embedding_dim, first_order=False, dense=Dense(), compact=False)
+
 
 class _Task(SearchTask):
     """Tells its executor how many trials are asked for."""
@@ -122,6 +125,7 @@ def planted_task(
     *,
     seed: int = 0,
     trials: int | None = 20,
+    max_bytes: int | None = None,
     space: Mapping[str, Sequence[Choice]] = SPACE,
     journal: MemoryJournal | None = None,
     max_epochs: int = 16,
@@ -132,7 +136,7 @@ def planted_task(
     rows = make_samples(4, seed=1)
     executor, journal = executor or PlantedExecutor(), journal or MemoryJournal()
     pretrained = Pretrained({}, 0.0, 1)
-    return _Task(trainer, rows, rows, space, Budget(trials), pretrained, "pretrained", executor, journal)
+    return _Task(trainer, rows, rows, space, Budget(trials, max_bytes), pretrained, "pretrained", executor, journal)
 
 
 def searched(strategy: Strategy, executor: PlantedExecutor | None = None, **options: Any) -> tuple[Trial, ...]:

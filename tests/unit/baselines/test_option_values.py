@@ -20,7 +20,6 @@ from baselines import NSGA2, TPE, FullEmbeddingContinued
         (FullEmbeddingContinued, "search_epochs", ("0", "-1", "1.5"), {"3": 3}),
         (TPE, "batch_size", ("0", "-1", "none"), {"4": 4}),
         (NSGA2, "population_size", ("0", "1", "none"), {"2": 2}),
-        (NSGA2, "max_bytes", ("0", "-1", "many"), {"none": None, "1000": 1000}),
     ],
 )
 def test_values_are_checked_by_the_annotation(

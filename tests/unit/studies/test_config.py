@@ -341,7 +341,11 @@ def test_resplit_gives_every_seed_a_split_of_its_own_and_all_strategies_the_same
 def test_all_stands_for_the_paper_s_beside_others() -> None:
     everything = [*ALL_STRATEGIES]
     assert labels(strategies=("all", "tpe")) == [*everything, "tpe"]
-    assert labels(strategies=("tpe", "all", "nsga2(max_bytes=9)")) == ["tpe", *everything, "nsga2(max_bytes=9)"]
+    assert labels(strategies=("tpe", "all", "nsga2(population_size=9)")) == [
+        "tpe",
+        *everything,
+        "nsga2(population_size=9)",
+    ]
     assert labels(strategies=("all", "autodpq(xi=0.1)")) == [*everything, "autodpq(xi=0.1)"]
 
 
@@ -387,7 +391,7 @@ def test_file_of_options(tmp_path: Path) -> None:
     path.write_text(
         """
         dataset = "movielens1m"
-        strategies = ["all", "nsga2(max_bytes=700000)"]
+        strategies = ["all", "nsga2(population_size=8)"]
         models = ["deepfm", "pnn"]
         seeds = 5
         K = [8, 16]
@@ -405,7 +409,7 @@ def test_file_of_options(tmp_path: Path) -> None:
     assert (config.resplit, config.cpus_per_trial, config.executor, config.D) == (True, 0.5, "ray", None)
     assert [label(strategy) for strategy in make_strategies(config)][-2:] == [
         "autodpq(search_epochs=4, xi=1.0)",
-        "nsga2(max_bytes=700000)",
+        "nsga2(population_size=8)",
     ]
     assert set(values) == {*"dataset strategies models seeds K resplit cpus_per_trial executor options".split()}
 

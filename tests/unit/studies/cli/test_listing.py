@@ -26,7 +26,7 @@ def test_strategies_are_listed_with_their_options() -> None:
     assert all(len(line.split()) > 4 and "\n" not in line for line in lines)
     assert all(line.split()[1:3] == ["built", "in"] for line in lines[:6])
     (nsga2,) = (line for line in lines if line.startswith("nsga2 "))
-    assert nsga2.endswith(" Options: population_size=5, max_bytes=None.")
+    assert nsga2.endswith(" Options: population_size=5.")
 
 
 def test_texts_are_plain() -> None:
