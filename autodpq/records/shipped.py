@@ -45,4 +45,4 @@ def open_table(table: str | os.PathLike[str]) -> PlanTable:
     Raises:
         AutoDPQError: There is no such table, or it was cut short or altered, is of another format, or lacks plans.
     """
-    return read_table(find_table(table))
+    return read_table(find_table(table), str(table))

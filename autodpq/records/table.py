@@ -187,7 +187,7 @@ class PlanTable:
     Attributes:
         about: What it is of.
         rows: Of every plan and seed one.
-        name: What it is called: where its file lies.
+        name: What it is called: that of a table that comes with the package, else where its file lies.
     """
 
     about: TableFile
@@ -280,8 +280,12 @@ def write_table(path: Path, table: PlanTable) -> None:
     write_rows(path, _KIND, FORMAT, table.about, rows, pa.schema(kinds))
 
 
-def read_table(path: Path) -> PlanTable:
+def read_table(path: Path, name: str | None = None) -> PlanTable:
     """Reads a table and checks that it is whole.
+
+    Args:
+        path: Its file.
+        name: What it is called; its file's path unless given.
 
     Raises:
         AutoDPQError: It cannot be read, was cut short or altered, is of another format, or lacks plans.
@@ -289,7 +293,7 @@ def read_table(path: Path) -> PlanTable:
     about, rows = read_rows(path, _KIND, FORMAT, _ADVICE, "autodpq-study tabulate")
     with damage_told(path, _ADVICE):
         known = TableFile.model_validate_json(json.dumps(about))
-        table = PlanTable(known, tuple(map(TableRow.model_validate, rows)), str(path))
+        table = PlanTable(known, tuple(map(TableRow.model_validate, rows)), name or str(path))
     _check_whole(path, table)
     return table
 

@@ -10,6 +10,8 @@ from reports.figures.ticks import Ticks
 
 Range = tuple[float, float]
 Form = Literal["paper", "steps", "line", "run", "mean"]
+MARKS = 12
+"""Markers of a curve, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Series:
             large ones with bars.
         points: The points; of steps and lines from left to right.
         label: Its name in the legend; empty where another series has it.
-        size: Of its markers, in units of the usual one.
+        size: Of its markers and steps, in units of the usual one.
     """
 
     strategy: str

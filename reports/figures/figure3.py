@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from reports import paper
-from reports.figures.chart import Axis, Chart, Point, Series
+from reports.figures.chart import MARKS, Axis, Chart, Point, Series
 from reports.figures.levels import floor_levels
 from reports.figures.style import study_looks
 from reports.figures.ticks import linear_ticks
@@ -14,7 +14,6 @@ from reports.names import AUTODPQ, display_name, in_order
 from reports.numbers.curves import MeanCurve, auc_range, strategy_curves
 from reports.results import StudyResults
 
-_MARKS = 12  # markers of a curve, at most
 _VALUES = 90  # points of a curve that say what they are, at most; of those that are nearer, the last
 
 Printed = Mapping[str, Sequence[tuple[float, float]]]
@@ -85,7 +84,7 @@ def _measured_series(strategy: str, curve: MeanCurve, seeds: int, horizontal: Ax
         lines += [f"Test AUC {y:.4f}" + (f" ({low:.4f} to {high:.4f})" if seeds > 1 else "")]
         lines += [f"ln(time / FE) {x:.2f}: {math.exp(x):,.2f} x FE's time"]
         is_said = y >= vertical.low and after - x >= width / _VALUES
-        is_marked = is_said and x - marked > width / _MARKS
+        is_marked = is_said and x - marked > width / MARKS
         marked = x if is_marked else marked
         tip = "\n".join(lines) if is_said else ""
         points.append(Point(x, y, tip, is_marked, y_range=(low, high) if seeds > 1 else None))

@@ -98,8 +98,8 @@ def _draw_series(axes: Axes, series: Series, color: str, marker: str, height: in
         low, high = zip(*around, around[-1], strict=True)
         marks = [place for place, point in enumerate(points) if point.marked]
         axes.fill_between(x, low, high, step="post", color=color, alpha=0.13, linewidth=0, zorder=height - 0.5)
-        (line,) = axes.step(x, y, where="post", color=color, linewidth=2, zorder=height, label=label, marker=marker,
-                            markevery=marks, markersize=5)  # fmt: skip
+        (line,) = axes.step(x, y, where="post", color=color, linewidth=2 * series.size, zorder=height, label=label,
+                            marker=marker, markevery=marks, markersize=5 * series.size)  # fmt: skip
         return line
     if series.form == "run":
         (line,) = axes.plot(x, y, linestyle="", marker=marker, color=color, alpha=0.25, markersize=5, zorder=height)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from autodpq.records.replay import BestWithin
-from reports.figures.chart import Axis, Chart, Point, Series
+from reports.figures.chart import MARKS, Axis, Chart, Point, Series
 from reports.figures.style import looks
 from reports.figures.ticks import linear_ticks
 from reports.names import display_name
@@ -15,7 +15,6 @@ from reports.numbers.tests import mean
 By = Literal["trials", "seconds"]
 _LABELS: dict[By, str] = {"trials": "Trials", "seconds": "Simulated seconds"}
 _ROWS: dict[Rows, str] = {"valid": "Validation", "test": "Test"}
-_MARKS = 12  # markers of a curve, at most
 _LEAST = 1e-4  # of AUC, that an axis spans
 
 
@@ -78,7 +77,7 @@ def _series(strategy: str, curve: Curve, width: float, by: By) -> Series:
     name, points, marked = display_name(strategy), [], float("-inf")
     columns = (values.tolist() for values in (curve.x, curve.mean, curve.low, curve.high))
     for x, y, low, high in zip(*columns, strict=True):
-        is_marked = x - marked >= width / _MARKS
+        is_marked = x - marked >= width / MARKS
         marked = x if is_marked else marked
         tip = f"{name}\nregret {y:.5f} ({low:.5f} to {high:.5f})\n{x:.4g} {by}"
         points.append(Point(x, y, tip, is_marked, y_range=(low, high)))

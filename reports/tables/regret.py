@@ -148,7 +148,7 @@ def regret_words(replayed: Replayed) -> tuple[str, ...]:
             told = []
             for name, runs in sorted(with_trials.items(), key=lambda entry: _after(entry[1], most, "test").mean):
                 own = max(len(run.plans) for run in runs)
-                fewer = "" if own == most else f" ({own} trials)"
+                fewer = "" if own == most else f" ({own} trial{'s' if own > 1 else ''})"
                 valid, test = (_after(runs, most, rows).mean for rows in _ROWS)
                 told.append(f"{display_name(name)}{fewer} {valid:.5f} and {test:.5f}")
             sentences.append(

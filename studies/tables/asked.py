@@ -6,7 +6,6 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from autodpq.choices.unknown import Unknown
@@ -71,12 +70,11 @@ class Asked:
         return _study(self.table, self.given)
 
 
-def check_asked(table: PlanTable, path: Path, given: Mapping[str, Any]) -> Asked:
+def check_asked(table: PlanTable, given: Mapping[str, Any]) -> Asked:
     """Checks what is asked of a table; its data need not be there, unless an option of theirs is given.
 
     Args:
         table: The table.
-        path: Its file, for messages.
         given: The options of a study that are given; all others are the table's.
 
     Raises:
@@ -91,12 +89,12 @@ def check_asked(table: PlanTable, path: Path, given: Mapping[str, Any]) -> Asked
     strategies = tuple(make_strategies(config))
     check_names("--strategies", [label(strategy) for strategy in strategies])
     if given.keys() & {*ASKED, *LOADING}:
-        _check_same(table, path, given)
+        _check_same(table, given)
     table = dataclasses.replace(table)  # choices of which the code was named just now are known from here on
     for band, candidates in table.space.items():
         unknown = next((choice for choice in candidates if isinstance(choice, Unknown)), None)
         if unknown is not None:
-            raise AutoDPQError(f"{path}: {band}: {unknown} is not known here; name its code by --candidates")
+            raise AutoDPQError(f"{table.name}: {band}: {unknown} is not known here; name its code by --candidates")
     models = given.get("models", (table.about.of.model,))
     model, recipe = MODELS.find(models[0]), _recipe(table)
     bare = [Field(field.name, field.cardinality, 0) for field in table.about.fields]
@@ -121,7 +119,7 @@ def _study(table: PlanTable, given: Mapping[str, Any]) -> StudyConfig:
     return check_config({**known, **given})
 
 
-def _check_same(table: PlanTable, path: Path, given: Mapping[str, Any]) -> None:
+def _check_same(table: PlanTable, given: Mapping[str, Any]) -> None:
     of, config = table.about.of, _study(table, given)
     if len(config.models) != 1:
         raise AutoDPQError("--models: a table is of one model")
@@ -144,8 +142,8 @@ def _check_same(table: PlanTable, path: Path, given: Mapping[str, Any]) -> None:
     if difference is not None:
         option, there, here = difference
         raise AutoDPQError(
-            f"--replay: {path} is a table of {option} {there}, and {here} is asked for; leave the option out, or have "
-            "autodpq-study tabulate make another table"
+            f"--replay: {table.name} is a table of {option} {there}, and {here} is asked for; leave the option out, or "
+            "have autodpq-study tabulate make another table"
         )
 
 

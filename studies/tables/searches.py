@@ -17,8 +17,8 @@ from autodpq.errors import AutoDPQError, one_line
 from autodpq.plan import CompressionPlan
 from autodpq.plugins.options import label
 from autodpq.records.replay import REPLAY, BestWithin, FrontPlan, ReplayedRun, ReplayFile, write_replay
-from autodpq.records.shipped import find_table
-from autodpq.records.table import PlanTable, read_table
+from autodpq.records.shipped import open_table
+from autodpq.records.table import PlanTable
 from autodpq.search.strategy import Strategy
 from autodpq.training.fit import evaluate
 from autodpq.training.trainer import Trainer
@@ -56,8 +56,7 @@ def search_table(
     """
     if (out / "study.json").exists():
         raise AutoDPQError(f"--out: {out} holds a study; name another folder for the replay")
-    path = find_table(table)
-    asked = check_asked(read_table(path), path, given)
+    asked = check_asked(open_table(table), given)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with torch_settings(), alone_in(out):
         replaying = _Replay(asked, out, Progress(console, asked.config.log_level), say)

@@ -19,7 +19,7 @@ def test_steps_lie_below_the_front_of_the_table() -> None:
     assert [point.x for point in series.points] == [80, 390]
     for point in series.points:
         assert point.y_range is not None and point.y_range[0] < point.y < point.y_range[1]
-    assert [point.x for point in chart.ideal] == [100, 400]
+    assert [point.x for point in chart.ideal] == [100, 400, 400, 420]
     assert chart.x.log and chart.x.low < 80 and chart.x.high > 400
 
 
