@@ -38,9 +38,10 @@ class DeepFM(nn.Module):
 
     def __init__(self, names: Sequence[str], sizes: Sequence[int]) -> None:
         super().__init__()
-        self.tables = nn.ModuleDict({name: nn.Embedding(size, DIM) for name, size in zip(names, sizes, strict=True)})
-        for table in self.tables.values():
+        tables = {name: nn.Embedding(size, DIM) for name, size in zip(names, sizes, strict=True)}
+        for table in tables.values():
             nn.init.normal_(table.weight, std=0.01)
+        self.tables = nn.ModuleDict(tables)
         self.dropout = nn.Dropout(0.4)
         first, width = DIM * len(names), 64
         self.mlp = nn.Sequential(
@@ -51,7 +52,7 @@ class DeepFM(nn.Module):
         """Logits of ids, int64 [batch, fields]; gives float [batch]."""
         rows = [table(ids[:, column]) for column, table in enumerate(self.tables.values())]
         embeddings = self.dropout(torch.stack(rows, 1))
-        pairs = 0.5 * (embeddings.sum(1).square() - embeddings.square().sum(1)).sum(1)
+        pairs: Tensor = 0.5 * (embeddings.sum(1).square() - embeddings.square().sum(1)).sum(1)
         deep: Tensor = self.mlp(embeddings.flatten(1)).squeeze(1)
         return pairs + deep
 
@@ -60,7 +61,7 @@ class DeepFM(nn.Module):
 def evaluate(model: nn.Module, part: Part) -> Metrics:
     """AUC and logloss."""
     model.eval()
-    logits = torch.cat([model(ids) for ids in part[0].split(8192)]).double()
+    logits = torch.cat([model(ids) for ids in torch.split(part[0], 8192)]).double()
     return evaluate_predictions(logits.sigmoid().numpy(), part[1].numpy().astype(int))
 
 
@@ -72,9 +73,9 @@ def train(model: nn.Module, parts: dict[str, Part], seed: int, learning_rate: fl
     ids, labels = parts["train"]
     for _ in range(epochs):
         model.train()
-        for rows in torch.randperm(len(labels)).split(2048):
+        for rows in torch.split(torch.randperm(len(labels)), 2048):
             optimizer.zero_grad()
-            nn.functional.binary_cross_entropy_with_logits(model(ids[rows]), labels[rows]).backward()
+            torch.autograd.backward(nn.functional.binary_cross_entropy_with_logits(model(ids[rows]), labels[rows]))
             optimizer.step()
         auc = evaluate(model, parts["valid"]).auc
         since_best += 1

@@ -88,7 +88,8 @@ def main() -> None:
     options = parser.parse_args()
     where = {"machine": machine_name(), "torch": torch.__version__, "version": __version__}
     whole = data_rows(options.dataset, options.data_dir)
-    parts = [(options.dataset, whole, batch, KINDS) for batch in BATCHES]
+    kinds: tuple[str, ...] = KINDS
+    parts = [(options.dataset, whole, batch, kinds) for batch in BATCHES]
     parts += [("generated", generated_rows(size), BATCHES[0], ("fe",)) for size in VOCABULARIES]
     rows = []
     with torch_settings():

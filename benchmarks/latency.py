@@ -19,6 +19,7 @@ import gc
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ def table_rows() -> Iterator[Row]:
             for choice in (DPQ(32, 8), Int(4), Int(8)):
                 path = packed_table(folder, n_rows, choice)
                 table, served = open_packed(path).tables[0], open_model(path)
-                calls[f"{choice}, numpy"] = (lambda ids: ids, lambda ids, served=served: served.lookup("table", ids))
+                calls[f"{choice}, numpy"] = (lambda ids: ids, partial(served.lookup, "table"))
                 calls[f"{choice}, torch"] = (torch.from_numpy, PackedEmbedding(table))
                 sizes |= dict.fromkeys((f"{choice}, numpy", f"{choice}, torch"), table.resident_bytes)
             for bits in (4, 8):

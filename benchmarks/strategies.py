@@ -151,7 +151,7 @@ def main() -> None:
             print(f"the study: {(time.perf_counter() - begin) / 60:.1f} minutes")
         frame = costs(pd.read_csv(study / "records.csv")).assign(**where)
     frame.to_csv(FOLDER / f"strategies-{options.dataset}.csv", index=False)
-    units = [column for column in frame if column.startswith("units")]
+    units = [column for column in map(str, frame) if column.startswith("units")]
     print(frame.groupby("strategy")[units].median().to_string())
     draw(frame, FOLDER / f"strategies-{options.dataset}.png")
 
