@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from reports.figures.chart import MARKS, Axis, Chart, Point, Series
 from reports.figures.style import looks
 from reports.figures.ticks import format_bytes, linear_ticks, log_ticks, padded
 from reports.names import display_name, within
 from reports.numbers.attainment import Attained, attained, known_front, searched_fronts
+from reports.numbers.curves import SMALLEST_SPAN
 from reports.numbers.regret import Replayed
 
 _COVERED = 2.0
+_FAR = 4  # a gap so many times as wide as all above it
 
 
 def attainment_chart(replayed: Replayed) -> Chart | None:
@@ -29,7 +32,8 @@ def attainment_chart(replayed: Replayed) -> Chart | None:
     if not surfaces:
         return None
     budgets = [best.budget for best in replayed.about.best if best.budget is not None]
-    left = min(float(surface.bytes[0]) for surface in surfaces.values()) / 1.05
+    least = _least_shown(surfaces)
+    left = min(float(surface.bytes[surface.median >= least][0]) for surface in surfaces.values()) / 1.05
     right = 1.05 * max(budgets)
     apart = math.log(right / left) / MARKS
     series = [_series(name, surface, apart) for name, surface in surfaces.items()]
@@ -40,7 +44,9 @@ def attainment_chart(replayed: Replayed) -> Chart | None:
     ]
     front = _steps([(size, auc) for size, auc in known_front(replayed) if left <= size <= right], right)
     heights = [y for one in series for point in one.points for y in (point.y_range or (point.y,))]
-    low, high = padded(min(heights), max([*heights, *(point.y for point in front)]), 0.05, 1e-4)
+    is_cropped = min(heights) < least
+    highest = max([*heights, *(point.y for point in front)])
+    low, high = padded(max(least, min(heights)), highest, 0.05, SMALLEST_SPAN)
     about = replayed.about
     return Chart(
         "attainment",
@@ -51,9 +57,20 @@ def attainment_chart(replayed: Replayed) -> Chart | None:
         tuple(series),
         looks([*surfaces]),
         "With so many bytes half of the searches attain the line, a quarter and three quarters the edges of its shade; "
-        f"they searched within {len(budgets)} budgets. Dashed: the best plans of the table.",
+        f"they searched within {len(budgets)} budgets. Dashed: the best plans of the table."
+        + (" What lies below the frame is cut off." if is_cropped else ""),
         ideal=tuple(front),
     )
+
+
+def _least_shown(surfaces: Mapping[str, Attained]) -> float:
+    """The AUC below which nothing is shown: one strategy's far worse plans would press all else into a line."""
+    highest = max(float(surface.median[-1]) for surface in surfaces.values())
+    lowest = sorted(float(surface.median[0]) for surface in surfaces.values())
+    for own, next_one in pairwise(lowest):
+        if next_one - own > _FAR * max(highest - next_one, SMALLEST_SPAN):
+            return next_one - (highest - next_one) / 2
+    return -math.inf
 
 
 def _steps(front: Sequence[tuple[float, float]], right: float) -> list[Point]:

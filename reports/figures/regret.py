@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from autodpq.records.replay import BestWithin
@@ -16,6 +17,7 @@ By = Literal["trials", "seconds"]
 _LABELS: dict[By, str] = {"trials": "Trials", "seconds": "Simulated seconds"}
 _ROWS: dict[Rows, str] = {"valid": "Validation", "test": "Test"}
 _LEAST = 1e-4  # of AUC, that an axis spans
+_FAR = 2  # so many times above all others at least is said and not drawn
 
 
 def regret_chart(replayed: Replayed, best: BestWithin, rows: Rows, by: By) -> Chart | None:
@@ -45,11 +47,19 @@ def regret_chart(replayed: Replayed, best: BestWithin, rows: Rows, by: By) -> Ch
             for name, runs in by_strategy.items()
             if name not in curves
         }
+    highest = {name: float(curve.high.max()) for name, curve in curves.items()}
+    highest |= {name: y for name, (_, y) in points.items()}
+    least = {name: float(curve.mean.min()) for name, curve in curves.items()}
+    far = _far_above(least, highest)
+    curves = {name: curve for name, curve in curves.items() if name not in far}
     ends = [*(float(curve.x[-1]) for curve in curves.values()), *(at for at, _ in points.values())]
     begins = [*(float(curve.x[0]) for curve in curves.values()), *(at for at, _ in points.values())]
-    heights = [*(float(curve.high.max()) for curve in curves.values()), *(y for _, y in points.values()), _LEAST]
     width = max(max(ends) - min(begins), 1e-3)
-    left, right, top = min(begins) - 0.03 * width, max(ends) + 0.03 * width, 1.05 * max(heights)
+    left, right, top = (
+        min(begins) - 0.03 * width,
+        max(ends) + 0.03 * width,
+        1.05 * max(_LEAST, *(highest[name] for name in highest if name not in far)),
+    )
     series = [_series(name, curve, width, by) for name, curve in curves.items()]
     series += [
         Series(name, "mean", (Point(*at, f"{display_name(name)}\nregret {at[1]:.5f}"),), display_name(name))
@@ -58,6 +68,7 @@ def regret_chart(replayed: Replayed, best: BestWithin, rows: Rows, by: By) -> Ch
     note = "Of the best trial so far by validation AUC: mean over searches, its 95 % interval shaded."
     if points:
         note += " Points: plans of what tries none, and when it ends."
+    note += "".join(f" {display_name(name)} {least[name]:.4f}: above the frame." for name in far)
     ticks = linear_ticks(left, right, most=8)
     if by == "trials":
         ticks = tuple(tick for tick in ticks if tick[0].is_integer())
@@ -66,11 +77,17 @@ def regret_chart(replayed: Replayed, best: BestWithin, rows: Rows, by: By) -> Ch
         f"{_ROWS[rows]} regret by {by}",
         replayed.title(best),
         Axis(_LABELS[by], left, right, ticks),
-        Axis(f"{_ROWS[rows]} regret, AUC", 0.0, top, linear_ticks(0.0, top, most=8)),
+        Axis(f"{_ROWS[rows]} regret, AUC", -0.02 * top, top, linear_ticks(0.0, top, most=8)),
         tuple(series),
         looks([*by_strategy]),
         note,
     )
+
+
+def _far_above(least: Mapping[str, float], highest: Mapping[str, float]) -> set[str]:
+    """The strategies that would press all others to the ground: always above them, several times over."""
+    others = {name: [end for other, end in highest.items() if other != name] for name in least}
+    return {name for name, own in least.items() if others[name] and own > _FAR * max(others[name])}
 
 
 def _series(strategy: str, curve: Curve, width: float, by: By) -> Series:
