@@ -199,7 +199,11 @@ class SearchTask:
         return self._plan_of(drawn_within([*prices.values()], left, rng))
 
     def shrunk(self, plan: CompressionPlan, rng: np.random.Generator) -> CompressionPlan:
-        """A plan within the budget's bytes near one that may be above it: bands drawn at random get cheaper candidates.
+        """A plan within the budget's bytes near one that may be above it.
+
+        In an order that is drawn, each band gets its candidate of the plan, or where the budget has no room for it and
+        the cheapest of all others, the dearest that there is room for. So hardly any bytes are left unused: plans
+        that are made much cheaper than they must be are worse.
 
         Raises:
             AutoDPQError: No plan is within the budget, or the budget has no bytes.
@@ -208,13 +212,15 @@ class SearchTask:
         if (least := cheapest([*prices.values()])) > left:
             raise AutoDPQError(f"{left:,} bytes are too few: the smallest plan takes {least:,}")
         names = [*prices]
-        chosen = [list(self.space[name]).index(plan[name]) for name in names]
-        while sum(prices[name][option] for name, option in zip(names, chosen, strict=True)) > left:
-            place = int(rng.integers(len(names)))
+        asked = [list(self.space[name]).index(plan[name]) for name in names]
+        chosen = [row.index(min(row)) for row in prices.values()]
+        left -= least
+        for place in rng.permutation(len(names)).tolist():
             row = prices[names[place]]
-            cheaper = [option for option, price in enumerate(row) if price < row[chosen[place]]]
-            if cheaper:
-                chosen[place] = int(rng.choice(cheaper))
+            lowest = row[chosen[place]]
+            fits = [option for option, price in enumerate(row) if price <= min(row[asked[place]], lowest + left)]
+            chosen[place] = asked[place] if asked[place] in fits else max(fits, key=row.__getitem__)
+            left -= row[chosen[place]] - lowest
         return self._plan_of(chosen)
 
     def _prices(self) -> tuple[Mapping[str, Sequence[int]], int]:
