@@ -1,4 +1,4 @@
-"""Plans within a number of bytes: the best by a sum over bands, and one drawn evenly (numpy only)."""
+"""Plans within a number of bytes: the best by a sum over bands, one drawn evenly, one near another (numpy only)."""
 
 from __future__ import annotations
 
@@ -94,6 +94,33 @@ def drawn_within(costs: Sequence[Sequence[int]], limit: int, rng: np.random.Gene
     return chosen
 
 
+def near_within(
+    costs: Sequence[Sequence[int]], asked: Sequence[int], limit: int, rng: np.random.Generator
+) -> list[int]:
+    """Of each band an option, so that all cost at most the limit, near the options that are asked for.
+
+    In an order that is drawn, each band gets what is asked for, or where there is no room for that beside the cheapest
+    of all that follow, the dearest up to it that there is room for. Hardly any bytes are left unused: plans that are
+    made much cheaper than they must be are worse.
+
+    Args:
+        costs: Bytes of each option of each band.
+        asked: Of each band an option.
+        limit: Bytes.
+        rng: Draws.
+
+    Raises:
+        AutoDPQError: Even the cheapest options cost more.
+    """
+    left, chosen = _left(costs, limit), _smallest(costs, costs)
+    for band in rng.permutation(len(costs)).tolist():
+        row, cheap, wanted = costs[band], chosen[band], asked[band]
+        most = min(row[wanted], row[cheap] + left)
+        chosen[band] = max(range(len(row)), key=lambda option: (row[option] <= most, row[option], option == wanted))
+        left -= row[chosen[band]] - row[cheap]
+    return chosen
+
+
 def lower_hull(costs: Sequence[int], losses: Sequence[float]) -> list[int]:
     """The options on the lower convex hull of loss by cost, by rising cost: what any price of a byte could choose."""
     hull: list[int] = []
@@ -112,12 +139,17 @@ def _is_above(first: int, middle: int, last: int, costs: Sequence[int], losses: 
     return (losses[middle] - losses[first]) * (costs[last] - costs[first]) >= rise
 
 
-def _units(costs: Sequence[Sequence[int]], limit: int) -> tuple[list[list[int]] | None, int]:
-    """Costs above each band's cheapest in units, rounded up, and units in all; none where nothing is left to spend."""
+def _left(costs: Sequence[Sequence[int]], limit: int) -> int:
+    """Bytes that are left when each band has its cheapest option."""
     least = cheapest(costs)
     if least > limit:
         raise AutoDPQError(f"{limit:,} bytes are too few: the smallest plan takes {least:,}")
-    left = limit - least
+    return limit - least
+
+
+def _units(costs: Sequence[Sequence[int]], limit: int) -> tuple[list[list[int]] | None, int]:
+    """Costs above each band's cheapest in units, rounded up, and units in all; none where nothing is left to spend."""
+    left = _left(costs, limit)
     unit = max(1, -(-left // UNITS))
     if not left:
         return None, 0

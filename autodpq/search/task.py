@@ -14,7 +14,7 @@ import numpy as np
 
 from autodpq.errors import AutoDPQError
 from autodpq.plan import CompressionPlan, Field, bands_of
-from autodpq.search.knapsack import best_within, cheapest, drawn_within
+from autodpq.search.knapsack import best_within, drawn_within, near_within
 from autodpq.trial import (
     PHASES,
     Budget,
@@ -201,26 +201,15 @@ class SearchTask:
     def shrunk(self, plan: CompressionPlan, rng: np.random.Generator) -> CompressionPlan:
         """A plan within the budget's bytes near one that may be above it.
 
-        In an order that is drawn, each band gets its candidate of the plan, or where the budget has no room for it and
-        the cheapest of all others, the dearest that there is room for. So hardly any bytes are left unused: plans
-        that are made much cheaper than they must be are worse.
+        In an order that is drawn, each band gets its candidate of the plan, or the dearest below it that there is room
+        for, see :func:`~autodpq.search.knapsack.near_within`.
 
         Raises:
             AutoDPQError: No plan is within the budget, or the budget has no bytes.
         """
         prices, left = self._prices()
-        if (least := cheapest([*prices.values()])) > left:
-            raise AutoDPQError(f"{left:,} bytes are too few: the smallest plan takes {least:,}")
-        names = [*prices]
-        asked = [list(self.space[name]).index(plan[name]) for name in names]
-        chosen = [row.index(min(row)) for row in prices.values()]
-        left -= least
-        for place in rng.permutation(len(names)).tolist():
-            row = prices[names[place]]
-            lowest = row[chosen[place]]
-            fits = [option for option, price in enumerate(row) if price <= min(row[asked[place]], lowest + left)]
-            chosen[place] = asked[place] if asked[place] in fits else max(fits, key=row.__getitem__)
-            left -= row[chosen[place]] - lowest
+        asked = [list(self.space[name]).index(plan[name]) for name in prices]
+        chosen = near_within([*prices.values()], asked, left, rng)
         return self._plan_of(chosen)
 
     def _prices(self) -> tuple[Mapping[str, Sequence[int]], int]:

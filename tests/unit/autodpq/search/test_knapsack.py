@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autodpq.errors import AutoDPQError
-from autodpq.search.knapsack import best_within, cheapest, drawn_within, lower_hull
+from autodpq.search.knapsack import best_within, cheapest, drawn_within, lower_hull, near_within
 
 problems = st.lists(
     st.lists(st.tuples(st.integers(0, 60), st.floats(0, 10)), min_size=1, max_size=4), min_size=1, max_size=4
@@ -48,6 +48,27 @@ def test_large_costs_are_rounded_up_so_that_no_plan_is_above_the_limit() -> None
         assert total(costs, chosen) <= limit
         assert total(costs, drawn_within(costs, limit, rng)) <= limit
     assert total(losses, chosen) == pytest.approx(sum(map(min, losses)))
+
+
+@given(problems, st.integers(0, 260), st.integers(0, 2**32 - 1), st.data())
+def test_a_plan_keeps_as_much_of_itself_as_there_is_room_for(
+    problem: list[list[tuple[int, float]]], limit: int, seed: int, data: st.DataObject
+) -> None:
+    costs, _ = parted(problem)
+    asked = [data.draw(st.integers(0, len(row) - 1)) for row in costs]
+    rng = np.random.default_rng(seed)
+    if cheapest(costs) > limit:
+        with pytest.raises(AutoDPQError, match="bytes are too few"):
+            near_within(costs, asked, limit, rng)
+        return
+    found = near_within(costs, asked, limit, rng)
+    room = limit - total(costs, found)
+    assert room >= 0
+    if total(costs, asked) <= limit:
+        assert found == asked
+    for row, option, wanted in zip(costs, found, asked, strict=True):
+        assert row[option] <= row[wanted]
+        assert not any(row[option] < cost <= min(row[wanted], row[option] + room) for cost in row)
 
 
 def test_plans_are_drawn_evenly_from_those_that_fit() -> None:
