@@ -158,10 +158,9 @@ def regret_words(replayed: Replayed) -> tuple[str, ...]:
         for name, runs in by_strategy.items():
             places = sorted({run.rank for run in runs if run.rank is not None})
             if name not in with_trials and len(places) <= _FEW:
+                place = "best" if places == [1] else f"{_listed(places)} best"
                 seeds = f" ({len(runs)} seeds)" if len(places) > 1 else ""
-                sentences.append(
-                    f"{title}The plan of {display_name(name)} is the {_listed(places)} best of {best.plans:,}{seeds}"
-                )
+                sentences.append(f"{title}The plan of {display_name(name)} is the {place} of {best.plans:,}{seeds}")
     return tuple(sentences)
 
 
