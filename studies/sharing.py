@@ -34,6 +34,7 @@ from studies.options import StudyConfig
 from studies.prepared import Prepared
 from studies.pretraining import SharedPretraining, pretrain
 from studies.watch.progress import Progress
+from studies.workers.known import KnownTrials
 from studies.workers.local import LocalExecutor
 from studies.workers.messages import TrainerSpec, to_arrays
 
@@ -157,7 +158,9 @@ class Shared:
     wide: TrainerSpec | None
     digest: str
     floors: Floors
+    # What compresses nothing has no bands, and so other networks and another space than the others of a wide study.
     _rises: dict[bool, Rises] = dataclasses.field(default_factory=dict, init=False)
+    _known: dict[bool, KnownTrials] = dataclasses.field(default_factory=dict, init=False)
 
     def rises(self, trainer: Trainer, space: Space) -> Rises:
         """How much the loss rises under each candidate, found once: whatever their budget, runs start from one network.
@@ -166,10 +169,13 @@ class Shared:
             trainer: Of a run, which no strategy holds.
             space: Candidates of each band.
         """
-        # What compresses nothing has no bands, and so another space than the others of a wide study.
         if trainer.compact not in self._rises:
             self._rises[trainer.compact] = rises(trainer, self.pretraining.pretrained.state, space)
         return self._rises[trainer.compact]
+
+    def known(self, run: RunConfig) -> KnownTrials:
+        """What has been trained for runs of the same bands."""
+        return self._known.setdefault(run.compact, KnownTrials())
 
     def spec_for(self, run: RunConfig) -> TrainerSpec:
         """What workers train a run's plans with."""

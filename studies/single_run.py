@@ -202,7 +202,9 @@ class Run:
             self.budget,
             pretrained,
             self.config.init,
-            self.outside.executor(self._executor(), self.settings),
+            self.shared.known(self.run).executor(
+                self.outside.executor(self._executor(), self.settings), self.progress.trial
+            ),
             self.outside.journal(self.folder),
             partial(self.shared.rises, self.trainer, self.space),
         )

@@ -78,6 +78,20 @@ def test_what_all_budgets_have_in_common_is_found_once_and_charged_to_each(
     assert (records.loc[["sensitivity", "autodpq"], "seconds_search"] >= once.seconds).all()
 
 
+def test_a_plan_that_suits_two_budgets_is_trained_once_and_charged_to_each(wide: tuple[list[str], Path, str]) -> None:
+    _, out, _ = wide
+    records = pd.read_csv(out / "records.csv").set_index("run")
+    seconds: dict[str, list[float]] = {}
+    for run in records[records["strategy"] == "grid"].index:
+        lines = [json.loads(line) for line in (out / "runs" / str(run) / "trials.jsonl").read_text().splitlines()]
+        for line in lines:
+            seconds.setdefault(json.dumps(line["plan"]), []).append(line["seconds"]["search"])
+        assert records.loc[run, "seconds_search"] >= sum(line["seconds"]["search"] for line in lines) > 0
+    twice = [each for each in seconds.values() if len(each) == 2]
+    # Two trainings never take the same time to the last digit.
+    assert twice and all(first == second for first, second in twice)
+
+
 def test_the_exported_file_is_what_was_measured(wide: tuple[list[str], Path, str], cache: Path, tmp_path: Path) -> None:
     _, out, _ = wide
     records = pd.read_csv(out / "records.csv").set_index("run")
