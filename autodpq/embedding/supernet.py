@@ -103,6 +103,12 @@ class SupernetEmbedding(Embedding):
             logits = logits - torch.empty_like(logits).exponential_().log()
         return torch.softmax(logits / self.temperature + self.no_candidate, dim=1)
 
+    def mixture(self, kernels: Kernels) -> Mixture | StraightThroughMixture | None:
+        """As in training also where the union is evaluated, which nobody exports to the bit; unless it normalises."""
+        if kernels.compiled_batch and isinstance(self._mixture, StraightThroughMixture):
+            return self._mixture
+        return super().mixture(kernels)
+
     def mix(self, mixture: Mixture | StraightThroughMixture, rows: Tensor, places: Tensor, counts: Tensor) -> Tensor:
         if isinstance(mixture, StraightThroughMixture):
             return mixture(rows, places, counts, self.weights())

@@ -76,6 +76,17 @@ def test_a_union_of_any_kinds(kernels, drawn, n, seed):
     check_same(started(made), kernels, ids_of(n, seed))
 
 
+@given(st.lists(st.lists(st.sampled_from(KINDS), min_size=1, max_size=5, unique=True), min_size=6, max_size=6))
+def test_a_union_is_compiled_where_it_is_evaluated_too(drawn):
+    made = SupernetEmbedding(FIELDS, dict(zip(BANDS, drawn, strict=True)), X, True, OPTIONS)
+    with torch.no_grad():
+        made.alpha.normal_()
+        by_tensors = started(made).eval()(made.flatten(ids_of(64, 0)))
+        made.kernels = KERNELS[0]
+        assert isinstance(made.mixture(made.kernels), StraightThroughMixture)
+        torch.testing.assert_close(made(made.flatten(ids_of(64, 0))), by_tensors, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("kernels", KERNELS, ids=["dense", "lazy"])
 @given(st.lists(st.sampled_from(KINDS), min_size=6, max_size=6), st.sampled_from([1, 7, 64]), st.integers(0, 5))
 def test_a_plan_of_any_kinds(kernels, drawn, n, seed):
