@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 class AutoDPQ(Strategy):
     """Differentiable search over the union of each band's candidates (Algorithm 1).
 
-    The final training starts from the pretrained table and model, and from the centroids that the search left. Within a
-    budget of bytes, weights start from the pretrained network's sensitivity at the price of bytes that meets it, which
-    then follows what the union costs; the plan is the best within the budget by sensitivity as the search has corrected
-    it. Of many candidates those are searched that a price could choose.
+    In the paper's space the final training starts from the pretrained table and model, and from the centroids that the
+    search left. In the wide one it starts as that of any plan: the search has moved every row, and small data is learnt
+    by heart in two epochs more. Within a budget of bytes, weights start from the pretrained network's sensitivity at
+    the price of bytes that meets it, which then follows what the union costs; the plan is the best within the budget
+    by sensitivity as the search has corrected it. Of many candidates those are searched that a price could choose.
 
     Args:
         search_epochs: Passes of the search over the training rows.
@@ -82,7 +83,7 @@ class AutoDPQ(Strategy):
             plan = supernet_of(network).decide()
             if begun is not None:
                 plan = decide_within(task, supernet_of(network), losses, begun)
-            if task.init == "pretrained":
+            if task.init == "pretrained" and not trainer.compact:
                 decided = trainer.build(plan)
                 trainer.start(decided, pretrained)
                 carry_over(network, decided)
