@@ -27,7 +27,7 @@ from autodpq.plan import CompressionPlan, bands_of
 from autodpq.search.task import Executor, HandOver, Journal
 from autodpq.training.network import Network
 from autodpq.training.trainer import Trainer
-from autodpq.trial import PHASES, Outcome, Phase, Prune, Trial
+from autodpq.trial import PHASES, Outcome, Phase, Prune, Trial, never
 from studies.folder.records import weights_digest
 
 _filling: Any = torch.utils.deterministic  # torch sets its one attribute at run time, unknown to checkers
@@ -164,7 +164,7 @@ class Outside:
                     theirs.append(error)
                     raise
 
-            outcomes = executor(plans, numbers, ask)
+            outcomes = executor(plans, numbers, never if prune is never else ask)
             while True:
                 with self._watched(theirs), settings.in_force():
                     outcome = next(outcomes, None)

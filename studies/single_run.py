@@ -202,9 +202,7 @@ class Run:
             self.budget,
             pretrained,
             self.config.init,
-            self.shared.known(self.run).executor(
-                self.outside.executor(self._executor(), self.settings), self.progress.trial
-            ),
+            self.outside.executor(self._executor(), self.settings),
             self.outside.journal(self.folder),
             partial(self.shared.rises, self.trainer, self.space),
         )
@@ -213,7 +211,8 @@ class Run:
         start = self.pretraining.pretrained.state if self.config.init == "pretrained" else None
         limit = self.config.trial_timeout
         here = LocalExecutor(self.trainer, start, self.progress.epoch, self.progress.trial, limit)
-        return here if self.workers is None else self.workers.executor(self.shared.spec_for(self.run), here)
+        trains = here if self.workers is None else self.workers.executor(self.shared.spec_for(self.run), here)
+        return self.shared.known(self.run).executor(trains, self.progress.trial)
 
     def _final_network(self, task: SearchTask, plan: CompressionPlan) -> Network:
         """Trains the network of the plan, unless a trial or the strategy already has."""

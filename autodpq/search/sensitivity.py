@@ -19,7 +19,7 @@ from autodpq.trial import Rises, Space
 
 SAMPLE = 5_000
 """Rows of a band that a choice is tried on; of more, so many are drawn. A plan by so many loses what one by all rows
-does (Yelp, Ciao, goodbooks, a tenth to a fortieth of FE's bytes; within a thousandth)."""
+does (Yelp, Ciao, Goodbooks, a tenth to a fortieth of FE's bytes; within a thousandth)."""
 ROUNDS = 5
 """Of k-means: a plan by five loses what one by ten does (Yelp, Ciao, Avazu's sample; within a hundredth)."""
 

@@ -26,6 +26,8 @@ class KnownTrials:
     def executor(self, executor: Executor, on_outcome: OnOutcome) -> Executor:
         """Trains the plans that no run has trained; trials that may be pruned are trained always.
 
+        The plans of a call differ: a task asks for each once.
+
         Args:
             executor: Trains.
             on_outcome: Called after every trial that is taken over.
@@ -35,17 +37,17 @@ class KnownTrials:
             if prune is not never:
                 yield from executor(plans, numbers, prune)
                 return
-            known = [self._outcomes.get(plan) for plan in plans]
-            left = [place for place, outcome in enumerate(known) if outcome is None]
-            trained = executor([plans[place] for place in left], [numbers[place] for place in left], prune)
-            for plan, outcome in zip(plans, known, strict=True):
-                if outcome is None:
-                    outcome = next(trained)
+            fresh = {plan: number for plan, number in zip(plans, numbers, strict=True) if plan not in self._outcomes}
+            outcomes = zip(fresh, executor([*fresh], [*fresh.values()], prune), strict=True)
+            for plan in plans:
+                if plan in fresh:
+                    _, outcome = next(outcomes)
                     self._keep(plan, outcome)
                 else:
+                    outcome = self._outcomes[plan]
                     on_outcome(outcome)
                 yield outcome
-            next(trained, None)  # it says so where there are more of them
+            next(outcomes, None)  # it says so where there are more of them
 
         return train
 

@@ -62,3 +62,15 @@ def test_outcomes_come_one_by_one() -> None:
     outcomes = trials.executor(trains, lambda _: None)([A, B], [0, 1], never)
     next(outcomes)
     assert trains.asked == [(A, 0)], "the next plan was begun before the first was recorded"
+
+
+def test_an_executor_that_gives_more_or_fewer_outcomes_than_plans_is_told_so() -> None:
+    def more(plans: Sequence[CompressionPlan], numbers: Sequence[int], prune: Prune) -> Iterator[Outcome]:
+        yield from Trains()([*plans, C], [*numbers, 9], prune)
+
+    def fewer(plans: Sequence[CompressionPlan], numbers: Sequence[int], prune: Prune) -> Iterator[Outcome]:
+        yield from Trains()(plans[1:], numbers[1:], prune)
+
+    for wrong in (more, fewer):
+        with pytest.raises(ValueError, match="argument 2 is"):
+            list(KnownTrials().executor(wrong, lambda _: None)([A, B], [0, 1], never))
