@@ -79,7 +79,9 @@ def files_of(study: Path) -> set[str]:
 
 def progress_of(study: Path) -> int:
     """How far a study is: its files, and the lines that are added to them one by one."""
-    files = [path for path in study.rglob("*") if not path.name.startswith(".")]
+    # Not rglob, which fails where a folder that it is about to read is taken away in this moment.
+    found = (Path(folder, name) for folder, folders, names in os.walk(study) for name in (*folders, *names))
+    files = [path for path in found if not path.name.startswith(".")]
     lines = 0
     for path in files:
         with suppress(FileNotFoundError):  # what a run that is trained again left is taken away in this moment
