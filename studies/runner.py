@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import optuna
@@ -24,7 +25,7 @@ from autodpq.training.recipes import Recipe
 from autodpq.training.trainer import Trainer
 from autodpq.trial import Budget, Space
 from studies.budgets import budget_bytes, check_budgets
-from studies.config import make_space, make_strategies, run_config, study_candidates, study_recipe
+from studies.config import RunConfig, make_space, make_strategies, run_config, study_candidates, study_recipe
 from studies.floors import measure_floors
 from studies.folder.comparable import Compile, Folder
 from studies.folder.lock import alone_in
@@ -41,26 +42,31 @@ from studies.workers.machine import choose_device, jobs_for, machine_name, torch
 from studies.workers.processes import WorkerPool
 from studies.workers.ray_cluster import RayCluster
 
+Further = Callable[[pd.DataFrame], int | None]
+"""Is given the records so far, and gives a further budget of bytes to search within, or None for an end."""
+_Asked = tuple[RunConfig, str, Strategy]  # a run, what its model is called or loaded from, and what searches
+
 
 @torch_settings()
-def run_study(config: StudyConfig, out: Path, progress: Progress) -> pd.DataFrame:
+def run_study(config: StudyConfig, out: Path, progress: Progress, further: Further | None = None) -> pd.DataFrame:
     """Runs what is missing of a study.
 
     Args:
         config: What is asked for, checked.
         out: The study's folder; made if it is missing.
         progress: Is told how far it is.
+        further: Asked for a further budget for the strategies after all that is asked for, and after each of its own.
 
     Returns:
         The records: one row per finished run.
 
     Raises:
-        AutoDPQError: The data cannot be used, or the folder holds another study.
+        AutoDPQError: The data or a budget cannot be used, or the folder holds another study.
     """
     # Optuna tells of every study that is made; a trial is one here.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with WorkerPool() as pool:
-        return _run_missing(config, out, progress, pool)
+        return _run_missing(config, out, progress, pool, further)
 
 
 def _faster_device(
@@ -89,7 +95,9 @@ def _faster_device(
     return device
 
 
-def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: WorkerPool) -> pd.DataFrame:
+def _run_missing(
+    config: StudyConfig, out: Path, progress: Progress, pool: WorkerPool, further: Further | None
+) -> pd.DataFrame:
     load = partial(load_rows, {option: getattr(config, option) for option in LOADING})
     dataset = load()
     jobs = config.jobs or (jobs_for(len(dataset)) if config.executor == "local" else 1)
@@ -99,18 +107,23 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
     candidates = study_candidates(config, dataset_spec(config.dataset))
     bare = [Field(*named, 0) for named in zip(dataset.field_names, map(len, dataset.counts), strict=True)]
     budgets = {model: budget_bytes(config.budget or (), bare, MODELS.find(model), recipe) for model in config.models}
-    runs = [
-        (run_config(config, dataset, MODELS.find(model).name, strategy, seed, budget), model, strategy)
-        for model in config.models
-        for seed in range(config.seeds)
-        for strategy in strategies
-        for budget in (*(budgets[model] if strategy.compresses else ()),) or (None,)
-    ]
-    folder = Folder(out)
-    for run, model, strategy in runs:
-        folder.check(dataclasses.asdict(run), config.resplit)
-        code = sources(MODELS.find(model), type(strategy), candidates)
-        folder.check_sources(run.run_id, run.strategy, run.model, code)
+    folder, source = Folder(out), dataset.without_rows()
+
+    def asked_for(budgets: Mapping[str, Sequence[int]], strategies: Sequence[Strategy]) -> list[_Asked]:
+        asked = [
+            (run_config(config, source, MODELS.find(model).name, strategy, seed, budget), model, strategy)
+            for model in config.models
+            for seed in range(config.seeds)
+            for strategy in strategies
+            for budget in (*(budgets[model] if strategy.compresses else ()),) or (None,)
+        ]
+        for run, model, strategy in asked:
+            folder.check(dataclasses.asdict(run), config.resplit)
+            code = sources(MODELS.find(model), type(strategy), candidates)
+            folder.check_sources(run.run_id, run.strategy, run.model, code)
+        return asked
+
+    runs = asked_for(budgets, strategies)
     where = folder.device(config.device)
     device = choose_device(where)
     compiling = {model: folder.compile(MODELS.find(model).name, config.compile) for model in config.models}
@@ -121,18 +134,36 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
     if config.pretrained is not None:
         for model in config.models:
             check_given(Path(config.pretrained), MODELS.find(model), recipe, dataset.field_names)
-    for model, asked in budgets.items():
-        check_budgets(asked, fields, space, MODELS.find(model), recipe, compact)
+
+    def check_sizes(budgets: Mapping[str, Sequence[int]]) -> None:
+        for model, sizes in budgets.items():
+            check_budgets(sizes, fields, space, MODELS.find(model), recipe, compact)
+
+    check_sizes(budgets)
 
     def finished_runs() -> set[str]:
         return {run.run_id for run, _, _ in runs if (out / "runs" / run.run_id / "result.json").exists()}
+
+    def trainings(asked: Sequence[_Asked]) -> dict[str, int]:
+        return {run.run_id: _trainings(strategy, space, config.trials) for run, _, strategy in asked}
+
+    def further_runs() -> Iterator[_Asked]:
+        while further is not None and (n_bytes := further(write_records(out))) is not None:
+            within = {model: [n_bytes] for model in config.models}
+            check_sizes(within)
+            added = asked_for(within, [strategy for strategy in strategies if strategy.compresses])
+            runs.extend(added)
+            _write_asked(out, runs)
+            finished.update(finished_runs())
+            progress.add_runs(trainings(added), finished)
+            yield from added
 
     mirror = None
     if config.mirror is not None:
         from studies.watch.dashboard import Mirror
 
         mirror = Mirror(config.mirror, progress.warn)
-    is_complete = len(finished_runs()) == len(runs)
+    is_complete = further is None and len(finished_runs()) == len(runs)
     if where == "auto" and device.type == "cuda" and not is_complete:
         device = _faster_device(config, prepared, fields, space, recipe, compiling, progress)
     if config.executor == "local" and jobs > 1 and not is_complete:
@@ -142,12 +173,11 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
     with _cluster(config, progress) if needs_cluster else here as workers, alone_in(out):
         _claim(out, config, recipe)
         clear_up(out)
-        write_asked(out / "asked.json", {run.run_id: run.name for run, _, _ in runs})
+        _write_asked(out, runs)
         finished = finished_runs()
         context = Context(config, candidates, out, workers, mirror, progress)
-        trainings = {run.run_id: _trainings(strategy, space, config.trials) for run, _, strategy in runs}
         threshold = runs[0][0].data["threshold"]
-        progress.start_study(dataset, fields, threshold, prepared.truth, trainings, finished)
+        progress.start_study(dataset, fields, threshold, prepared.truth, trainings(runs), finished)
         if any(strategy.compresses for _, _, strategy in runs) and all(set(c) == {Full()} for c in space.values()):
             progress.warn(
                 f"no value is rare at threshold {threshold}, so that strategies have nothing to search: they fail, or "
@@ -163,7 +193,7 @@ def _run_missing(config: StudyConfig, out: Path, progress: Progress, pool: Worke
             progress.watched(out / FOLDER)
         data, shared = runs[0][0].data, None
         floors: dict[int, Floors] = {}  # by the split's seed: all else of a study's splits is the same
-        for run, model, strategy in runs:
+        for run, model, strategy in chain(tuple(runs), further_runs()):
             if run.run_id in finished:
                 context.copy_finished(run)
                 continue
@@ -193,6 +223,10 @@ def _cluster(config: StudyConfig, progress: Progress) -> AbstractContextManager[
 def _trainings(strategy: Strategy, space: Space, trials: int | None) -> int:
     """About how many trainings a run takes, for the time left; one without trials has its own and the final one."""
     return strategy.expected_trials(space, Budget(trials)) or 2
+
+
+def _write_asked(out: Path, runs: Sequence[_Asked]) -> None:
+    write_asked(out / "asked.json", {run.run_id: run.name for run, _, _ in runs})
 
 
 def _claim(out: Path, config: StudyConfig, recipe: Recipe) -> None:

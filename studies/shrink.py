@@ -1,19 +1,21 @@
-"""The smallest model at a loss of AUC that one allows, found by bisection over budgets of bytes."""
+"""The smallest model at a loss of AUC that one allows, found by narrowing down a budget of bytes."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 
+from autodpq.bracket import Bracket
 from autodpq.data import dataset_spec
 from autodpq.errors import AutoDPQError
 from autodpq.models import MODELS
 from autodpq.plugins.options import label
+from baselines.fe import FullEmbedding
 from reports.load import load_study
 from reports.numbers.bootstrap import Interval
 from reports.numbers.predictions import auc_intervals
@@ -89,25 +91,32 @@ def shrink(
         AutoDPQError: An option or the data cannot be used, or a run came to nothing.
     """
     config = check_config({**values, "space": "wide", "seeds": 1, "budget": None})
-    if len(make_strategies(config)) != 1 or len(config.models) != 1:
+    strategies = make_strategies(config)
+    if len(strategies) != 1 or len(config.models) != 1:
         raise AutoDPQError("shrink: one strategy and one model are needed")
     least, full = _bounds(config)
-    _run(config, ("fe",), None, out, console)
-    low, high, budget = float(least), _LARGEST * full, _FIRST * full
+    bracket, budgets = Bracket(least, _LARGEST * full, max_loss), [int(max(_FIRST * full, least))]
     steps: list[Step] = []
-    for _ in range(n_steps):
-        tried = int(max(budget, least))
-        step = _tried(config, tried, max_loss, out, console)
+
+    def next_budget(records: pd.DataFrame) -> int | None:
+        step = _step(records, label(strategies[0]), budgets[-1], max_loss, out)
         steps.append(step)
         say(
             f"{step.bytes:,} bytes, {full / step.bytes:.1f} times fewer than FE's: validation AUC {-step.loss:+.4f}, "
             + ("allowed" if step.allowed else "too much")
         )
-        # What is not allowed may still be larger than what is: a strategy need not use its budget.
-        low, high = (low, min(high, step.bytes)) if step.allowed else (max(low, tried), high)
-        if high <= 1.02 * low:
-            break
-        budget = math.sqrt(low * high)
+        if step.allowed:  # what is not allowed may still be larger: a strategy need not use its budget
+            bracket.allow(step.bytes, step.loss)
+        else:
+            bracket.refuse(step.budget, step.loss)
+        if len(steps) == n_steps or bracket.is_narrow:
+            return None
+        budgets.append(int(bracket.middle()))
+        return budgets[-1]
+
+    asked = {"strategies": (FullEmbedding.name, *config.strategies), "budget": (str(budgets[0]),)}
+    with Progress(console, config.log_level) as progress:
+        run_study(config.model_copy(update=asked), out, progress, next_budget)
     allowed = [step for step in steps if step.allowed]
     best = min(allowed, key=lambda step: step.bytes) if allowed else None
     interval = "no model is within the loss" if best is None else _interval(out, best.run)
@@ -124,29 +133,21 @@ def _bounds(config: StudyConfig) -> tuple[int, int]:
     return least_bytes(fields, space, model, recipe, True), full_bytes(fields, model, recipe)
 
 
-def _run(config: StudyConfig, strategies: tuple[str, ...], budget: int | None, out: Path, console: Console) -> None:
-    asked = config.model_copy(update={"strategies": strategies, "budget": None if budget is None else (str(budget),)})
-    with Progress(console, config.log_level) as progress:
-        run_study(asked, out, progress)
-
-
-def _tried(config: StudyConfig, budget: int, max_loss: float, out: Path, console: Console) -> Step:
-    (strategy,) = make_strategies(config)
-    _run(config, ("fe", *config.strategies), budget, out, console)
-    records = load_study(out).records
-    full = records[records["strategy"] == "fe"].iloc[0]
-    own = records[records["strategy"].str.startswith(label(strategy)) & (records["budget"] == budget)]
-    if own.empty:
-        raise AutoDPQError(f"{out}: {label(strategy)} came to nothing within {budget:,} bytes; see its records.csv")
-    found = own.iloc[0]
-    loss = float(full["valid_auc"] - found["valid_auc"])
-    test_loss = float(full["test_auc"] - found["test_auc"])
-    return Step(budget, int(found["bytes"]), loss, test_loss, loss <= max_loss, str(found["run"]))
+def _step(records: pd.DataFrame, strategy: str, budget: int, max_loss: float, out: Path) -> Step:
+    """What the run of a budget came to, beside FE's."""
+    finished = records[records["error"].isna()]
+    full = finished[finished["strategy"] == FullEmbedding.name]
+    own = finished[(finished["strategy"] == strategy) & (finished["budget"] == budget)]
+    for name, found in ((FullEmbedding.name, full), (f"{strategy} within {budget:,} bytes", own)):
+        if found.empty:
+            raise AutoDPQError(f"{out}: {name} came to nothing; see its records.csv")
+    loss, test_loss = (float(full.iloc[0][auc] - own.iloc[0][auc]) for auc in ("valid_auc", "test_auc"))
+    return Step(budget, int(own.iloc[0]["bytes"]), loss, test_loss, loss <= max_loss, str(own.iloc[0]["run"]))
 
 
 def _interval(out: Path, run: str) -> Interval | str:
     by_run: dict[str, RunResult] = {result.run: result for result in load_study(out).runs}
-    full = next(result for result in by_run.values() if result.strategy == "fe")
+    full = next(result for result in by_run.values() if result.strategy == FullEmbedding.name)
     (found,) = auc_intervals(out, full, [by_run[run]])
     return found
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from autodpq.bracket import Bracket
 from autodpq.choices import Choice
 from autodpq.errors import AutoDPQError
 from autodpq.packed.budget import BudgetTooSmall
@@ -35,9 +36,9 @@ def shrink(
 ) -> nn.Module:
     """Compresses a trained model's embedding tables as far as a loss allows.
 
-    Budgets between all that the tables take and a 256th of it are halved in logarithm, ``steps`` times; at each the
-    model is compressed, fine-tuned and evaluated. Rows that choose a model do not show how good it is: measure what
-    comes out on others.
+    Budgets between all that the tables take and a 256th of it are narrowed down in logarithm until they are within
+    15 %; at each that is tried the model is compressed, fine-tuned and evaluated. Rows that choose a model do not show
+    how good it is: measure what comes out on others.
 
     Args:
         model: A trained model; it stays as it is.
@@ -45,7 +46,7 @@ def shrink(
         evaluate: Gives a model's quality on validation rows, as its AUC: the greater, the better. It is called with the
             model in evaluation mode, where no gradients are kept.
         max_loss: How much less of it than the model's own is allowed.
-        steps: How many compressions are tried; each halves the range in which the smallest lies.
+        steps: How many compressions are tried at most.
         candidates: What becomes of rows.
         modules: Names or patterns of the modules to compress.
         threshold: Rows that occur at least so often are kept as they are.
@@ -67,29 +68,29 @@ def shrink(
         raise AutoDPQError(f"steps: {steps} given, at least 1 is needed")
     full, tell = _quality(model, evaluate), say or silent
     found: nn.Module | None = None
-    nearest, low, high = math.inf, math.log2(_LEAST_SHARE), 0.0
-    for _ in range(steps):
-        middle = (low + high) / 2
-        share = 2.0**middle
+    nearest, tried, bracket = math.inf, 0, Bracket(_LEAST_SHARE, 1.0, max_loss, high_loss=0.0)
+    while tried < steps and not bracket.is_narrow:
+        share, tried = bracket.middle(), tried + 1
         try:
             made = compress(
                 model, counts, budget=share, candidates=candidates, modules=modules, threshold=threshold,
                 bands=bands, finetune=finetune, seed=seed,
             )  # fmt: skip
         except BudgetTooSmall:
-            low = middle
+            bracket.refuse(share)
             tell(f"{share:.1%} of the bytes: too few for any choice")
             continue
         loss = full - _quality(made, evaluate)
         tell(f"{share:.1%} of the bytes: loses {loss:.4g}, {'allowed' if loss <= max_loss else 'too much'}")
         nearest = min(nearest, loss)
         if loss <= max_loss:
-            found, high = made, middle
+            found = made
+            bracket.allow(share, loss)
         else:
-            low = middle
+            bracket.refuse(share, loss)
     if found is None:
         least = f"the nearest loses {nearest:.4g}" if nearest < math.inf else "every budget was too small"
-        raise AutoDPQError(f"max_loss: none of {steps} compressed models loses {max_loss:g} or less; {least}")
+        raise AutoDPQError(f"max_loss: none of {tried} compressed models loses {max_loss:g} or less; {least}")
     return found
 
 

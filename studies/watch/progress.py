@@ -110,14 +110,19 @@ class Progress:
             plan = CompressionPlan.from_json(str(truth["plan"]))
             needed = ", ".join(f"{name} {choice}" for name, choice in plan.items() if str(choice) != "full")
             self._say("info", f"Bayes-optimal test AUC {truth['bayes_auc']:.4f}; the plan that suffices: {needed}")
-        left = [run for run in trainings if run not in finished]
         done = f", {len(finished)} of them done before" if finished else ""
         self._say("info", f"{len(trainings)} runs{done}")
-        self._trainings = dict(trainings)
-        self._runs = len(left)
-        self._units = sum(trainings[run] for run in left)
-        self._bar.update(self._task, total=max(self._units, 1))
+        self._trainings, self._runs, self._units = {}, 0, 0
+        self.add_runs(trainings, finished)
         self._begin = time.monotonic()
+
+    def add_runs(self, trainings: Mapping[str, int], finished: Collection[str]) -> None:
+        """More runs are asked for, for what those before them came to."""
+        left = [run for run in trainings if run not in finished]
+        self._trainings |= trainings
+        self._runs += len(left)
+        self._units += sum(trainings[run] for run in left)
+        self._bar.update(self._task, total=max(self._units, 1))
 
     def mirrored(self, address: str) -> None:
         """Trials are copied to an Optuna storage."""
