@@ -234,8 +234,11 @@ class Run:
             return network
 
     def _start(self, task: SearchTask) -> Mapping[str, Tensor] | None:
-        """Where plans are trained from; charged to the run."""
-        return task.pretrained() if task.init == "pretrained" else None
+        """Where plans are trained from, charged to the run; no copy, which would lie beside the table in training."""
+        if task.init != "pretrained":
+            return None
+        task.charge_pretraining()
+        return self.pretraining.pretrained.state
 
     def _result(
         self, task: SearchTask, plan: CompressionPlan, network: Network, calibration: Calibration | None, valid: Metrics

@@ -252,8 +252,12 @@ class Embedding(nn.Module, ABC):
         return self.quantize(tiled, places[filled].view(-1, TILE), fields, counts).flatten(0, 1)[slots]
 
     @contextmanager
-    def settled(self) -> Iterator[None]:
-        """Inside, weights do not change: what follows from them may be computed once for all batches."""
+    def settled(self, ids: Tensor | None = None) -> Iterator[None]:
+        """Inside, weights do not change: what follows from them may be computed once for all batches.
+
+        Args:
+            ids: integer [rows, columns], of all samples that are embedded inside; None for any.
+        """
         yield
 
     def first_order_sum(self, flat: Tensor, merge: Merge | None = None) -> Tensor:

@@ -17,7 +17,7 @@ from autodpq.embedding.quantizers import Quantizers
 from autodpq.embedding.straight_through import StraightThroughMixture
 from autodpq.kernels.kernels import TENSORS, Kernels
 from autodpq.kernels.operations import Merge, gather
-from autodpq.plan import CompressionPlan, Field, bands_of
+from autodpq.plan import NO_ID, CompressionPlan, Field, bands_of
 
 
 class PlanEmbedding(Embedding):
@@ -63,6 +63,7 @@ class PlanEmbedding(Embedding):
             self.quantizers = Quantizers(own, sizes, embedding_dim, options, kernels)
         self.register_buffer("tails", torch.tensor([float(size) for size in sizes]), persistent=False)
         self._rows: Tensor | None = None
+        self._places: Tensor | None = None
 
     def packed(self, number: int) -> Arrays:
         """What a packed file holds of a quantized band."""
@@ -72,26 +73,50 @@ class PlanEmbedding(Embedding):
         shared = self.quantizers.shared(rows, self.quantized.index(number))
         return choice.pack(rows.cpu().numpy(), shared)
 
-    def decoded(self) -> Tensor:
-        """What every row number stands for outside training, float [direct and raw rows, X]."""
-        rows = [self.table.detach()[: self.n_direct]]
+    def decoded(self, used: Tensor | None = None) -> Tensor:
+        """What row numbers stand for outside training, float [n, X].
+
+        Args:
+            used: bool [direct and raw rows], of which; None for all.
+        """
+        direct = self.table.detach()[: self.n_direct]
+        rows = [direct if used is None else direct[used[: self.n_direct]]]
         for number, column in enumerate(self.quantized):
             assert self.quantizers is not None and self.raw is not None
-            rows.append(self.quantizers.looked_up(self.raw[self.raw_rows(column)].detach(), number))
+            own = self.raw_rows(column)
+            raw = self.raw[own].detach()
+            if used is not None:
+                raw = raw[used[self.n_direct + own.start : self.n_direct + own.stop]]
+            rows.append(self.quantizers.looked_up(raw, number))
         return torch.cat(rows) if self.quantized else rows[0]
 
+    def _used(self, ids: Tensor) -> Tensor | None:
+        """Which rows samples hold, bool [direct and raw rows]; None where that leaves too few out to be worth it."""
+        n_rows = self.n_direct + self.n_raw
+        if not self.n_raw or 2 * ids.numel() > n_rows:
+            return None
+        flat = self.flatten(ids).flatten()
+        used = torch.zeros(n_rows, dtype=torch.bool, device=flat.device)
+        used[flat[flat != NO_ID].long()] = True
+        return used
+
     @contextmanager
-    def settled(self) -> Iterator[None]:
+    def settled(self, ids: Tensor | None = None) -> Iterator[None]:
         """Inside, rare values are what their codes stand for, as in the model that is taken away."""
-        self._rows = self.decoded()
+        used = None if ids is None else self._used(ids)
+        if used is not None:
+            self._places = used.cumsum(0, dtype=torch.int32) - 1
+        self._rows = self.decoded(used)
         try:
             yield
         finally:
-            self._rows = None
+            self._rows = self._places = None
 
     def forward(self, flat: Tensor, merge: Merge | None = None, kernels: Kernels | None = None) -> Tensor:
         """Embeds row numbers [batch, fields]; gives float [batch, fields, X]."""
-        return super().forward(flat, merge, kernels) if self._rows is None else gather(self._rows, flat)
+        if self._rows is None:
+            return super().forward(flat, merge, kernels)
+        return gather(self._rows, flat if self._places is None else self._places[flat.long()])
 
     def quantize(self, rows: Tensor, places: Tensor, fields: Tensor, counts: Tensor) -> Tensor:
         assert self.quantizers is not None

@@ -55,7 +55,6 @@ class AutoDPQ(Strategy):
         from autodpq.search.bytes import byte_limit, decide_within, start_weights, thinned
 
         trainer = task.trainer
-        pretrained = task.pretrained()
         with task.phase("search"):
             options = SearchOptions(
                 epochs=self.search_epochs,
@@ -70,7 +69,7 @@ class AutoDPQ(Strategy):
                 space = thinned(trainer, task.space, losses)
                 limit = byte_limit(task, space)
             network = trainer.build_supernet(space, self.scale)
-            trainer.start(network, pretrained)
+            trainer.start(network, task.pretrained())  # a copy that no longer lies beside the table in the search
             begun = None if limit is None else start_weights(supernet_of(network), losses, task.space, limit)
 
             def report(epoch: SearchEpoch) -> None:
@@ -85,7 +84,7 @@ class AutoDPQ(Strategy):
                 plan = decide_within(task, supernet_of(network), losses, begun)
             if task.init == "pretrained" and not trainer.compact:
                 decided = trainer.build(plan)
-                trainer.start(decided, pretrained)
+                trainer.start(decided, task.pretrained())
                 carry_over(network, decided)
                 task.hand_over(decided)
         return plan

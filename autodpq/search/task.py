@@ -229,7 +229,7 @@ class SearchTask:
 
     def pretrained(self) -> Mapping[str, Tensor]:
         """A copy of the FE network's weights; charged to the run at the first call."""
-        self._charge_pretraining()
+        self.charge_pretraining()
         return {name: value.clone() for name, value in self._pretrained.state.items()}
 
     def rises(self) -> Mapping[str, tuple[float, ...]]:
@@ -242,7 +242,7 @@ class SearchTask:
             By band the rise of the sum of cross entropies, in the order of the space.
         """
         self._stop_clock()
-        self._charge_pretraining()
+        self.charge_pretraining()
         find = self._rises
         if find is None:
             from autodpq.search.sensitivity import rises
@@ -253,7 +253,8 @@ class SearchTask:
         self._start_clock()
         return dict(found.losses)
 
-    def _charge_pretraining(self) -> None:
+    def charge_pretraining(self) -> None:
+        """Charges the pretrained network to the run, once."""
         if not self.epochs["pretrain"]:
             self.seconds["pretrain"] += self._pretrained.seconds
             self.epochs["pretrain"] = self._pretrained.epochs
@@ -339,7 +340,7 @@ class SearchTask:
             raise AutoDPQError(f"trials: {first + len(plans)} asked for, the budget is {limit}")
         self._stop_clock()
         if self.init == "pretrained":
-            self._charge_pretraining()
+            self.charge_pretraining()
         finished = {trial.number: trial for trial in self._journal.finished_trials()}
         kept = []
         for number, plan in enumerate(plans, first):

@@ -172,7 +172,18 @@ class ChoiceContract:
             with torch.no_grad():
                 at_once = network.embedding(flat)
                 with network.embedding.settled():
-                    assert torch.allclose(at_once, network.embedding(flat), rtol=0, atol=1e-6), str(choice)
+                    settled = network.embedding(flat)
+                assert torch.allclose(at_once, settled, rtol=0, atol=1e-6), str(choice)
+
+    def test_some_rows_are_looked_up_as_all_are(self) -> None:
+        ids = torch.from_numpy(make_samples(4, seed=3).ids)
+        for choice in self.choices:
+            network = self.trained(choice).eval()
+            flat = network.embedding.flatten(ids)
+            with torch.no_grad(), network.embedding.settled():
+                settled = network.embedding(flat)
+            with torch.no_grad(), network.embedding.settled(ids):
+                assert torch.allclose(settled, network.embedding(flat), rtol=0, atol=1e-6), str(choice)
 
     def test_onnx_looks_up_the_same(self, tmp_path: Path) -> None:
         onnxruntime = pytest.importorskip("onnxruntime")

@@ -169,7 +169,7 @@ def training_step(
 def _logits(network: Network, rows: DeviceRows) -> Tensor:
     """Click logits, float32 [rows]."""
     network.eval()
-    with network.embedding.settled():
+    with network.embedding.settled(rows.ids):
         parts = [network(network.embedding.flatten(ids)) for ids in torch.split(rows.ids, EVALUATION_BATCH)]
     return torch.cat(parts)
 

@@ -141,7 +141,7 @@ class TableTask(SearchTask):
 
     def pretrained(self) -> Mapping[str, Tensor]:
         """A copy of the FE network's weights, which is trained now unless it was before."""
-        self._charge_pretraining()
+        self.charge_pretraining()
         state = self._parts()[0].pretraining.pretrained.state
         return {name: value.clone() for name, value in state.items()}
 

@@ -94,6 +94,23 @@ def test_a_field_has_the_mean_of_its_values(fields: tuple[Field, ...]) -> None:
 
 
 @pytest.mark.parametrize("fields", [PAPER, WIDE])
+def test_few_samples_are_embedded_by_their_own_rows_alone(fields: tuple[Field, ...]) -> None:
+    network, ids = network_of(fields).eval(), bags(1, 1)
+    embedding = network.embedding
+    flat = embedding.flatten(ids)
+    used = len(flat[flat != NO_ID].unique())
+    with embedding.settled():
+        expected = network.embedded(flat, TENSORS)[0]
+        n_rows = len(embedding._rows)
+    with embedding.settled(ids):
+        torch.testing.assert_close(network.embedded(flat, TENSORS)[0], expected, rtol=0, atol=0)
+        assert len(embedding._rows) == used < n_rows == embedding.n_direct + embedding.n_raw
+    with embedding.settled(bags(40, 1)):
+        assert len(embedding._rows) == n_rows  # most of them are used
+    assert embedding._rows is embedding._places is None
+
+
+@pytest.mark.parametrize("fields", [PAPER, WIDE])
 @pytest.mark.parametrize("lazy", [False, True])
 def test_gradients_are_those_of_the_loops(fields: tuple[Field, ...], lazy: bool) -> None:
     network, ids = network_of(fields, Kernels(lazy=lazy)), bags(30, 2)
